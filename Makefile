@@ -1,0 +1,61 @@
+# make demo    everything, from raw scans to the pictures, on a CPU
+# make test    lint, types and the test suite
+# make install the part they share: .venv with pointseg in it
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+TORCH  ?= torch==2.13.0
+
+# The demo, part by part. DEMO_TRAIN overrides keys of configs/demo.yaml: DEMO_TRAIN="train.passes=2".
+DEMO_SCANS ?= --train 40 --val 8 --test 4
+DEMO_TRAIN ?=
+DEMO_DATA  ?= data/demo
+DEMO_RUN   ?= runs/demo
+
+.PHONY: install demo test check format clean
+.DELETE_ON_ERROR:
+
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml | $(BIN)/python
+	@PYTHON=$(BIN)/python TORCH='$(TORCH)' sh scripts/install_torch.sh
+	$(BIN)/python -m pip install --quiet --editable '.[viz]'
+	@sh scripts/install_system_libraries.sh
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || \
+	  { echo "$(PYTHON) is not Python 3.10, 3.11 or 3.12; type: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "$(PYTHON) can't make a virtual environment; type: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[viz,dev]'
+	@touch $@
+
+demo: install
+	$(BIN)/python data_prep/make_demo_scans.py --out $(DEMO_DATA)/raw $(DEMO_SCANS)
+	$(BIN)/python data_prep/preprocess_scannet.py --raw $(DEMO_DATA)/raw --out $(DEMO_DATA)/prepared
+	$(BIN)/python -m pointseg.train --cfg demo.yaml --resume run.dir=$(DEMO_RUN) data.root=$(DEMO_DATA)/prepared $(DEMO_TRAIN)
+	$(BIN)/python -m pointseg.evaluate --run $(DEMO_RUN) --json $(DEMO_RUN)/evaluation.json
+	$(BIN)/python -m pointseg.predict --run $(DEMO_RUN) --split test --out $(DEMO_RUN)/predictions/test
+	$(BIN)/python submissions/format_submission.py --predictions $(DEMO_RUN)/predictions/test --raw $(DEMO_DATA)/raw --split test --out $(DEMO_RUN)/submission.zip
+	$(BIN)/python submissions/check_submission.py $(DEMO_RUN)/submission.zip --raw $(DEMO_DATA)/raw --split test
+	$(BIN)/python -m pointseg.predict --run $(DEMO_RUN) --split val --out $(DEMO_RUN)/predictions/val
+	@echo "All of it is in $(DEMO_RUN): config.yaml metrics.jsonl checkpoints/ evaluation.json submission.zip pictures/"
+
+test: $(VENV)/installed-dev check
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) data/demo runs/demo .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,31 @@
+"""pointseg: 3D semantic segmentation of indoor scans with a long tail of classes.
+
+>>> import pointseg
+>>> segmenter = pointseg.load("runs/demo")
+>>> ids = segmenter.predict(xyz, rgb, normal)
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pointseg.engine.inference import Segmenter
+
+__version__ = "0.1.0"
+
+
+def load(run: "str | Path", checkpoint: "str | Path | None" = None, device: str = "auto") -> "Segmenter":
+    """A trained run as an object that segments point clouds.
+
+    Args:
+        run: folder of the run.
+        checkpoint: a checkpoint file; None: the run's best, or its last.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        pointseg.errors.UsageError: no such run or checkpoint, or the checkpoint does not fit.
+    """
+    from pointseg.engine.inference import load_segmenter  # PyTorch takes seconds to import: only when it is needed
+
+    return load_segmenter(run, checkpoint, device)

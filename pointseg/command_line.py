@@ -1,0 +1,54 @@
+"""What every command shares: arguments in, one line for a mistake, an exit status out."""
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from pointseg.errors import PointsegError, UsageError
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An ``ArgumentParser`` whose mistakes are one line, and which takes no abbreviated options."""
+
+    def __init__(self, **options: object) -> None:
+        options.setdefault("allow_abbrev", False)
+        options.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
+        super().__init__(**options)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage and leaving."""
+        raise UsageError(f"{message}; see --help")
+
+
+def run_command(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
+    """Run ``main(argv)`` and leave the process: 0 done, 1 the work failed, 2 the call is wrong.
+
+    A :class:`PointsegError`, a full disk and a file that can't be opened become one line on
+    stderr. Anything else is a defect of ours and keeps its traceback.
+    """
+    program = os.path.basename(sys.argv[0]) or "pointseg"
+    try:
+        status = main(sys.argv[1:]) or 0
+    except PointsegError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        status = error.exit_status
+    except OSError as error:
+        print(f"{program}: {describe_os_error(error)}", file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        status = 130
+    sys.exit(status)
+
+
+def describe_os_error(error: OSError) -> str:
+    """One line for an ``OSError``: the file, what the system said, and what to do."""
+    where = error.filename if error.filename is not None else "a file"
+    if error.errno in _DISK_FULL:
+        return f"{where}: the disk is full; free some space and run the same command again"
+    return f"{where}: {error.strerror or error}"

@@ -1,0 +1,26 @@
+"""What a user can get wrong, as exceptions that become one line on stderr.
+
+A message says what is wrong, where, and what to do: ``PATH: problem; remedy``.
+"""
+
+
+class PointsegError(Exception):
+    """Something a person has to mend; shown without a traceback. Exit status 1: the work failed."""
+
+    exit_status = 1
+
+
+class DataError(PointsegError):
+    """A file or a scene is not what it has to be."""
+
+
+class StoppedError(PointsegError):
+    """Somebody asked the work to stop, and it did, with everything kept."""
+
+    exit_status = 130
+
+
+class UsageError(PointsegError):
+    """The call or the config is wrong. Exit status 2."""
+
+    exit_status = 2

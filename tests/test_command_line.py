@@ -1,0 +1,52 @@
+"""A user's mistake is one line on stderr and an exit status; a defect of ours keeps its traceback."""
+
+import errno
+from collections.abc import Sequence
+
+import pytest
+
+from pointseg.command_line import CommandParser, run_command
+from pointseg.errors import DataError, UsageError
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (DataError("scene0000_00: is empty; leave it out"), 1, "scene0000_00: is empty; leave it out"),
+        (UsageError("no such run"), 2, "no such run"),
+        (OSError(errno.ENOSPC, "No space left on device", "x.npy"), 1, "x.npy: the disk is full"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "y"), 1, "y: No such file or directory"),
+    ],
+)
+def test_an_error_for_people_is_one_line(
+    error: Exception, status: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(argv: Sequence[str]) -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as left:
+        run_command(main)
+    captured = capsys.readouterr()
+    assert left.value.code == status
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_the_exit_status_is_what_main_returns() -> None:
+    for returned, status in ((None, 0), (0, 0), (1, 1)):
+        with pytest.raises(SystemExit) as left:
+            run_command(lambda argv, returned=returned: returned)
+        assert left.value.code == status
+
+
+def test_a_defect_is_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_command(lambda argv: 1 // 0)
+
+
+def test_a_wrong_argument_is_a_usage_error() -> None:
+    parser = CommandParser(prog="x")
+    parser.add_argument("--split", choices=("train", "val"))
+    with pytest.raises(UsageError, match="invalid choice"):
+        parser.parse_args(["--split", "tset"])
