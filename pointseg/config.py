@@ -1,0 +1,271 @@
+"""The typed config of a run: one complete YAML in, validated, saved with the run.
+
+A YAML names every key (a test sees to it). ``key.sub=value`` on the command line overrides one.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+from pointseg.errors import UsageError
+
+Feature = Literal["xyz", "rgb", "normal"]
+
+
+class Section(BaseModel):
+    """A part of the config: fixed after reading, and no key that is not known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class RunConfig(Section):
+    """Where a run is kept, and what makes it repeatable."""
+
+    dir: str | None = None
+    """Folder of the run; null: runs/<stem of the config's name>."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of weights, order of scenes and augmentation."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto: a GPU when there is one."""
+
+
+class DataConfig(Section):
+    """Which scenes, and how they become voxels and batches."""
+
+    root: str = "data/scannet"
+    """The prepared tree (data_prep/preprocess_scannet.py)."""
+    train_split: str = "train"
+    """Folder below root to train on."""
+    val_split: str | None = "val"
+    """Folder below root to validate on; null: no validation."""
+    voxel_size_m: PositiveFloat = 0.02
+    """Edge of a voxel, metres."""
+    features: tuple[Feature, ...] = Field(default=("xyz", "rgb", "normal"), min_length=1)
+    """Inputs of the network, three channels each: centred metres, 0..1, unit vectors."""
+    scenes_per_batch: PositiveInt = 12
+    """Scenes a batch, over all processes together."""
+    max_points: PositiveInt | None = 100_000
+    """Points of a training scene kept around a random center, nearest first; null: all."""
+    num_workers: int = Field(default=8, ge=0)
+    """Loader processes for each training process; 0: load in the training process."""
+
+
+class AugmentConfig(Section):
+    """What is done to a training scene. A range is drawn from evenly."""
+
+    rotate_z_deg: float = Field(default=180.0, ge=0)
+    """Turn about the vertical by up to this many degrees, either way."""
+    rotate_xy_deg: float = Field(default=2.8, ge=0)
+    """Tilt about x and y by up to this many degrees, either way."""
+    scale: tuple[PositiveFloat, PositiveFloat] = (0.9, 1.1)
+    """Factor on all coordinates, from, to."""
+    flip_probability: float = Field(default=0.5, ge=0, le=1)
+    """Chance to mirror x, and the same for y."""
+    jitter_m: float = Field(default=0.005, ge=0)
+    """Standard deviation of the noise on each coordinate, metres."""
+    jitter_clip_m: float = Field(default=0.02, ge=0)
+    """Largest noise on a coordinate, metres."""
+    auto_contrast_probability: float = Field(default=0.2, ge=0, le=1)
+    """Chance to stretch the colours to the whole range, blended at random."""
+    color_shift: float = Field(default=0.05, ge=0, le=1)
+    """Shift of each colour channel, share of the whole range, either way."""
+    color_jitter: float = Field(default=0.05, ge=0, le=1)
+    """Standard deviation of the noise on each colour, share of the whole range."""
+    color_probability: float = Field(default=0.95, ge=0, le=1)
+    """Chance of the colour shift, and the same for the colour jitter."""
+
+
+class ModelConfig(Section):
+    """The sparse U-Net. The defaults are SpUNet-34."""
+
+    stem_channels: PositiveInt = 32
+    """Channels at full resolution before the first stage."""
+    channels: tuple[PositiveInt, ...] = (32, 64, 128, 256, 256, 128, 96, 96)
+    """Channels of each stage: encoder from fine to coarse, then decoder from coarse to fine."""
+    layers: tuple[int, ...] = (2, 3, 4, 6, 2, 2, 2, 2)
+    """Residual blocks of each stage, in the same order."""
+    backend: Literal["auto", "torch", "spconv", "spconv_triton"] = "auto"
+    """Sparse convolution library; auto: the fastest that runs on the device."""
+    init: str | None = None
+    """Checkpoint whose weights to start from; null: random."""
+
+
+class CollapseConfig(Section):
+    """The center-collapse regulariser (CeCo). A null takes the preset's value."""
+
+    weight: float = Field(default=0.1, ge=0)
+    """λ, the weight of L_CR beside cross-entropy; 0: no center branch."""
+    preset: Literal["paper", "release"] = "paper"
+    """paper: the equations; release: what the authors' 2D code does."""
+    projection_trainable: bool | None = None
+    """Whether the maps before the simplex learn."""
+    normalize: bool | None = None
+    """Whether centers have unit length before they meet the simplex."""
+    scale: PositiveFloat | None = None
+    """Factor on the cosines (or products) before the softmax."""
+
+
+class LossConfig(Section):
+    """What is minimised: cross-entropy + λ · center collapse."""
+
+    collapse: CollapseConfig = CollapseConfig()
+    """The center branch."""
+
+
+class OptimizerConfig(Section):
+    """The optimiser and its learning rate over the run."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    """sgd (with Nesterov momentum) or adamw."""
+    lr: PositiveFloat = 0.05
+    """Highest learning rate."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Momentum of sgd; first beta of adamw."""
+    weight_decay: float = Field(default=1e-4, ge=0)
+    """Weight decay (decoupled in adamw)."""
+    grad_clip: PositiveFloat | None = None
+    """Largest norm of the gradient; null: as it comes."""
+    schedule: Literal["one_cycle", "poly", "constant"] = "one_cycle"
+    """Shape of the learning rate."""
+    warmup_share: float = Field(default=0.05, gt=0, lt=1)
+    """one_cycle: share of the steps in which the rate rises."""
+    cycle_momentum: bool = False
+    """one_cycle: whether momentum falls and rises (0.95, 0.85, 0.95) against the rate."""
+    poly_power: PositiveFloat = 0.9
+    """poly: exponent."""
+
+
+class TrainConfig(Section):
+    """How long, and what happens on the way."""
+
+    passes: PositiveInt = 600
+    """Passes over the training split."""
+    amp: Literal["none", "fp16", "bf16"] = "fp16"
+    """Mixed precision; fp16 needs a GPU, on a CPU it is taken as none."""
+    sync_batch_norm: bool = False
+    """Whether batch norm shares its statistics between processes."""
+    validate_every: int = Field(default=10, ge=0)
+    """Validate after every so many passes; 0: only after the last."""
+    log_every: PositiveInt = 10
+    """Steps between two lines of metrics.jsonl."""
+    num_threads: int = Field(default=0, ge=0)
+    """CPU threads of each process; 0: what PyTorch chooses."""
+
+
+class Config(Section):
+    """A whole run."""
+
+    taxonomy: Literal["scannet200", "scannet20"] = "scannet200"
+    """The benchmark's classes."""
+    run: RunConfig = RunConfig()
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _check_stages(self) -> "Config":
+        channels, layers = self.model.channels, self.model.layers
+        if len(channels) != len(layers) or len(channels) % 2:
+            raise ValueError(
+                f"model.channels has {len(channels)} stages and model.layers {len(layers)}; "
+                "both need the same even number, half encoder and half decoder"
+            )
+        return self
+
+    @property
+    def in_channels(self) -> int:
+        """Input channels of the network."""
+        return 3 * len(self.data.features)
+
+
+def load_config(name: str, overrides: list[str] | None = None) -> Config:
+    """Read a YAML and apply ``key.sub=value`` overrides.
+
+    Args:
+        name: a path, or a file's name in ``configs/`` (with or without ``.yaml``).
+        overrides: each ``key.sub=value``; the value is YAML.
+
+    Raises:
+        UsageError: no such file, an unknown key (the nearest known one is named), a wrong value.
+    """
+    path = find_config(name)
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}; mend the file") from None
+    if not isinstance(tree, dict):
+        raise UsageError(f"{path}: expected keys and values, found {type(tree).__name__}; see configs/scannet200.yaml")
+    for override in overrides or []:
+        _apply_override(tree, override)
+    config = _validate(tree, str(path))
+    if config.run.dir is None:
+        config = config.model_copy(update={"run": config.run.model_copy(update={"dir": f"runs/{path.stem}"})})
+    return config
+
+
+def find_config(name: str) -> Path:
+    """Where ``--cfg NAME`` is: a path, or a file in ``configs/`` of the checkout or the installed wheel."""
+    package = Path(__file__).parent
+    for folder in (Path(), package.parent / "configs", package / "configs"):
+        for candidate in (folder / name, folder / f"{name}.yaml"):
+            if candidate.is_file():
+                return candidate
+    known = sorted({p.name for folder in (package.parent, package) for p in (folder / "configs").glob("*.yaml")})
+    raise UsageError(f"{name}: no such config; give a path or one of {', '.join(known)}")
+
+
+def dump_config(config: Config) -> str:
+    """The config as YAML that :func:`load_config` reads back to an equal config."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def config_from_dict(tree: dict[str, Any], where: str) -> Config:
+    """Validate a config that was stored elsewhere, in a checkpoint for example."""
+    return _validate(tree, where)
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise UsageError(f"{override!r} is not key.sub=value; write for example train.passes=10")
+    *sections, last = key.split(".")
+    for section in sections:
+        child = tree.setdefault(section, {})
+        if not isinstance(child, dict):
+            raise UsageError(f"{override}: {section} is a value, not a section; see configs/scannet200.yaml")
+        tree = child
+    try:
+        tree[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UsageError(f"{override}: {value!r} is not a YAML value; quote it") from None
+
+
+def _validate(tree: dict[str, Any], where: str) -> Config:
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(f"{where}: {'; '.join(_describe(e) for e in error.errors())}") from None
+
+
+def _describe(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        nearest = difflib.get_close_matches(key, _known_keys(Config), n=1, cutoff=0.0)
+        return f"unknown key {key}; the nearest known key is {nearest[0]}"
+    problem = error["msg"].removeprefix("Value error, ")
+    return f"{key}: {problem}, got {error['input']!r}" if key else problem
+
+
+def _known_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, field in section.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += _known_keys(field.annotation, f"{prefix}{name}.")
+    return keys
