@@ -1,0 +1,87 @@
+"""Scores are those of a slow loop written from the benchmark's rule."""
+
+import math
+
+import numpy as np
+import pytest
+
+from pointseg.metrics import ConfusionMatrix, score, summarize
+from pointseg.taxonomy import load_taxonomy
+
+
+def _literal_ious(scenes: list[tuple[list[int], list[int]]], valid_ids: list[int]) -> dict[int, float | None]:
+    """The rule, vertex by vertex, on the benchmark's own ids."""
+    tp, fp, fn = (dict.fromkeys(valid_ids, 0) for _ in range(3))
+    for truth, prediction in scenes:
+        for true_id, predicted_id in zip(truth, prediction, strict=True):
+            if true_id not in valid_ids:
+                continue
+            if true_id == predicted_id:
+                tp[true_id] += 1
+                continue
+            fn[true_id] += 1
+            if predicted_id in valid_ids:
+                fp[predicted_id] += 1
+    union = {i: tp[i] + fp[i] + fn[i] for i in valid_ids}
+    return {i: tp[i] / union[i] if union[i] else None for i in valid_ids}
+
+
+@pytest.mark.parametrize("name", ["scannet200", "scannet20"])
+def test_ious_are_those_of_the_literal_rule(name: str) -> None:
+    taxonomy = load_taxonomy(name)
+    rng = np.random.default_rng(0)
+    # Few classes in the ground truth, all in the predictions, and ids that are no class (0, 9999) in both.
+    true_ids = np.concatenate([taxonomy.scannet_ids[::7], [0, 9999]])
+    predicted_ids = np.concatenate([taxonomy.scannet_ids[: taxonomy.num_classes // 2], [0, 9999]])
+    scenes = [(rng.choice(true_ids, 400), rng.choice(predicted_ids, 400)) for _ in range(3)]
+    scenes.append((np.repeat(true_ids[:3], 100), np.repeat(true_ids[:3], 100)))
+
+    confusion = ConfusionMatrix(taxonomy.num_classes)
+    for truth, prediction in scenes:
+        confusion.update(taxonomy.label_from_scannet_id(truth), taxonomy.label_from_scannet_id(prediction))
+    summary = summarize(score(confusion), taxonomy)
+
+    literal = _literal_ious([(t.tolist(), p.tolist()) for t, p in scenes], taxonomy.scannet_ids.tolist())
+    for class_name, scannet_id in zip(taxonomy.class_names, taxonomy.scannet_ids.tolist(), strict=True):
+        assert summary["per_class"][class_name] == pytest.approx(literal[scannet_id])
+    present = {i for t, _ in scenes for i in t.tolist()} & set(literal)
+    ious = [literal[i] for i in present]
+    assert summary["miou"] == pytest.approx(sum(ious) / len(ious))
+    assert summary["miou_all_classes"] == pytest.approx(sum(ious) / taxonomy.num_classes)
+    if taxonomy.groups is not None:
+        for group in ("head", "common", "tail"):
+            ids = taxonomy.scannet_ids[taxonomy.group_mask(group)].tolist()
+            members = [literal[i] for i in ids if i in present]
+            assert summary[group] == pytest.approx(sum(members) / len(members))
+    counted = sum(int(np.isin(t, taxonomy.scannet_ids).sum()) for t, _ in scenes)
+    right = sum(int((np.isin(t, taxonomy.scannet_ids) & (t == p)).sum()) for t, p in scenes)
+    assert summary["num_points"] == counted
+    assert summary["accuracy"] == pytest.approx(right / counted)
+
+
+def test_absent_but_predicted_is_zero_and_absent_everywhere_is_none() -> None:
+    taxonomy = load_taxonomy("scannet20")
+    confusion = ConfusionMatrix(20)
+    confusion.update(np.array([0, 0]), np.array([0, 1]))
+    summary = summarize(score(confusion), taxonomy)
+    assert summary["per_class"]["wall"] == 0.5
+    assert summary["per_class"]["floor"] == 0.0
+    assert summary["per_class"]["bed"] is None
+    assert summary["miou"] == 0.5
+    assert summary["miou_all_classes"] == 0.5 / 20
+
+
+def test_nothing_counted_gives_none_not_nan() -> None:
+    taxonomy = load_taxonomy("scannet200")
+    confusion = ConfusionMatrix(200)
+    confusion.update(np.array([-1, -1]), np.array([3, 4]))
+    summary = summarize(score(confusion), taxonomy)
+    assert summary["miou"] is None
+    assert summary["accuracy"] is None
+    assert summary["tail"] is None
+    assert not any(isinstance(v, float) and math.isnan(v) for v in summary.values())
+
+
+def test_arrays_of_different_length_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(3,\).*\(2,\)"):
+        ConfusionMatrix(4).update(np.zeros(3, int), np.zeros(2, int))
