@@ -1,0 +1,1 @@
+"""Scenes to batches: augmentation, voxels, collation, loading."""

@@ -1,0 +1,124 @@
+"""Points to voxels and back."""
+
+from dataclasses import dataclass
+
+import torch
+
+from pointseg.data.points import Points
+from pointseg.errors import DataError
+from pointseg.taxonomy import IGNORE
+
+_MAX_CELLS = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class VoxelGrid:
+    """Which of M voxels each of N points falls in."""
+
+    coords: torch.Tensor
+    """(M, 3) int32, unique, from 0, sorted by x, then y, then z."""
+    voxel_of_point: torch.Tensor
+    """(N,) int64: rows of ``coords``."""
+    point_order: torch.Tensor
+    """(N,) int64: the points grouped by voxel."""
+    first: torch.Tensor
+    """(M,) int64: where each voxel's group starts in ``point_order``."""
+
+    @property
+    def num_voxels(self) -> int:
+        """M."""
+        return len(self.coords)
+
+    def count_points(self) -> torch.Tensor:
+        """(M,) int64: points in each voxel."""
+        return torch.bincount(self.voxel_of_point, minlength=self.num_voxels)
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """One scene as the network sees it."""
+
+    coords: torch.Tensor
+    """(M, 3) int32."""
+    features: torch.Tensor
+    """(M, C) float32."""
+    label: torch.Tensor
+    """(M,) int64."""
+    voxel_of_point: torch.Tensor
+    """(N,) int64."""
+
+
+def build_grid(xyz: torch.Tensor, voxel_size_m: float, order: torch.Tensor | None = None) -> VoxelGrid:
+    """Lay points (N, 3) on a grid whose first cell begins at their smallest coordinate.
+
+    Args:
+        xyz: coordinates, metres.
+        voxel_size_m: edge of a voxel, metres.
+        order: (N,) a permutation; within a voxel, points are grouped in this order.
+
+    Raises:
+        DataError: the extent over the voxel size does not fit int32 coordinates.
+    """
+    cell = ((xyz - xyz.amin(dim=0)) / voxel_size_m).floor_().long()
+    extent = cell.amax(dim=0) + 1
+    if bool((extent > _MAX_CELLS).any()) or extent.double().prod() >= 2.0**62:
+        raise DataError(
+            f"a scene of {extent.tolist()} voxels of {voxel_size_m} m is too large to index; "
+            "are the coordinates in metres? raise data.voxel_size_m otherwise"
+        )
+    key = (cell[:, 0] * extent[1] + cell[:, 1]) * extent[2] + cell[:, 2]
+    if order is None:
+        sorted_key, point_order = key.sort(stable=True)
+    else:
+        sorted_key, position = key[order].sort(stable=True)
+        point_order = order[position]
+    starts_voxel = torch.ones_like(sorted_key, dtype=torch.bool)
+    starts_voxel[1:] = sorted_key[1:] != sorted_key[:-1]
+    voxel_of_point = torch.empty_like(point_order)
+    voxel_of_point[point_order] = starts_voxel.cumsum(0) - 1
+    first = starts_voxel.nonzero().squeeze(1)
+    return VoxelGrid(cell[point_order[first]].int(), voxel_of_point, point_order, first)
+
+
+def voxelize_at_random(points: Points, voxel_size_m: float, generator: torch.Generator) -> Voxels:
+    """One point a voxel, each with the same chance: the training form (a new draw each pass)."""
+    order = torch.randperm(len(points), generator=generator).to(points.xyz.device)
+    grid = build_grid(points.xyz, voxel_size_m, order)
+    chosen = points.select(grid.point_order[grid.first])
+    return Voxels(grid.coords, stack_features(chosen), chosen.label, grid.voxel_of_point)
+
+
+def voxelize_by_mean(points: Points, voxel_size_m: float) -> Voxels:
+    """Mean features and majority label of each voxel's points: the form for evaluation."""
+    grid = build_grid(points.xyz, voxel_size_m)
+    features = stack_features(points)
+    total = features.new_zeros(grid.num_voxels, features.shape[1]).index_add_(0, grid.voxel_of_point, features)
+    mean = total / grid.count_points().unsqueeze(1)
+    return Voxels(grid.coords, mean, majority_label(points.label, grid), grid.voxel_of_point)
+
+
+def stack_features(points: Points) -> torch.Tensor:
+    """(N, C) float32: coordinates, colours and normals, those of them that are there."""
+    return torch.cat([part for part in (points.xyz, points.rgb, points.normal) if part is not None], dim=1)
+
+
+def majority_label(label: torch.Tensor, grid: VoxelGrid) -> torch.Tensor:
+    """(M,) int64: the most frequent label in each voxel, the smallest of equals.
+
+    IGNORE has no vote; a voxel without any labelled point is IGNORE.
+    """
+    labelled = label != IGNORE
+    majority = torch.full((grid.num_voxels,), IGNORE, dtype=torch.int64, device=label.device)
+    if not bool(labelled.any()):
+        return majority
+    num_labels = int(label.max()) + 1
+    pairs, votes = (grid.voxel_of_point[labelled] * num_labels + label[labelled]).unique(return_counts=True)
+    # Ascending by votes, and among equals descending by label, so that the last of a voxel is the winner.
+    ranked = pairs.flip(0)[votes.flip(0).sort(stable=True).indices]
+    voxel, voted = ranked // num_labels, ranked % num_labels
+    by_voxel = voxel.sort(stable=True).indices
+    voxel, voted = voxel[by_voxel], voted[by_voxel]
+    last = torch.ones_like(voxel, dtype=torch.bool)
+    last[:-1] = voxel[1:] != voxel[:-1]
+    majority[voxel[last]] = voted[last]
+    return majority

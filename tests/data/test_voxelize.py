@@ -1,0 +1,85 @@
+"""Voxels: unique, sorted, and with a way back for every point."""
+
+from collections import Counter
+
+import pytest
+import torch
+
+from pointseg.data.points import Points
+from pointseg.data.voxelize import build_grid, majority_label, voxelize_at_random, voxelize_by_mean
+from pointseg.errors import DataError
+
+
+def _points(num_points: int = 2000, seed: int = 0) -> Points:
+    generator = torch.Generator().manual_seed(seed)
+    return Points(
+        xyz=torch.rand(num_points, 3, generator=generator) * torch.tensor([1.0, 0.7, 0.3]) - 5.0,
+        rgb=torch.rand(num_points, 3, generator=generator),
+        normal=None,
+        label=torch.randint(-1, 4, (num_points,), generator=generator),
+    )
+
+
+def test_coords_are_unique_sorted_from_zero_and_hold_their_points() -> None:
+    points = _points()
+    grid = build_grid(points.xyz, 0.1)
+    rows = [tuple(row) for row in grid.coords.tolist()]
+    assert rows == sorted(set(rows))
+    assert grid.coords.amin(0).tolist() == [0, 0, 0]
+    cell = ((points.xyz - points.xyz.amin(0)) / 0.1).floor().int()
+    assert torch.equal(grid.coords[grid.voxel_of_point], cell)
+    assert torch.equal(grid.count_points(), torch.bincount(grid.voxel_of_point))
+
+
+def test_training_takes_one_point_of_each_voxel_with_equal_chance() -> None:
+    points = Points(
+        xyz=torch.tensor([[0.0, 0, 0], [0.01, 0, 0], [0.02, 0, 0], [1.0, 0, 0]]),
+        rgb=None,
+        normal=None,
+        label=torch.tensor([0, 1, 2, 3]),
+    )
+    generator = torch.Generator().manual_seed(0)
+    drawn: Counter[int] = Counter()
+    for _ in range(3000):
+        voxels = voxelize_at_random(points, 0.1, generator)
+        assert voxels.label[1] == 3
+        drawn[int(voxels.label[0])] += 1
+    for label in range(3):
+        assert abs(drawn[label] - 1000) < 5 * 26  # five standard deviations of a fair draw
+
+
+def test_features_and_label_of_a_drawn_voxel_are_of_one_point() -> None:
+    points = _points()
+    voxels = voxelize_at_random(points, 0.1, torch.Generator().manual_seed(1))
+    rows = {tuple(row) for row in torch.cat([points.xyz, points.rgb, points.label[:, None]], 1).tolist()}
+    drawn = torch.cat([voxels.features, voxels.label[:, None]], 1).tolist()
+    assert all(tuple(row) in rows for row in drawn)
+
+
+def test_evaluation_takes_mean_features_and_majority_label() -> None:
+    points = _points(500)
+    voxels = voxelize_by_mean(points, 0.1)
+    for v in range(len(voxels.coords)):
+        members = voxels.voxel_of_point == v
+        expected = torch.cat([points.xyz, points.rgb], 1)[members].mean(0)
+        torch.testing.assert_close(voxels.features[v], expected)
+        votes = Counter(label for label in points.label[members].tolist() if label >= 0)
+        expected_label = min(votes, key=lambda k: (-votes[k], k)) if votes else -1
+        assert voxels.label[v] == expected_label
+
+
+def test_a_scene_without_labels_has_ignored_voxels() -> None:
+    points = _points(50)
+    grid = build_grid(points.xyz, 0.1)
+    assert (majority_label(torch.full((50,), -1), grid) == -1).all()
+
+
+def test_a_scene_of_one_point_is_one_voxel() -> None:
+    voxels = voxelize_by_mean(_points(1), 0.02)
+    assert voxels.coords.tolist() == [[0, 0, 0]]
+    assert voxels.voxel_of_point.tolist() == [0]
+
+
+def test_a_scene_too_large_to_index_is_refused_with_its_extent() -> None:
+    with pytest.raises(DataError, match=r"a scene of \[\d{9}\d*, 1, 1\] voxels .* in metres"):
+        build_grid(torch.tensor([[0.0, 0, 0], [1e9, 0, 0]]), 0.02)
