@@ -27,6 +27,10 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         _flush_to_disk(temporary)
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner reads
         os.replace(temporary, path)
+    except OSError as error:
+        if not _lacks_name(error, temporary):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -51,6 +55,10 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
         else:
             os.replace(temporary, path)
+    except OSError as error:
+        if not _lacks_name(error, temporary):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -59,6 +67,11 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write ``text`` (UTF-8) to ``path``, atomically."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _lacks_name(error: OSError, temporary: Path) -> bool:
+    """Whether an error of the system names no file, or one that only we know."""
+    return error.errno is not None and (error.filename is None or str(temporary) in str(error.filename))
 
 
 def _flush_to_disk(path: Path) -> None:

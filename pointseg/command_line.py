@@ -12,12 +12,21 @@ from pointseg.errors import PointsegError, UsageError
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Names the default of an option where it has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        hidden = action.default in (None, False, argparse.SUPPRESS) or action.required or not action.option_strings
+        return text if hidden or "%(default)" in text else f"{text} (default: %(default)s)"
+
+
 class CommandParser(argparse.ArgumentParser):
     """An ``ArgumentParser`` whose mistakes are one line, and which takes no abbreviated options."""
 
     def __init__(self, **options: object) -> None:
         options.setdefault("allow_abbrev", False)
-        options.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
+        options.setdefault("formatter_class", _Formatter)
         super().__init__(**options)  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:

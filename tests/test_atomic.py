@@ -1,5 +1,7 @@
 """A file or folder is there whole or not at all."""
 
+import errno
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,14 @@ def test_a_written_folder_replaces_the_whole_old_one(tmp_path: Path) -> None:
             (temporary / content).write_text(content)
     assert [p.name for p in folder.iterdir()] == ["second"]
     assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("atomic", [atomic_file, atomic_directory])
+def test_a_full_disk_is_reported_with_the_name_that_a_person_knows(atomic: Callable, tmp_path: Path) -> None:
+    with pytest.raises(OSError) as caught, atomic(tmp_path / "scores.json"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "scores.json")
+    with pytest.raises(FileNotFoundError) as caught, atomic(tmp_path / "scores.json"):
+        (tmp_path / "other").read_bytes()
+    assert caught.value.filename == str(tmp_path / "other")
+    assert list(tmp_path.iterdir()) == []

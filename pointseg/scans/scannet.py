@@ -1,0 +1,317 @@
+"""Raw ScanNet scans: mesh, segments, objects and axis alignment of one scene, with labels by the official rule.
+
+The rule (ScanNet200's preprocessing, Rozenberszki et al., ECCV 2022): the label of an object is a raw
+category, which the label map turns into an id; ids outside the benchmark are ignored; objects are taken in
+the order of the file, and a vertex in several objects belongs to the last one.
+"""
+
+import csv
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pointseg.errors import DataError, UsageError
+from pointseg.scans.normals import vertex_normals
+from pointseg.scans.ply import BINARY_LITTLE_ENDIAN, Mesh, read_mesh, read_mesh_header
+from pointseg.taxonomy import IGNORE, load_taxonomy
+
+LABEL_MAP_NAME = "scannetv2-labels.combined.tsv"
+_ID_COLUMNS = {"scannet200": "id", "scannet20": "nyu40id"}
+_DOWNLOAD_AGAIN = "download it again"
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Raw category -> class label, for both benchmarks. A category outside a benchmark maps to IGNORE."""
+
+    label200_of: dict[str, int]
+    label20_of: dict[str, int]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes when a category or the label of one changes."""
+        text = json.dumps([self.label200_of, self.label20_of], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def classes_without_category(self) -> list[str]:
+        """Names of the 200 classes that no raw category maps to: not empty for the map of before ScanNet200."""
+        mapped = set(self.label200_of.values())
+        return [name for label, name in enumerate(load_taxonomy("scannet200").class_names) if label not in mapped]
+
+
+@dataclass
+class Annotation:
+    """What is known of the N vertices of a scene, and of its objects."""
+
+    label200: np.ndarray
+    """(N,) int64, ScanNet200 label or IGNORE."""
+    label20: np.ndarray
+    """(N,) int64, ScanNet label (20 classes) or IGNORE."""
+    instance: np.ndarray
+    """(N,) int64, id of the object in the file, -1 = none."""
+    object_label200: np.ndarray
+    """(num_objects,) int64, in the order of the file."""
+    object_label20: np.ndarray
+    """(num_objects,) int64, in the order of the file."""
+    unknown_labels: Counter[str]
+    """Object labels that the label map does not have -> number of objects."""
+
+
+@dataclass
+class RawScene:
+    """One scan as it was published, turned to its axes where asked."""
+
+    name: str
+    mesh: Mesh
+    annotation: Annotation | None
+    alignment: str
+    """``applied``, ``absent`` (the scan gives none) or ``off`` (not asked for)."""
+
+
+def scans_folder(raw: Path, split: str) -> Path:
+    """Folder of all scenes of a split in the raw data: test scans lie apart from the others."""
+    return raw / ("scans_test" if split == "test" else "scans")
+
+
+def scan_folder(raw: Path, scene: str, split: str) -> Path:
+    """Folder of one scene in the raw data."""
+    return scans_folder(raw, split) / scene
+
+
+def mesh_path(raw: Path, scene: str, split: str) -> Path:
+    """The mesh of a scene in the raw data; its vertices are what predictions are about."""
+    return scan_folder(raw, scene, split) / f"{scene}_vh_clean_2.ply"
+
+
+def source_files(folder: Path, labelled: bool, align: bool) -> list[Path]:
+    """The files that :func:`read_raw_scene` reads."""
+    files = [folder / f"{folder.name}_vh_clean_2.ply"]
+    if labelled:
+        files += [_segments_path(folder), _objects_path(folder)]
+    return [*files, _info_path(folder)] if align else files
+
+
+def read_label_map(path: Path) -> LabelMap:
+    """Read ``scannetv2-labels.combined.tsv``: ``raw_category`` -> ``id`` and ``nyu40id``.
+
+    A category that stands twice counts as it stands first, as in the official script. An empty id
+    is no class.
+
+    Raises:
+        UsageError: the file is missing.
+        DataError: it lacks a column, or an id is not a number.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, delimiter="\t")
+            missing = [
+                name for name in ("raw_category", *_ID_COLUMNS.values()) if name not in (reader.fieldnames or [])
+            ]
+            if missing:
+                raise DataError(f"{path}: has no column {missing[0]!r}; use {LABEL_MAP_NAME} of the ScanNet release")
+            rows = [(reader.line_num, row) for row in reader]
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path}: there is no label map; ScanNet publishes it as {LABEL_MAP_NAME}, give its path by --label-map"
+        ) from None
+    except (UnicodeDecodeError, csv.Error):
+        raise DataError(f"{path}: is no table of text; {_DOWNLOAD_AGAIN}") from None
+    label_of: dict[str, dict[str, int]] = {}
+    for taxonomy_name, column in _ID_COLUMNS.items():
+        ids = [_read_id(path, line, row[column]) for line, row in rows]
+        labels = load_taxonomy(taxonomy_name).label_from_scannet_id(np.array(ids, dtype=np.int64))
+        # Reversed, so that the first row of a category is the one that stays.
+        label_of[taxonomy_name] = {
+            row["raw_category"]: int(k) for (_, row), k in zip(rows[::-1], labels[::-1], strict=True)
+        }
+    return LabelMap(label200_of=label_of["scannet200"], label20_of=label_of["scannet20"])
+
+
+def read_raw_scene(folder: Path, label_map: LabelMap, align: bool = True, labelled: bool = True) -> RawScene:
+    """Read one scan: mesh with colours and area-weighted normals, and its annotation where ``labelled``.
+
+    Args:
+        folder: the scene's folder; its name is the scene's.
+        label_map: raw categories to labels.
+        align: turn the mesh by the scene's ``axisAlignment``, normals too.
+        labelled: False for test scans, which have a mesh only.
+
+    Raises:
+        DataError: a file is missing, truncated or not what it has to be.
+    """
+    mesh = _read_scan_mesh(folder / f"{folder.name}_vh_clean_2.ply")
+    alignment = _read_axis_alignment(_info_path(folder), required=labelled) if align else None
+    if alignment is not None:
+        mesh.xyz = _transform(mesh.xyz, alignment)
+    assert mesh.faces is not None, "_read_scan_mesh refuses meshes without faces"
+    mesh.normal = vertex_normals(mesh.xyz, mesh.faces)
+    annotation = None
+    if labelled:
+        segment_of_vertex = _read_segments(_segments_path(folder), mesh.num_vertices)
+        objects = _read_objects(_objects_path(folder))
+        annotation = annotate_vertices(segment_of_vertex, objects, label_map)
+    state = "applied" if alignment is not None else "absent" if align else "off"
+    return RawScene(name=folder.name, mesh=mesh, annotation=annotation, alignment=state)
+
+
+@dataclass
+class ScanObject:
+    """An annotated object: an entry of ``segGroups``."""
+
+    object_id: int
+    raw_category: str
+    segments: np.ndarray
+    """(S,) int64, ids of the over-segments that make it up."""
+
+
+def annotate_vertices(segment_of_vertex: np.ndarray, objects: list[ScanObject], label_map: LabelMap) -> Annotation:
+    """Labels and instances of all vertices by the official rule (see the module's docstring).
+
+    An object of an ignored or unknown category overwrites too: its vertices become IGNORE. Segments
+    that the mesh does not have are of no consequence.
+
+    Args:
+        segment_of_vertex: (N,) integer, over-segment of each vertex.
+        objects: in the order of the file.
+        label_map: raw categories to labels.
+    """
+    segment_ids, position_of_vertex = np.unique(segment_of_vertex, return_inverse=True)
+    object_of_segment = np.full(len(segment_ids), -1, dtype=np.int64)
+    for index, scan_object in enumerate(objects):
+        object_of_segment[np.isin(segment_ids, scan_object.segments)] = index
+    object_of_vertex = object_of_segment[position_of_vertex]
+
+    def label_of_objects(label_of: dict[str, int]) -> np.ndarray:
+        return np.array([label_of.get(o.raw_category, IGNORE) for o in objects], dtype=np.int64)
+
+    object_label200, object_label20 = label_of_objects(label_map.label200_of), label_of_objects(label_map.label20_of)
+    object_ids = np.array([o.object_id for o in objects], dtype=np.int64)
+    # Index -1, no object, picks the value that is appended.
+    return Annotation(
+        label200=np.append(object_label200, IGNORE)[object_of_vertex],
+        label20=np.append(object_label20, IGNORE)[object_of_vertex],
+        instance=np.append(object_ids, -1)[object_of_vertex],
+        object_label200=object_label200,
+        object_label20=object_label20,
+        unknown_labels=Counter(o.raw_category for o in objects if o.raw_category not in label_map.label200_of),
+    )
+
+
+def _segments_path(folder: Path) -> Path:
+    return folder / f"{folder.name}_vh_clean_2.0.010000.segs.json"
+
+
+def _objects_path(folder: Path) -> Path:
+    return folder / f"{folder.name}.aggregation.json"
+
+
+def _info_path(folder: Path) -> Path:
+    return folder / f"{folder.name}.txt"
+
+
+def _read_id(path: Path, line: int, text: str | None) -> int:
+    try:
+        return int(text) if text and text.strip() else 0  # 0 is no class in either benchmark
+    except ValueError:
+        raise DataError(f"{path}: id {text!r} in line {line} is no whole number; {_DOWNLOAD_AGAIN}") from None
+
+
+def _read_scan_mesh(path: Path) -> Mesh:
+    """A mesh as ScanNet publishes it: binary little-endian, with faces and colours."""
+    header = read_mesh_header(path)
+    if header.encoding != BINARY_LITTLE_ENDIAN:
+        raise DataError(f"{path}: is {header.encoding}, expected {BINARY_LITTLE_ENDIAN}; {_DOWNLOAD_AGAIN}")
+    mesh = read_mesh(path)
+    if mesh.faces is None:
+        raise DataError(f"{path}: the mesh has no faces; {_DOWNLOAD_AGAIN}")
+    if mesh.rgb is None:
+        raise DataError(f"{path}: the vertices have no red, green and blue; {_DOWNLOAD_AGAIN}")
+    return mesh
+
+
+def _read_axis_alignment(path: Path, required: bool) -> np.ndarray | None:
+    """(4, 4) float64 of the scene's info file; None where the scan gives no alignment."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        if not required:
+            return None
+        raise DataError(f"{path}: is missing; download it, or leave the scans unaligned by --no-align") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is no text; {_DOWNLOAD_AGAIN}") from None
+    values = {key.strip(): value for key, _, value in (line.partition("=") for line in lines)}
+    if "axisAlignment" not in values:
+        return None
+    words = values["axisAlignment"].split()
+    try:
+        matrix = np.array([float(word) for word in words]).reshape(4, 4)
+    except ValueError:
+        raise DataError(f"{path}: axisAlignment is not 16 numbers but {len(words)} words; {_DOWNLOAD_AGAIN}") from None
+    rotation = matrix[:3, :3]
+    is_rigid = np.isfinite(matrix).all() and np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-2)
+    if not is_rigid or np.linalg.det(rotation) < 0 or not np.allclose(matrix[3], (0, 0, 0, 1)):
+        raise DataError(f"{path}: axisAlignment is no rotation and shift; {_DOWNLOAD_AGAIN}")
+    return matrix
+
+
+def _transform(xyz: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """(N, 3) float32: ``R x + t`` in float64. einsum, because a matrix product wakes all threads for three columns."""
+    return (np.einsum("nj,ij->ni", xyz.astype(np.float64), matrix[:3, :3]) + matrix[:3, 3]).astype(np.float32)
+
+
+def _read_segments(path: Path, num_vertices: int) -> np.ndarray:
+    """(N,) int64: over-segment of each vertex."""
+    segments = _as_integers(path, "segIndices", _read_json(path).get("segIndices"))
+    if len(segments) != num_vertices:
+        raise DataError(
+            f"{path}: segIndices are {len(segments)}, the mesh has {num_vertices} vertices; "
+            "download the mesh and this file again"
+        )
+    return segments
+
+
+def _read_objects(path: Path) -> list[ScanObject]:
+    groups = _read_json(path).get("segGroups")
+    if not isinstance(groups, list):
+        raise DataError(f"{path}: has no list segGroups; {_DOWNLOAD_AGAIN}")
+    objects = []
+    for index, group in enumerate(groups):
+        what = f"segGroups[{index}]"
+        if not isinstance(group, dict) or not isinstance(group.get("label"), str):
+            raise DataError(f"{path}: {what} has no label; {_DOWNLOAD_AGAIN}")
+        object_id = group.get("id", index)
+        if not isinstance(object_id, int):
+            raise DataError(f"{path}: the id of {what} is no whole number; {_DOWNLOAD_AGAIN}")
+        segments = _as_integers(path, f"segments of {what}", group.get("segments"))
+        objects.append(ScanObject(object_id, group["label"], segments))
+    return objects
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path}: is missing; download it") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is broken JSON ({error}); {_DOWNLOAD_AGAIN}") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: is a JSON {type(content).__name__}, expected an object; {_DOWNLOAD_AGAIN}")
+    return content
+
+
+def _as_integers(path: Path, what: str, values: object) -> np.ndarray:
+    """(len(values),) int64."""
+    try:
+        array = np.array(values if isinstance(values, list) else None)
+    except ValueError:  # lists of different lengths
+        array = np.array(None)
+    if array.ndim != 1 or (array.size and array.dtype != np.int64):
+        raise DataError(f"{path}: {what} is no list of whole numbers; {_DOWNLOAD_AGAIN}")
+    return array.astype(np.int64)

@@ -1,0 +1,56 @@
+"""Many scenes in several processes."""
+
+import os
+
+import pytest
+
+from pointseg.errors import DataError, UsageError
+from pointseg.scans.parallel import map_scenes
+
+
+def square(number: int) -> int:
+    return number**2
+
+
+def refuse_three(number: int) -> int:
+    if number == 3:
+        raise DataError("three: is refused; take four")
+    return number
+
+
+def die(number: int) -> int:
+    os._exit(1)
+
+
+def threads_of_worker(number: int) -> str | None:
+    return os.environ.get("OMP_NUM_THREADS")
+
+
+@pytest.mark.parametrize("workers", [1, 2, None])
+def test_results_keep_their_order(workers):
+    assert list(map_scenes(square, range(5), workers, "squaring")) == [0, 1, 4, 9, 16]
+    assert list(map_scenes(square, [], workers, "squaring")) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_reaches_the_caller(workers):
+    with pytest.raises(DataError, match="three: is refused; take four"):
+        list(map_scenes(refuse_three, range(6), workers, "refusing"))
+
+
+def test_a_dead_worker_is_one_line():
+    """A worker that the system kills ends the run, it doesn't hang it."""
+    with pytest.raises(DataError, match=r"worker processes died.*; run .* with a smaller --workers"):
+        list(map_scenes(die, range(3), 2, "dying"))
+
+
+def test_workers_use_one_thread(monkeypatch):
+    """Each worker has one thread for linear algebra; the setting of this process comes back."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert list(map_scenes(threads_of_worker, range(2), 2, "asking")) == ["1", "1"]
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+
+
+def test_no_workers():
+    with pytest.raises(UsageError, match="0 workers"):
+        list(map_scenes(square, range(2), 0, "squaring"))

@@ -1,0 +1,149 @@
+"""The prepared tree: ours and Pointcept's."""
+
+import numpy as np
+import pytest
+
+from pointseg.atomic import atomic_directory
+from pointseg.errors import DataError, UsageError
+from pointseg.scans.prepared import list_scenes, read_scene, write_scene
+
+SOURCE = {"facts": {}, "made_from": {}, "raw_folder": ""}
+
+
+def scene_arrays(num_points: int = 5) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {
+        "coord": rng.random((num_points, 3), dtype=np.float32),
+        "color": rng.integers(0, 256, (num_points, 3), dtype=np.uint8),
+        "normal": np.tile(np.float32([0, 0, 1]), (num_points, 1)),
+        "segment20": np.arange(num_points) - 1,
+        "segment200": np.arange(num_points) * 40 - 1,
+        "instance": np.arange(num_points) % 3 - 1,
+    }
+
+
+def test_scene_reads_back(tmp_path):
+    """What is written is what is read, with the labels of the benchmark that is asked for, -1 kept."""
+    arrays = scene_arrays()
+    write_scene(tmp_path / "train" / "a", arrays, SOURCE)
+    scene = read_scene(tmp_path / "train" / "a", "scannet200")
+    assert scene.name == "a"
+    for part, name in (("xyz", "coord"), ("rgb", "color"), ("normal", "normal"), ("instance", "instance")):
+        np.testing.assert_array_equal(getattr(scene, part), arrays[name])
+    np.testing.assert_array_equal(scene.label, arrays["segment200"])
+    np.testing.assert_array_equal(read_scene(tmp_path / "train" / "a", "scannet20").label, arrays["segment20"])
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.int64])
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+def test_published_tree_loads(tmp_path, dtype, shape):
+    """Pointcept's own tree: plain .npy files, labels of any integer type, as a row or a column, no source.json."""
+    arrays = scene_arrays()
+    folder = tmp_path / "val" / "scene0011_00"
+    folder.mkdir(parents=True)
+    for name, array in arrays.items():
+        is_label = name in ("segment20", "segment200", "instance")
+        np.save(folder / f"{name}.npy", array.astype(dtype).reshape(shape) if is_label else array)
+    scene = read_scene(folder, "scannet200")
+    np.testing.assert_array_equal(scene.label, arrays["segment200"])
+    np.testing.assert_array_equal(scene.instance, arrays["instance"])
+    assert scene.label.dtype == np.int64
+    assert list_scenes(tmp_path, "val") == [folder]
+
+
+def test_test_scene_has_no_labels(tmp_path):
+    arrays = scene_arrays()
+    for name in ("segment20", "segment200", "instance"):
+        del arrays[name]
+    write_scene(tmp_path / "test" / "a", arrays, SOURCE)
+    scene = read_scene(tmp_path / "test" / "a", "scannet200")
+    assert scene.label is None
+    assert scene.instance is None
+
+
+def spoil_with(name: str, array: np.ndarray | None):
+    def spoil(folder):
+        path = folder / f"{name}.npy"
+        if array is None:
+            path.unlink()
+        else:
+            np.save(path, array)
+
+    return spoil
+
+
+def truncate(folder):
+    path = folder / "normal.npy"
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+BAD = {
+    "no coord": (spoil_with("coord", None), r"coord.npy: is missing"),
+    "no labels in train": (spoil_with("segment200", None), r"segment200.npy: is missing"),
+    "truncated": (truncate, r"normal.npy: is truncated"),
+    "empty file": (lambda folder: (folder / "color.npy").write_bytes(b""), r"color.npy: is truncated"),
+    "pickle": (spoil_with("instance", np.array([{}])), r"instance.npy: is truncated or no array"),
+    "other length": (spoil_with("color", np.zeros((4, 3), np.uint8)), r"train/a: rgb is uint8 \(4, 3\), expected"),
+    "float labels": (spoil_with("segment200", np.zeros(5)), r"segment200.npy: is float64 \(5,\), expected integers"),
+    "wide coord": (spoil_with("coord", np.zeros((5, 4), np.float32)), r"coord.npy: is float32 \(5, 4\)"),
+    "label 200": (spoil_with("segment200", np.array([0, 1, 2, 200, -1])), r"labels are -1..200, expected -1..199"),
+    "label -100": (spoil_with("segment200", np.array([0, 1, 2, 3, -100])), r"labels are -100..3"),
+    "NaN": (spoil_with("coord", np.full((5, 3), np.nan, np.float32)), r"train/a: the coordinates of point 0"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_damaged_scene_is_one_line(tmp_path, case):
+    """Each damage is a DataError of one line with the path and a remedy."""
+    spoil, message = BAD[case]
+    folder = tmp_path / "train" / "a"
+    write_scene(folder, scene_arrays(), SOURCE)
+    spoil(folder)
+    with pytest.raises(DataError, match=message) as caught:
+        read_scene(folder, "scannet200")
+    assert str(caught.value).startswith(str(folder))
+    assert "\n" not in str(caught.value)
+    assert ";" in str(caught.value)
+
+
+def test_listing(tmp_path):
+    """Scenes come sorted; unfinished writes and files don't count; an absent split names the command that makes it."""
+    for name in ("b", "a"):
+        write_scene(tmp_path / "val" / name, scene_arrays(), SOURCE)
+    (tmp_path / "val" / ".writing-c-12345678").mkdir()
+    (tmp_path / "val" / "notes.txt").touch()
+    assert [folder.name for folder in list_scenes(tmp_path, "val")] == ["a", "b"]
+    command = f"python data_prep/preprocess_scannet.py --raw RAW --out {tmp_path}"
+    with pytest.raises(UsageError, match=f"has no train scenes; prepare them with: {command}"):
+        list_scenes(tmp_path, "train")
+    with pytest.raises(UsageError, match="there is no such folder; prepare them with: python data_prep/preprocess"):
+        list_scenes(tmp_path / "no", "train")
+    with pytest.raises(UsageError, match="choose one of"):
+        list_scenes(tmp_path, "dev")
+
+
+def test_failed_write_leaves_the_old_scene(tmp_path, monkeypatch):
+    """A disk that fills up after the first array leaves the old scene whole, and nothing beside it."""
+    folder = tmp_path / "train" / "a"
+    write_scene(folder, scene_arrays(5), SOURCE)
+    written = []
+
+    def write_bytes(path, content):
+        if written:
+            raise OSError(28, "No space left on device")
+        written.append(path)
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", write_bytes)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_scene(folder, scene_arrays(7), SOURCE)
+    assert caught.value.filename == str(folder)
+    assert read_scene(folder, "scannet200").num_points == 5
+    assert [path.name for path in folder.parent.iterdir()] == ["a"]
+
+
+def test_unfinished_folder_is_not_listed(tmp_path):
+    """While a scene is being written, the listing doesn't show it."""
+    write_scene(tmp_path / "val" / "a", scene_arrays(), SOURCE)
+    with atomic_directory(tmp_path / "val" / "b"):
+        assert [folder.name for folder in list_scenes(tmp_path, "val")] == ["a"]
+    assert [folder.name for folder in list_scenes(tmp_path, "val")] == ["a", "b"]
