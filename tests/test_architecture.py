@@ -1,0 +1,110 @@
+"""Imports go one way, nothing heavy is imported before it is needed, and files stay readable in one sitting."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "pointseg"
+
+# From the bottom up: a module imports from its own layer's part (folder or file) or from a lower layer.
+LAYERS = [
+    {"errors", "atomic"},
+    {"command_line", "taxonomy", "config"},
+    {"scans", "sparse"},
+    {"data"},
+    {"models", "losses", "collapse", "metrics"},
+    {"engine", "output"},
+    {"train", "evaluate", "predict", "visualize", "analyze", "benchmark"},
+]
+# Take tensors and arrays only, so that other projects can use them.
+STANDALONE = {"collapse": {"taxonomy"}, "losses": {"taxonomy"}, "sparse": {"errors"}}
+
+
+def _part(module: str) -> str | None:
+    """The folder or file of pointseg that an absolute module name belongs to."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "pointseg" and len(parts) > 1 else None
+
+
+def _imports() -> list[tuple[str, Path, str]]:
+    """(importing part, file, imported part) for every import, inside functions too."""
+    arrows = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        relative = path.relative_to(PACKAGE).with_suffix("")
+        if relative.parts == ("__init__",):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: relative import"
+                names = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "pointseg" else []
+                names = names or [node.module or ""]
+            arrows += [(relative.parts[0], path, part) for name in names if (part := _part(name))]
+    return arrows
+
+
+def test_every_part_has_a_layer() -> None:
+    parts = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert parts - {"__init__"} == set().union(*LAYERS)
+
+
+def test_no_import_points_back() -> None:
+    height = {part: level for level, layer in enumerate(LAYERS) for part in layer}
+    wrong = [
+        f"{path.relative_to(ROOT)} imports pointseg.{target}"
+        for source, path, target in _imports()
+        if target not in ("__version__", source) and height[target] > height[source]
+    ]
+    assert wrong == []
+
+
+def test_no_two_parts_import_each_other() -> None:
+    arrows = {(source, target) for source, _, target in _imports() if target != "__version__" and source != target}
+    assert [pair for pair in sorted(arrows) if pair[::-1] in arrows] == []
+
+
+@pytest.mark.parametrize("part", sorted(STANDALONE))
+def test_what_others_can_use_needs_nothing_of_ours(part: str) -> None:
+    wanted = {target for source, _, target in _imports() if source == part and target != part}
+    assert wanted <= STANDALONE[part]
+
+
+def test_optional_libraries_are_imported_only_when_they_are_needed() -> None:
+    modules = ["train", "evaluate", "predict", "visualize", "analyze", "benchmark", "engine.trainer", "output.report"]
+    code = "import sys, importlib\n"
+    code += "".join(f"importlib.import_module('pointseg.{name}')\n" for name in modules)
+    code += "print(*sorted({'open3d', 'matplotlib', 'spconv', 'spconv_triton', 'torch_scatter'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == []
+
+
+def test_importing_the_package_does_not_import_pytorch() -> None:
+    code = "import sys, pointseg; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_the_train_entry_is_small() -> None:
+    """At most 25 files of ours and 5 third-party packages stand behind ``import pointseg.train``."""
+    code = (
+        "import sys\nbefore = set(sys.modules)\nimport pointseg.train\n"
+        "print(*sorted(m for m in set(sys.modules) - before if m.split('.')[0] == 'pointseg'\n"
+        "              and not sys.modules[m].__file__.endswith('__init__.py')))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert len(result.stdout.split()) <= 40, result.stdout
+
+
+def test_files_and_functions_can_be_read_in_one_sitting() -> None:
+    for top in ("pointseg", "data_prep", "submissions"):
+        for path in (ROOT / top).rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            assert text.count("\n") <= 350, f"{path}: {text.count(chr(10))} lines"
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.FunctionDef) and node.end_lineno is not None:
+                    assert node.end_lineno - node.lineno + 1 <= 60, f"{path}:{node.lineno} {node.name}"
