@@ -87,6 +87,8 @@ class ModelConfig(Section):
     """Channels of each stage: encoder from fine to coarse, then decoder from coarse to fine."""
     layers: tuple[int, ...] = (2, 3, 4, 6, 2, 2, 2, 2)
     """Residual blocks of each stage, in the same order."""
+    norm_momentum: float = Field(default=0.01, gt=0, le=1)
+    """Weight of the newest batch in batch norm's running statistics; more for runs of few steps."""
     backend: Literal["auto", "torch", "spconv", "spconv_triton"] = "auto"
     """Sparse convolution library; auto: the fastest that runs on the device."""
     init: str | None = None

@@ -1,0 +1,167 @@
+"""A trained network over a split in one pass: neural-collapse measures and IoU, beside how frequent each class is."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from pointseg.collapse.metrics import FeatureStatistics, class_alignment, class_variability, measure_collapse
+from pointseg.engine.evaluation import describe_protocol
+from pointseg.engine.inference import Segmenter
+from pointseg.errors import DataError, UsageError
+from pointseg.metrics import ConfusionMatrix, SegmentationScores, score, summarize
+from pointseg.models.unet import SparseUNet
+from pointseg.scans.prepared import REPORT_NAME, read_scene
+from pointseg.taxonomy import GROUPS, Taxonomy
+
+
+@dataclass(frozen=True)
+class ClassFrequency:
+    """How much there is of each class."""
+
+    count: np.ndarray
+    """(K,) int64."""
+    unit: str
+    """What is counted, in words."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What one pass over a split says of a network."""
+
+    statistics: FeatureStatistics
+    """Of the last features of all labelled voxels; each voxel counts once, with its majority label."""
+    classifier: torch.Tensor
+    """(K, D) float32, on the CPU: the weight of the last layer."""
+    scores: SegmentationScores
+    """Over all vertices, by the official rule, without test-time augmentation."""
+    num_scenes: int
+
+
+def analyze_scenes(segmenter: Segmenter, folders: list[Path], quiet: bool = False) -> Analysis:
+    """Run the network once over each scene.
+
+    Raises:
+        UsageError: a scene has no labels.
+        DataError: a scene can't be read, or the network's features are not finite.
+    """
+    taxonomy, network = segmenter.taxonomy, segmenter.network
+    statistics = FeatureStatistics(taxonomy.num_classes, network.feature_channels)
+    confusion = ConfusionMatrix(taxonomy.num_classes)
+    for folder in tqdm(folders, desc="analyze", unit="scene", leave=False, disable=quiet):
+        scene = read_scene(folder, taxonomy.name)
+        if scene.label is None:
+            raise UsageError(f"{folder}: has no labels to measure against; analyze another split")
+        voxels, output = segmenter.forward_scene(scene)
+        try:
+            statistics.update(output.features, voxels.label.to(output.features.device))
+        except ValueError as error:
+            raise DataError(f"{folder}: {error}; use another checkpoint, this network has diverged") from None
+        prediction = output.logits.argmax(dim=1).cpu()[voxels.voxel_of_point]
+        confusion.update(np.asarray(scene.label), prediction.numpy())
+    return Analysis(statistics, classifier_weight(network), score(confusion), len(folders))
+
+
+def classifier_weight(network: SparseUNet) -> torch.Tensor:
+    """(K, D) on the CPU: the rows of the last layer, which is a 1x1 convolution or a linear map."""
+    return network.final.weight.detach().cpu().reshape(-1, network.feature_channels)
+
+
+def group_masks(taxonomy: Taxonomy) -> dict[str, torch.Tensor]:
+    """head, common, tail -> (K,) bool; empty where the benchmark has no groups."""
+    if taxonomy.groups is None:
+        return {}
+    return {group: torch.from_numpy(taxonomy.group_mask(group)) for group in GROUPS}
+
+
+def read_class_frequency(root: str | Path, split: str, taxonomy: Taxonomy) -> ClassFrequency | None:
+    """The points of each class in a split, from the report of its preparation.
+
+    A tree without one (another program's, for example) has the number of objects annotated in the whole
+    benchmark instead, which only ScanNet200 states; None where that is not known either.
+
+    Raises:
+        DataError: the report is damaged.
+    """
+    path = Path(root) / REPORT_NAME
+    try:
+        classes = json.loads(path.read_text(encoding="utf-8"))["splits"][split]["classes"]
+        if classes is not None:
+            points = np.array(classes[taxonomy.name]["points"], dtype=np.int64)
+            if points.shape != (taxonomy.num_classes,):
+                raise ValueError(f"{len(points)} classes, expected {taxonomy.num_classes}")
+            return ClassFrequency(points, f"points in the {split} split")
+    except FileNotFoundError:
+        pass
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: is not the report of a preparation ({type(error).__name__}: {error}); delete it or prepare again"
+        ) from None
+    if taxonomy.annotated_objects is None:
+        return None
+    return ClassFrequency(taxonomy.annotated_objects.astype(np.int64), "objects annotated in ScanNet200")
+
+
+def summarize_analysis(
+    analysis: Analysis, taxonomy: Taxonomy, frequency: ClassFrequency | None, voxel_size_m: float
+) -> dict[str, Any]:
+    """The analysis as JSON-ready numbers; None where a value is not defined.
+
+    Returns:
+        ``measures`` (measure -> all, head, common, tail -> value; the names of ``collapse.metrics``),
+        ``evaluation`` (the keys of the evaluation JSON), ``frequency_unit``, ``frequency_bands`` (mIoU by power of
+        ten of the frequency), ``per_class`` (name -> group, frequency, num_voxels, iou, within_class_variability,
+        alignment), ``num_voxels``.
+    """
+    statistics = analysis.statistics
+    evaluation = {
+        **summarize(analysis.scores, taxonomy),
+        "num_scenes": analysis.num_scenes,
+        "protocol": describe_protocol(taxonomy, "none", voxel_size_m),
+    }
+    columns = {
+        "group": list(taxonomy.groups or [None] * taxonomy.num_classes),
+        "frequency": [None] * taxonomy.num_classes if frequency is None else frequency.count.tolist(),
+        "num_voxels": statistics.counts.long().tolist(),
+        "iou": list(evaluation["per_class"].values()),
+        "within_class_variability": _numbers(class_variability(statistics)),
+        "alignment": _numbers(class_alignment(statistics, analysis.classifier.double())),
+    }
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return {
+        "measures": measure_collapse(statistics, analysis.classifier, group_masks(taxonomy)),
+        "evaluation": evaluation,
+        "frequency_unit": None if frequency is None else frequency.unit,
+        "frequency_bands": [] if frequency is None else iou_by_frequency(analysis.scores, frequency.count),
+        "per_class": dict(zip(taxonomy.class_names, rows, strict=True)),
+        "num_voxels": int(statistics.counts.sum()),
+    }
+
+
+def iou_by_frequency(scores: SegmentationScores, count: np.ndarray) -> list[dict[str, float | int]]:
+    """MIoU of the classes in the ground truth, in bands of frequency: never seen, 1 to 9, 10 to 99, and so on.
+
+    Returns:
+        The bands that have such classes, ascending: ``from``, ``below`` (not part of it), ``num_classes``, ``miou``.
+    """
+    band = np.array([len(str(c)) - 1 if c > 0 else -1 for c in count.tolist()])
+    rows: list[dict[str, float | int]] = []
+    for power in np.unique(band[scores.in_ground_truth]).tolist():
+        chosen = (band == power) & scores.in_ground_truth
+        rows.append(
+            {
+                "from": 10**power if power >= 0 else 0,
+                "below": 10 ** (power + 1),
+                "num_classes": int(chosen.sum()),
+                "miou": scores.mean_iou(chosen),
+            }
+        )
+    return rows
+
+
+def _numbers(values: torch.Tensor) -> list[float | None]:
+    return [None if np.isnan(value) else value for value in values.tolist()]

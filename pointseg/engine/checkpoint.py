@@ -1,0 +1,77 @@
+"""Checkpoints: written whole or not at all, read without running anything (``weights_only``)."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pointseg import __version__
+from pointseg.atomic import atomic_file
+from pointseg.config import Config
+from pointseg.errors import DataError, UsageError
+from pointseg.taxonomy import load_taxonomy
+
+
+def save_checkpoint(path: Path, config: Config, state: dict[str, Any]) -> None:
+    """Write ``state`` (tensors, numbers, texts and containers of them), stamped with config, taxonomy and version."""
+    stamp = {
+        "pointseg": __version__,
+        "config": config.model_dump(mode="json"),
+        "taxonomy": load_taxonomy(config.taxonomy).fingerprint,
+    }
+    with atomic_file(path) as temporary:
+        torch.save({**stamp, **state}, temporary)
+
+
+def read_checkpoint(path: Path, config: Config) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU and check that it fits the config's classes and inputs.
+
+    Raises:
+        UsageError: there is none, or it is of other classes or inputs.
+        DataError: it is damaged, or no checkpoint of pointseg.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such checkpoint; train first: python -m pointseg.train --cfg NAME")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(f"{path}: can't be read as a checkpoint ({reason}); use another one or train again") from None
+    if not isinstance(checkpoint, dict) or not {"config", "taxonomy", "model"} <= checkpoint.keys():
+        raise DataError(f"{path}: is no checkpoint of pointseg; give one that pointseg.train wrote")
+    if checkpoint["taxonomy"] != load_taxonomy(config.taxonomy).fingerprint:
+        raise UsageError(
+            f"{path}: was trained on {checkpoint['config'].get('taxonomy')} with other classes than this "
+            f"{config.taxonomy}; evaluate it with its own config"
+        )
+    trained_features = tuple(checkpoint["config"]["data"]["features"])
+    if trained_features != config.data.features:
+        raise UsageError(
+            f"{path}: was trained with inputs {', '.join(trained_features)}, the config has "
+            f"{', '.join(config.data.features)}; set data.features=[{', '.join(trained_features)}]"
+        )
+    return checkpoint
+
+
+def load_weights(model: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
+    """Copy weights into ``model``; every key and shape must fit.
+
+    Raises:
+        UsageError: some do not; the first that do not are named.
+    """
+    own = model.state_dict()
+    problems = [f"{k} is missing" for k in own.keys() - state.keys()]
+    problems += [f"{k} is not in the network" for k in state.keys() - own.keys()]
+    problems += [
+        f"{k} is {tuple(state[k].shape)}, expected {tuple(own[k].shape)}"
+        for k in own.keys() & state.keys()
+        if own[k].shape != state[k].shape
+    ]
+    if problems:
+        shown = "; ".join(sorted(problems)[:3])
+        raise UsageError(
+            f"{path}: {len(problems)} weights do not fit the network ({shown}); set model.channels, model.layers and "
+            "data.features as they were when it was trained"
+        )
+    model.load_state_dict(state)

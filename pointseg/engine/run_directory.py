@@ -1,0 +1,77 @@
+"""The folder of a run: config, checkpoints and what was measured."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pointseg.atomic import write_text
+from pointseg.config import Config, dump_config, load_config
+from pointseg.errors import UsageError
+
+
+class RunDirectory:
+    """Where everything of one run is.
+
+    ``config.yaml``, ``metrics.jsonl``, ``checkpoints/{last,best}.pt``, ``tensorboard/``.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config_path = self.path / "config.yaml"
+        self.metrics_path = self.path / "metrics.jsonl"
+        self.last_checkpoint = self.path / "checkpoints" / "last.pt"
+        self.best_checkpoint = self.path / "checkpoints" / "best.pt"
+        self.tensorboard_path = self.path / "tensorboard"
+
+    def read_config(self) -> Config:
+        """The config that the run was trained with.
+
+        Raises:
+            UsageError: this is not the folder of a run.
+        """
+        if not self.config_path.is_file():
+            raise UsageError(f"{self.path}: is not the folder of a run, it has no config.yaml; give one of runs/")
+        return load_config(str(self.config_path))
+
+    def find_checkpoint(self) -> Path:
+        """The best checkpoint, or the last one where none was validated yet."""
+        return self.best_checkpoint if self.best_checkpoint.is_file() else self.last_checkpoint
+
+    def refuse_overwriting(self) -> None:
+        """A run that has a checkpoint is never begun anew.
+
+        Raises:
+            UsageError: there is a checkpoint already.
+        """
+        for checkpoint in (self.last_checkpoint, self.best_checkpoint):
+            if checkpoint.is_file():
+                raise UsageError(
+                    f"{checkpoint}: this run has a checkpoint already; go on with --resume, "
+                    "or choose another folder with run.dir=PATH"
+                )
+
+    def begin(self, config: Config) -> None:
+        """Make the folder of a new run and keep the config."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_text(self.config_path, dump_config(config))
+        write_text(self.metrics_path, "")
+
+    def drop_metrics_after(self, step: int) -> None:
+        """Remove what was logged after the checkpoint that a resumed run goes on from: it will be logged again."""
+        if not self.metrics_path.is_file():
+            return
+        kept = [line for line in self.metrics_path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+        write_text(self.metrics_path, "".join(f"{line}\n" for line in kept))
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Append one JSON object to ``metrics.jsonl``."""
+        with open(self.metrics_path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return float("inf")  # a line cut off by a crash

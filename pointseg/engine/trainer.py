@@ -1,0 +1,251 @@
+"""The training loop."""
+
+import signal
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from pointseg.config import Config, config_from_dict
+from pointseg.data.batch import Batch
+from pointseg.data.loader import TrainingLoader, derive_seed
+from pointseg.engine.checkpoint import load_weights, read_checkpoint, save_checkpoint
+from pointseg.engine.distributed import Processes, synchronize_batch_norm
+from pointseg.engine.evaluation import evaluate_scenes
+from pointseg.engine.inference import Segmenter
+from pointseg.engine.network import build_network
+from pointseg.engine.objective import Losses, Objective
+from pointseg.engine.optimizer import build_optimizer, build_schedule
+from pointseg.engine.run_directory import RunDirectory
+from pointseg.engine.run_log import RunLog
+from pointseg.errors import DataError, StoppedError, UsageError
+from pointseg.scans.prepared import list_scenes
+from pointseg.taxonomy import load_taxonomy
+
+# What may differ between a run and its resumption: it changes where and how fast, not what is computed.
+_FREE_ON_RESUME = {
+    "run": {"dir", "device"},
+    "data": {"root", "num_workers"},
+    "model": {"backend", "init"},
+    "train": {"validate_every", "log_every", "num_threads"},
+}
+
+
+@dataclass
+class Progress:
+    """Where training stands."""
+
+    pass_index: int = 0
+    batch_index: int = 0
+    step: int = 0
+    best_miou: float = -1.0
+
+
+class Trainer:
+    """One run: everything that is built once, and the loop over passes and batches."""
+
+    def __init__(self, config: Config, processes: Processes, resume: bool = False) -> None:
+        assert config.run.dir is not None
+        self.config = config
+        self.processes = processes
+        self.directory = RunDirectory(config.run.dir)
+        device = processes.device
+        torch.manual_seed(config.run.seed)
+        if config.train.num_threads:
+            torch.set_num_threads(config.train.num_threads)
+
+        self.network = build_network(config, device)
+        num_classes = load_taxonomy(config.taxonomy).num_classes
+        self.objective = Objective(self.network, num_classes, config.loss.collapse).to(device)
+        if config.train.sync_batch_norm and processes.world_size > 1:
+            synchronize_batch_norm(self.objective)
+
+        train_folders = list_scenes(config.data.root, config.data.train_split)
+        self.val_folders = list_scenes(config.data.root, config.data.val_split) if config.data.val_split else []
+        self.loader = TrainingLoader(
+            train_folders, config, processes.rank, processes.world_size, pin=device.type == "cuda"
+        )
+        self.num_steps = config.train.passes * self.loader.batches_per_pass
+        self.optimizer = build_optimizer(self.objective, config.optimizer)
+        self.schedule = build_schedule(self.optimizer, config.optimizer, self.num_steps)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.train.amp == "fp16" and device.type == "cuda")
+        self.progress = Progress()
+        if resume and self.directory.last_checkpoint.is_file():
+            self.load_checkpoint()
+        self.parallel = DistributedDataParallel(self.objective) if processes.world_size > 1 else self.objective
+
+    def run(self) -> None:
+        """Train to the end, or until a signal asks to stop: then the checkpoint is written first."""
+        config, progress = self.config, self.progress
+        if self.processes.is_first and progress.step == 0:
+            self.directory.begin(config)
+        self.log = RunLog(self.directory, self.num_steps, progress.step, self.processes.is_first)
+        with StopRequest() as stop:
+            while progress.pass_index < config.train.passes:
+                self.started, self.scenes_since_log = time.perf_counter(), 0
+                for batch in self.loader.batches(progress.pass_index, progress.batch_index):
+                    losses = self.train_step(batch.to(self.processes.device))
+                    progress.batch_index += 1
+                    progress.step += 1
+                    self.log.step_done()
+                    self.scenes_since_log += config.data.scenes_per_batch
+                    if progress.step % config.train.log_every == 0 or progress.step == self.num_steps:
+                        self.log_losses(losses)
+                    if self.should_stop(stop):
+                        self.save_last()
+                        raise StoppedError(
+                            f"{self.directory.path}: stopped after step {progress.step}; --resume goes on"
+                        )
+                progress.pass_index, progress.batch_index = progress.pass_index + 1, 0
+                if self.validation_is_due():
+                    self.validate()
+                self.save_last()
+        self.log.close()
+
+    def train_step(self, batch: Batch) -> Losses:
+        """Forward, backward, update."""
+        self.parallel.train()
+        # What is drawn in a step (dropout) depends on seed, process and step alone: a resumed run draws the same.
+        torch.manual_seed(derive_seed(self.config.run.seed, self.processes.rank, self.progress.step))
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.autocast():
+            losses: Losses = self.parallel(batch)
+        self.scaler.scale(losses.total).backward()
+        if self.config.optimizer.grad_clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.objective.parameters(), self.config.optimizer.grad_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.progress.step + 1 < self.num_steps:
+            self.schedule.step()
+        return losses
+
+    def autocast(self) -> Any:
+        """The context of the forward pass: mixed precision, where the config asks for it and the device has it."""
+        device, amp = self.processes.device.type, self.config.train.amp
+        if amp == "bf16":
+            return torch.autocast(device, torch.bfloat16)
+        if amp == "fp16" and device == "cuda":
+            return torch.autocast(device, torch.float16)
+        return nullcontext()
+
+    def log_losses(self, losses: Losses) -> None:
+        """Read the losses (the only point where the loop waits for the device), check and log them."""
+        total, point_recognition, collapse = (float(value.detach()) for value in losses)
+        if not total < float("inf"):
+            raise DataError(
+                f"{self.directory.path}: the loss is {total} at step {self.progress.step}; lower optimizer.lr, set "
+                "optimizer.grad_clip, or use train.amp=none"
+            )
+        elapsed = time.perf_counter() - self.started
+        self.log.log_training(
+            self.progress.step,
+            {
+                "loss": total,
+                "cross_entropy": point_recognition,
+                "collapse": collapse,
+                "lr": self.optimizer.param_groups[0]["lr"],
+                "scenes_per_s": self.scenes_since_log / elapsed,
+            },
+        )
+        self.started, self.scenes_since_log = time.perf_counter(), 0
+
+    def validation_is_due(self) -> bool:
+        """After every n-th pass and after the last, where there is a validation split."""
+        if not self.val_folders:
+            return False
+        every, done = self.config.train.validate_every, self.progress.pass_index
+        return done == self.config.train.passes or (every > 0 and done % every == 0)
+
+    def validate(self) -> None:
+        """Evaluate by the official rule; keep the weights if they are the best so far."""
+        self.processes.share_buffers(self.network)
+        segmenter = Segmenter(self.network, self.config, self.processes.device)
+        evaluation = evaluate_scenes(segmenter, self.val_folders, "none", self.processes)
+        self.log.log_validation(self.progress.step, self.progress.pass_index - 1, evaluation)
+        miou = evaluation["miou"] if evaluation["miou"] is not None else 0.0
+        if miou > self.progress.best_miou:
+            self.progress.best_miou = miou
+            if self.processes.is_first:
+                weights = {"model": self.network.state_dict(), "progress": vars(self.progress)}
+                save_checkpoint(self.directory.best_checkpoint, self.config, weights)
+
+    def should_stop(self, stop: "StopRequest") -> bool:
+        """Whether any process was asked to stop; several ask each other only when they log, which is rare."""
+        if self.processes.world_size == 1:
+            return stop.requested
+        return self.progress.step % self.config.train.log_every == 0 and self.processes.any(stop.requested)
+
+    def save_last(self) -> None:
+        """Write everything that resuming needs."""
+        if not self.processes.is_first:
+            return
+        collapse = self.objective.collapse
+        state = {
+            "model": self.network.state_dict(),
+            "collapse": None if collapse is None else collapse.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "progress": vars(self.progress),
+        }
+        save_checkpoint(self.directory.last_checkpoint, self.config, state)
+
+    def load_checkpoint(self) -> None:
+        """Go on from the last checkpoint of the run."""
+        path = self.directory.last_checkpoint
+        state = read_checkpoint(path, self.config)
+        trained = config_from_dict(state["config"], str(path))
+        changed = _changed_keys(trained, self.config)
+        if changed:
+            raise UsageError(
+                f"{path}: can't resume with another {', '.join(changed)}; leave the config as it was, "
+                "or begin a new run with run.dir=PATH"
+            )
+        load_weights(self.network, state["model"], path)
+        if self.objective.collapse is not None:
+            self.objective.collapse.load_state_dict(state["collapse"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.progress = Progress(**state["progress"])
+        if self.processes.is_first:
+            self.directory.drop_metrics_after(self.progress.step)
+
+
+class StopRequest:
+    """Turns SIGINT and SIGTERM into a flag that the loop reads between two steps; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+def _changed_keys(old: Config, new: Config) -> list[str]:
+    changed = []
+    for section, values in new.model_dump().items():
+        before = old.model_dump()[section]
+        if not isinstance(values, dict):
+            changed += [section] if values != before else []
+            continue
+        free = _FREE_ON_RESUME.get(section, set())
+        changed += [f"{section}.{key}" for key in values if key not in free and values[key] != before[key]]
+    return changed

@@ -1,0 +1,51 @@
+"""Scores as a table for people."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pointseg.taxonomy import Taxonomy
+
+
+def format_evaluation(evaluation: Mapping[str, Any], taxonomy: Taxonomy, per_class: bool = True) -> str:
+    """The evaluation as text: the means first, then each class that occurs, by IoU within its group.
+
+    Args:
+        evaluation: as ``evaluate_scenes`` returns it.
+        taxonomy: of the run.
+        per_class: whether to list the classes.
+    """
+    lines = [f"{evaluation['num_scenes']} scenes, {evaluation['num_points']:,} labelled vertices", ""]
+    lines += [f"  {title:<34}{_percent(evaluation[key])}" for title, key in _mean_rows(evaluation, taxonomy)]
+    if per_class:
+        lines += ["", *_class_lines(evaluation["per_class"], taxonomy)]
+    lines += ["", f"IoU in percent. Protocol: {evaluation['protocol']}."]
+    return "\n".join(lines)
+
+
+def _mean_rows(evaluation: Mapping[str, Any], taxonomy: Taxonomy) -> list[tuple[str, str]]:
+    rows = [
+        ("mIoU, classes in the ground truth", "miou"),
+        (f"mIoU, all {taxonomy.num_classes}, absent as 0", "miou_all_classes"),
+    ]
+    if taxonomy.groups is not None:
+        rows += [(f"mIoU {group}", group) for group in ("head", "common", "tail")]
+    return [*rows, ("accuracy of vertices", "accuracy")]
+
+
+def _class_lines(per_class: Mapping[str, float | None], taxonomy: Taxonomy) -> list[str]:
+    """Two columns of classes, group by group."""
+    lines = []
+    groups = taxonomy.groups or ("classes",) * taxonomy.num_classes
+    for group in dict.fromkeys(groups):
+        members = [name for name, g in zip(taxonomy.class_names, groups, strict=True) if g == group]
+        rated = sorted(((iou, n) for n in members if (iou := per_class[n]) is not None), reverse=True)
+        lines.append(f"{group}: {len(rated)} of {len(members)} classes occur")
+        half = -(-len(rated) // 2)
+        for row in range(half):
+            pair = [rated[i] for i in (row, row + half) if i < len(rated)]
+            lines.append("".join(f"  {name:<28}{_percent(iou)}   " for iou, name in pair).rstrip())
+    return lines
+
+
+def _percent(value: float | None) -> str:
+    return "     -" if value is None else f"{100 * value:6.1f}"

@@ -1,0 +1,93 @@
+"""``python -m pointseg.predict --run RUN (--split test | --input MESH.ply ...) --out DIR [--ply]``."""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from pointseg.command_line import CommandParser, run_command
+from pointseg.engine.inference import TTA, Segmenter, load_segmenter
+from pointseg.errors import DataError, PointsegError, UsageError
+from pointseg.output.submission import write_prediction
+from pointseg.scans.normals import vertex_normals
+from pointseg.scans.ply import Mesh, read_mesh, write_mesh
+from pointseg.scans.prepared import list_scenes, read_scene
+from pointseg.scans.scene import Scene
+from pointseg.scans.splits import SPLITS
+
+_MESH_SUFFIX = "_vh_clean_2"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Predict the scenes of a split or any meshes; a bad one is reported, the others are done."""
+    parser = CommandParser(prog="pointseg.predict", description="One class id for each vertex: DIR/<scene>.txt.")
+    parser.add_argument("--run", required=True, help="folder of the run")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--split", choices=SPLITS, help="a split of the run's prepared tree")
+    source.add_argument("--input", nargs="+", metavar="MESH.ply", help="meshes in metres, z up")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the predictions")
+    parser.add_argument("--ply", action="store_true", help="also write DIR/<scene>.ply in the classes' colours")
+    parser.add_argument("--tta", choices=TTA, default="none", help="test-time augmentation")
+    parser.add_argument("--checkpoint", help="a checkpoint file; default: the best of the run, or its last")
+    parser.add_argument("--data-root", help="another prepared tree than the run's")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
+    arguments = parser.parse_args(argv)
+
+    segmenter = load_segmenter(arguments.run, arguments.checkpoint, arguments.device)
+    if arguments.split:
+        paths = list_scenes(arguments.data_root or segmenter.config.data.root, arguments.split)
+    else:
+        paths = [Path(name) for name in arguments.input]
+    _refuse_equal_names(paths)
+    out = Path(arguments.out)
+    num_failed = 0
+    for path in tqdm(paths, desc="predict", unit="scene", disable=len(paths) == 1):
+        try:
+            scene, mesh = _read(path, segmenter)
+            label = segmenter.predict_scene(scene, arguments.tta)
+        except PointsegError as error:
+            tqdm.write(f"{parser.prog}: {error}", file=sys.stderr)
+            num_failed += 1
+            continue
+        write_prediction(out / f"{scene.name}.txt", segmenter.taxonomy.scannet_id_from_label(label))
+        if arguments.ply:
+            write_mesh(out / f"{scene.name}.ply", replace(mesh, rgb=segmenter.taxonomy.colors[label]))
+    print(f"{len(paths) - num_failed} of {len(paths)} scenes predicted: {out}/<scene>.txt, one id a vertex")
+    return 1 if num_failed else 0
+
+
+def _read(path: Path, segmenter: Segmenter) -> tuple[Scene, Mesh]:
+    """A prepared scene or a mesh file, and the mesh to colour (without faces for a prepared scene)."""
+    if path.is_dir():
+        scene = read_scene(path, segmenter.taxonomy.name)
+        return scene, Mesh(xyz=np.asarray(scene.xyz), faces=None, rgb=None, normal=None)
+    mesh = read_mesh(path)
+    normal = mesh.normal
+    if normal is None and "normal" in segmenter.config.data.features:
+        if mesh.faces is None:
+            raise DataError(
+                f"{path}: has neither normals nor faces to compute them from, and the network takes normals; "
+                "export the mesh with faces or with nx ny nz"
+            )
+        normal = vertex_normals(mesh.xyz, mesh.faces)
+    return Scene(name=_scene_name(path), xyz=mesh.xyz, rgb=mesh.rgb, normal=normal), mesh
+
+
+def _scene_name(path: Path) -> str:
+    """ScanNet's id of the scene where the file is named as in its release, else the file's stem."""
+    return path.name if path.is_dir() else path.stem.removesuffix(_MESH_SUFFIX)
+
+
+def _refuse_equal_names(paths: list[Path]) -> None:
+    """Two inputs of one name would be written to one file."""
+    for name, times in Counter(_scene_name(path) for path in paths).items():
+        if times > 1:
+            raise UsageError(f"{times} inputs are named {name}; their predictions would be one file, rename them")
+
+
+if __name__ == "__main__":
+    run_command(main)

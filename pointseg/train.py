@@ -1,0 +1,32 @@
+"""``python -m pointseg.train --cfg scannet200.yaml [--resume] [key.sub=value ...]``."""
+
+from collections.abc import Sequence
+
+from pointseg.command_line import CommandParser, run_command
+from pointseg.config import load_config
+from pointseg.engine.distributed import join_processes
+from pointseg.engine.run_directory import RunDirectory
+from pointseg.engine.trainer import Trainer
+
+
+def main(argv: Sequence[str]) -> None:
+    """Train one run."""
+    parser = CommandParser(prog="pointseg.train", description="Train a network. Under torchrun: on several processes.")
+    parser.add_argument("--cfg", required=True, metavar="NAME", help="a path, or the name of a file in configs/")
+    parser.add_argument("--resume", action="store_true", help="go on where the run stopped")
+    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="set a key of the config")
+    arguments = parser.parse_intermixed_args(argv)
+
+    config = load_config(arguments.cfg, arguments.overrides)
+    assert config.run.dir is not None
+    directory = RunDirectory(config.run.dir)
+    with join_processes(config.run.device) as processes:
+        if processes.is_first and not (arguments.resume and directory.last_checkpoint.is_file()):
+            directory.refuse_overwriting()
+        Trainer(config, processes, resume=arguments.resume).run()
+        if processes.is_first:
+            print(f"done: {directory.find_checkpoint()}; next: python -m pointseg.evaluate --run {directory.path}")
+
+
+if __name__ == "__main__":
+    run_command(main)

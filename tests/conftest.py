@@ -1,0 +1,80 @@
+"""Small prepared scenes and a small network, for tests of everything that trains or predicts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pointseg.scans.prepared import write_scene
+
+TINY_NETWORK = (
+    "model.stem_channels=8",
+    "model.channels=[8,16,16,8]",
+    "model.layers=[1,1,1,1]",
+    "model.norm_momentum=0.2",
+)
+
+
+def write_boxes(root: Path, split: str, num_scenes: int, num_points: int = 600) -> None:
+    """Prepared scenes in which the label follows from height and colour: floor, wall, chair and table."""
+    for index in range(num_scenes):
+        rng = np.random.default_rng([index, *split.encode()])
+        xyz = rng.random((num_points, 3)) * (2.0, 1.5, 1.0)
+        label = (xyz[:, 2] * 4).astype(np.int64)
+        color = np.clip(rng.normal(40 + 50 * label[:, None], 15, (num_points, 3)), 0, 255)
+        normal = rng.normal(size=(num_points, 3))
+        arrays = {
+            "coord": xyz.astype(np.float32),
+            "color": color.astype(np.uint8),
+            "normal": (normal / np.linalg.norm(normal, axis=1, keepdims=True)).astype(np.float32),
+        }
+        if split != "test":
+            label[rng.random(num_points) < 0.1] = -1
+            arrays |= {"segment200": label, "segment20": label, "instance": label}
+        write_scene(root / split / f"scene{split.encode()[0]:02d}{index:02d}_00", arrays, source={})
+
+
+@pytest.fixture(scope="session")
+def prepared_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared tree of 5 train, 2 val and 1 test scenes of 600 points."""
+    root = tmp_path_factory.mktemp("prepared")
+    for split, num_scenes in (("train", 5), ("val", 2), ("test", 1)):
+        write_boxes(root, split, num_scenes)
+    return root
+
+
+@pytest.fixture
+def tiny_overrides(prepared_root: Path, tmp_path: Path) -> list[str]:
+    """Overrides of ``demo.yaml`` for a run of seconds: two passes of three steps in ``tmp_path / "run"``."""
+    return [
+        *TINY_NETWORK,
+        f"data.root={prepared_root}",
+        f"run.dir={tmp_path / 'run'}",
+        "data.voxel_size_m=0.1",
+        "data.scenes_per_batch=2",
+        "train.passes=2",
+        "train.log_every=1",
+        "train.num_threads=1",
+    ]
+
+
+@pytest.fixture(scope="session")
+def trained_run(prepared_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was trained for a few passes on ``prepared_root``."""
+    from pointseg.train import main
+
+    run = tmp_path_factory.mktemp("runs") / "trained"
+    overrides = [*TINY_NETWORK, f"data.root={prepared_root}", f"run.dir={run}", "data.voxel_size_m=0.1"]
+    main(
+        [
+            "--cfg",
+            "demo.yaml",
+            *overrides,
+            "data.scenes_per_batch=2",
+            "train.passes=12",
+            "train.log_every=1",
+            "train.num_threads=1",
+            "optimizer.lr=0.02",
+        ]
+    )
+    return run

@@ -1,0 +1,74 @@
+"""A checkpoint is written whole, read without running code, and refused where it does not fit."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pointseg.config import Config, load_config
+from pointseg.engine.checkpoint import load_weights, read_checkpoint, save_checkpoint
+from pointseg.errors import DataError, UsageError
+
+
+@pytest.fixture
+def config() -> Config:
+    return load_config("demo")
+
+
+def test_a_checkpoint_is_stamped_and_loads_with_weights_only(config: Config, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints" / "last.pt"
+    save_checkpoint(path, config, {"model": {"w": torch.ones(2)}, "progress": {"step": 3}})
+    raw = torch.load(path, weights_only=True)
+    assert raw["config"] == config.model_dump(mode="json")
+    assert raw["pointseg"]
+    state = read_checkpoint(path, config)
+    assert state["progress"] == {"step": 3}
+    assert torch.equal(state["model"]["w"], torch.ones(2))
+
+
+def test_what_does_not_fit_is_refused_in_one_line(config: Config, tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    with pytest.raises(UsageError, match="no such checkpoint; train first"):
+        read_checkpoint(path, config)
+    save_checkpoint(path, config, {"model": {}})
+    with pytest.raises(UsageError, match="trained on scannet200 with other classes than this scannet20"):
+        read_checkpoint(path, load_config("scannet20"))
+    with pytest.raises(
+        UsageError, match="trained with inputs xyz, rgb, normal, the config has xyz; set data.features="
+    ):
+        read_checkpoint(path, load_config("demo", ["data.features=[xyz]"]))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
+def test_a_damaged_file_is_refused_in_one_line(config: Config, tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, config, {"model": {"w": torch.ones(1000)}})
+    path.write_bytes(path.read_bytes()[:2000] if content is None else content)
+    with pytest.raises(DataError, match="can't be read as a checkpoint") as caught:
+        read_checkpoint(path, config)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_something_else_is_refused(config: Config, tmp_path: Path) -> None:
+    path = tmp_path / "other.pt"
+    torch.save({"state_dict": {}}, path)
+    with pytest.raises(DataError, match="is no checkpoint of pointseg"):
+        read_checkpoint(path, config)
+
+
+def test_weights_that_do_not_fit_are_named() -> None:
+    network = torch.nn.Linear(3, 2)
+    state = {"weight": torch.zeros(2, 4), "extra": torch.zeros(1)}
+    with pytest.raises(
+        UsageError, match=r"3 weights .*bias is missing; extra is not .*; weight is \(2, 4\), expected \(2, 3\)"
+    ):
+        load_weights(network, state, Path("x.pt"))
+
+
+def test_a_failed_write_keeps_the_old_checkpoint(config: Config, tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, config, {"model": {}, "progress": {"step": 1}})
+    with pytest.raises(Exception, match="pickle"):
+        save_checkpoint(path, config, {"model": lambda: None})
+    assert read_checkpoint(path, config)["progress"] == {"step": 1}
+    assert list(tmp_path.iterdir()) == [path]

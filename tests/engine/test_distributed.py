@@ -1,0 +1,94 @@
+"""Two processes compute what one does."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as mp
+from torch import nn
+
+from pointseg.engine.distributed import SyncBatchNorm, choose_device, join_processes, synchronize_batch_norm
+from pointseg.errors import UsageError
+
+
+def _join(rank: int, port: int) -> None:
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
+
+
+def _data() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(13, 4, generator=generator) * 3 + 7, torch.randn(13, 4, generator=generator)
+
+
+def _normalise(norm: nn.BatchNorm1d, features: torch.Tensor, weights: torch.Tensor) -> dict[str, torch.Tensor]:
+    features = features.clone().requires_grad_()
+    output = norm(features)
+    (output * weights).sum().backward()
+    assert features.grad is not None and norm.weight.grad is not None
+    return {
+        "output": output.detach(),
+        "input_gradient": features.grad,
+        "weight_gradient": norm.weight.grad,
+        "running_mean": norm.running_mean,
+        "running_var": norm.running_var,
+    }
+
+
+def _run_half(rank: int, port: int, folder: Path) -> None:
+    _join(rank, port)
+    features, weights = _data()
+    half = slice(0, 5) if rank == 0 else slice(5, 13)
+    with join_processes("cpu") as processes:
+        assert (processes.rank, processes.world_size) == (rank, 2)
+        torch.save(_normalise(SyncBatchNorm(4), features[half], weights[half]), folder / f"{rank}.pt")
+        np.testing.assert_array_equal(processes.sum(np.array([rank + 1, 10])), [3, 20])
+        assert processes.any(rank == 1)
+        assert not processes.any(False)
+        norm = nn.BatchNorm1d(4)
+        norm.running_mean.fill_(rank + 1)
+        processes.share_buffers(norm)
+        assert norm.running_mean.tolist() == [1, 1, 1, 1]
+
+
+def test_batch_norm_over_two_processes_is_batch_norm_over_all_points(tmp_path: Path) -> None:
+    """Outputs, input gradients and running statistics, with unequal numbers of points."""
+    mp.spawn(_run_half, args=(_free_port(), tmp_path), nprocs=2)
+    halves = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    expected = _normalise(nn.BatchNorm1d(4), *_data())
+    for name in ("output", "input_gradient"):
+        torch.testing.assert_close(torch.cat([half[name] for half in halves]), expected[name], atol=1e-5, rtol=1e-4)
+    for name in ("running_mean", "running_var"):
+        for half in halves:
+            torch.testing.assert_close(half[name], expected[name])
+    total = halves[0]["weight_gradient"] + halves[1]["weight_gradient"]
+    torch.testing.assert_close(total, expected["weight_gradient"], atol=1e-5, rtol=1e-4)
+
+
+def test_replacing_batch_norm_keeps_its_state() -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.BatchNorm1d(4, eps=1e-3, momentum=0.01)))
+    module(torch.randn(10, 3))
+    before = {k: v.clone() for k, v in module.state_dict().items()}
+    synchronize_batch_norm(module)
+    assert isinstance(module[1][0], SyncBatchNorm)
+    assert (module[1][0].eps, module[1][0].momentum) == (1e-3, 0.01)
+    assert module.state_dict().keys() == before.keys()
+    assert all(torch.equal(module.state_dict()[k], before[k]) for k in before)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_asking_for_a_gpu_that_is_not_there_says_what_to_do() -> None:
+    with pytest.raises(UsageError, match="finds no GPU; install a CUDA build"):
+        choose_device("cuda")
+    assert choose_device("auto").type == "cpu"

@@ -1,0 +1,144 @@
+"""Training learns, stops and goes on without a trace, and means the same on two processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pointseg.config import load_config
+from pointseg.engine.run_directory import RunDirectory
+from pointseg.errors import DataError, StoppedError, UsageError
+from pointseg.train import main as train
+
+
+def _rows(run: Path, kind: str = "train") -> list[dict]:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if row["kind"] == kind]
+
+
+def _weights(run: Path) -> dict[str, torch.Tensor]:
+    return torch.load(run / "checkpoints" / "last.pt", weights_only=True)["model"]
+
+
+def test_training_learns_and_leaves_a_whole_run(trained_run: Path) -> None:
+    losses = [row["cross_entropy"] for row in _rows(trained_run)]
+    assert losses[-1] < 0.5 * losses[0]
+    validation = _rows(trained_run, "val")
+    assert validation[-1]["miou"] > 0.25  # four classes of equal size: chance is 1/7
+    names = {path.name for path in trained_run.iterdir()}
+    assert names == {"config.yaml", "metrics.jsonl", "checkpoints", "tensorboard"}
+    assert {p.name for p in (trained_run / "checkpoints").iterdir()} == {"last.pt", "best.pt"}
+    checkpoint = torch.load(trained_run / "checkpoints" / "last.pt", weights_only=True)
+    assert checkpoint["progress"]["pass_index"] == 12
+    assert load_config(str(trained_run / "config.yaml")).model_dump(mode="json") == checkpoint["config"]
+
+
+def test_a_training_row_has_the_loss_its_parts_the_rate_and_the_speed(trained_run: Path) -> None:
+    row = _rows(trained_run)[0]
+    assert row.keys() == {"kind", "step", "loss", "cross_entropy", "collapse", "lr", "scenes_per_s"}
+    weight = load_config(str(trained_run / "config.yaml")).loss.collapse.weight
+    assert row["loss"] == pytest.approx(row["cross_entropy"] + weight * row["collapse"], rel=1e-5)
+    assert row["scenes_per_s"] > 0
+
+
+@pytest.mark.parametrize("preset", ["paper", "release"])
+def test_a_run_that_was_stopped_in_a_pass_ends_where_one_that_was_not_ends(
+    preset: str, tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit by bit: weights, and every line of metrics but the speed. The release preset draws a dropout."""
+    overrides = ["--cfg", "demo.yaml", *tiny_overrides, f"loss.collapse.preset={preset}"]
+    train([*overrides, f"run.dir={tmp_path / 'whole'}"])
+
+    from pointseg.engine.trainer import Trainer
+
+    step = Trainer.train_step
+
+    def stop_after_the_fourth(self: Trainer, batch: object) -> object:
+        if self.progress.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batch)
+
+    monkeypatch.setattr(Trainer, "train_step", stop_after_the_fourth)
+    with pytest.raises(StoppedError, match="stopped after step 4; --resume goes on"):
+        train(overrides)
+    monkeypatch.undo()
+    run = tmp_path / "run"
+    assert len(_rows(run)) == 4
+    # A crash later in the pass would have logged more than the checkpoint knows.
+    RunDirectory(run).append_metrics({"kind": "train", "step": 5, "loss": 0.0})
+    train([*overrides, "--resume"])
+
+    whole, resumed = _weights(tmp_path / "whole"), _weights(run)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    for a, b in zip(_rows(tmp_path / "whole"), _rows(run), strict=True):
+        assert {**a, "scenes_per_s": 0} == {**b, "scenes_per_s": 0}
+
+
+def test_a_finished_run_resumes_to_nothing(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (trained_run / "checkpoints" / "last.pt").read_bytes()
+    train(["--cfg", str(trained_run / "config.yaml"), "--resume"])
+    assert (trained_run / "checkpoints" / "last.pt").read_bytes() == before
+    assert "done" in capsys.readouterr().out
+
+
+def test_a_run_with_a_checkpoint_is_not_overwritten(trained_run: Path) -> None:
+    with pytest.raises(UsageError, match="has a checkpoint already; go on with --resume"):
+        train(["--cfg", str(trained_run / "config.yaml")])
+
+
+def test_a_run_is_not_resumed_with_another_config(trained_run: Path) -> None:
+    with pytest.raises(UsageError, match="can't resume with another optimizer.lr, train.passes"):
+        train(["--cfg", str(trained_run / "config.yaml"), "--resume", "optimizer.lr=1", "train.passes=9"])
+
+
+def test_missing_data_names_the_command_and_leaves_no_folder(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(UsageError, match=r"data_prep/preprocess_scannet\.py"):
+        train(["--cfg", "demo.yaml", f"data.root={tmp_path / 'nowhere'}", f"run.dir={run}"])
+    assert not run.exists()
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_what_to_do(tiny_overrides: list[str]) -> None:
+    with pytest.raises(DataError, match="the loss is .* at step .*; lower optimizer.lr"):
+        train(
+            [
+                "--cfg",
+                "demo.yaml",
+                *tiny_overrides,
+                "optimizer.name=sgd",
+                "optimizer.lr=1e30",
+                "optimizer.grad_clip=null",
+            ]
+        )
+
+
+def test_fine_tuning_starts_from_the_given_weights(
+    trained_run: Path, tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    checkpoint = trained_run / "checkpoints" / "best.pt"
+    train(["--cfg", "demo.yaml", *tiny_overrides, f"model.init={checkpoint}", "optimizer.lr=1e-12", "train.passes=1"])
+    start = torch.load(checkpoint, weights_only=True)["model"]
+    for name, tensor in _weights(tmp_path / "run").items():
+        if "running" not in name and "num_batches" not in name:
+            torch.testing.assert_close(tensor, start[name], atol=1e-8, rtol=0)
+
+
+def test_two_processes_train_as_one(tiny_overrides: list[str], tmp_path: Path) -> None:
+    """With synchronised batch norm and equal scenes, the cross-entropy alone: the same weights, one writer."""
+    overrides = [*tiny_overrides, "loss.collapse.weight=0", "data.scenes_per_batch=2", "optimizer.name=sgd"]
+    train(["--cfg", "demo.yaml", *overrides, f"run.dir={tmp_path / 'one'}"])
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "pointseg.train", "--cfg", "demo.yaml", *overrides, f"run.dir={tmp_path / 'two'}"]
+    subprocess.run([*command, "train.sync_batch_norm=true"], check=True, capture_output=True, timeout=300)
+
+    one, two = _rows(tmp_path / "one"), _rows(tmp_path / "two")
+    assert [row["step"] for row in one] == [row["step"] for row in two]
+    validation = [_rows(tmp_path / name, "val")[-1] for name in ("one", "two")]
+    assert validation[1]["accuracy"] == pytest.approx(validation[0]["accuracy"], abs=0.05)
+    for a, b in zip(_weights(tmp_path / "one").values(), _weights(tmp_path / "two").values(), strict=True):
+        assert float((a.double() - b.double()).norm()) <= 0.05 * float(a.double().norm()) + 1e-3
