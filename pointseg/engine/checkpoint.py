@@ -1,5 +1,6 @@
 """Checkpoints: written whole or not at all, read without running anything (``weights_only``)."""
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,21 @@ from pointseg.taxonomy import load_taxonomy
 
 
 def save_checkpoint(path: Path, config: Config, state: dict[str, Any]) -> None:
-    """Write ``state`` (tensors, numbers, texts and containers of them), stamped with config, taxonomy and version."""
+    """Write ``state`` (tensors, numbers, texts and containers of them), stamped with config, taxonomy and version.
+
+    Raises:
+        OSError: the disk is full or can't be written; what stood at ``path`` stays.
+    """
     stamp = {
         "pointseg": __version__,
         "config": config.model_dump(mode="json"),
         "taxonomy": load_taxonomy(config.taxonomy).fingerprint,
     }
+    # torch.save to a file turns a full disk into an error without a name or a number.
+    content = io.BytesIO()
+    torch.save({**stamp, **state}, content)
     with atomic_file(path) as temporary:
-        torch.save({**stamp, **state}, temporary)
+        temporary.write_bytes(content.getbuffer())
 
 
 def read_checkpoint(path: Path, config: Config) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """A checkpoint is written whole, read without running code, and refused where it does not fit."""
 
+import errno
 from pathlib import Path
 
 import pytest
 import torch
 
+from pointseg.command_line import describe_os_error
 from pointseg.config import Config, load_config
 from pointseg.engine.checkpoint import load_weights, read_checkpoint, save_checkpoint
 from pointseg.errors import DataError, UsageError
@@ -63,6 +65,24 @@ def test_weights_that_do_not_fit_are_named() -> None:
         UsageError, match=r"3 weights .*bias is missing; extra is not .*; weight is \(2, 4\), expected \(2, 3\)"
     ):
         load_weights(network, state, Path("x.pt"))
+
+
+def test_a_full_disk_keeps_the_old_checkpoint_and_is_named(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, config, {"model": {}, "progress": {"step": 1}})
+
+    def fill_the_disk(self: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fill_the_disk)
+    with pytest.raises(OSError) as caught:
+        save_checkpoint(path, config, {"model": {}})
+    assert (
+        describe_os_error(caught.value) == f"{path}: the disk is full; free some space and run the same command again"
+    )
+    assert read_checkpoint(path, config)["progress"] == {"step": 1}
 
 
 def test_a_failed_write_keeps_the_old_checkpoint(config: Config, tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""Every point gets a prediction, whatever the view, and the prediction is the scene's, not the batch's."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import pointseg
+from pointseg.engine.inference import Segmenter, load_segmenter, view_matrices
+from pointseg.errors import DataError
+from pointseg.scans.prepared import read_scene
+from pointseg.scans.scene import Scene
+
+
+@pytest.fixture(scope="module")
+def segmenter(trained_run: Path) -> Segmenter:
+    return load_segmenter(trained_run)
+
+
+@pytest.fixture(scope="module")
+def scene(prepared_root: Path) -> Scene:
+    return read_scene(next((prepared_root / "val").iterdir()), "scannet200")
+
+
+@pytest.mark.parametrize("tta", ["none", "rot4", "full"])
+def test_every_point_is_predicted_and_mostly_right(segmenter: Segmenter, scene: Scene, tta: str) -> None:
+    label = segmenter.predict_scene(scene, tta)
+    assert label.shape == (scene.num_points,)
+    assert label.dtype == np.int64
+    assert scene.label is not None
+    labelled = scene.label >= 0
+    assert (label[labelled] == scene.label[labelled]).mean() > 0.5
+
+
+@pytest.mark.parametrize("tta", ["none", "rot4", "full"])
+def test_the_order_of_the_points_does_not_matter(segmenter: Segmenter, scene: Scene, tta: str) -> None:
+    order = np.random.default_rng(0).permutation(scene.num_points)
+    assert scene.rgb is not None and scene.normal is not None
+    shuffled = Scene("shuffled", scene.xyz[order], scene.rgb[order], scene.normal[order])
+    different = segmenter.predict_scene(shuffled, tta) != segmenter.predict_scene(scene, tta)[order]
+    # `full` takes the points of a voxel in their order; and sums of floats may differ in the last digit.
+    assert different.mean() <= (0.02 if tta == "full" else 0.002)
+
+
+def test_full_covers_each_point_exactly_once_in_each_view(segmenter: Segmenter, scene: Scene) -> None:
+    from pointseg.data.points import points_from_scene
+
+    points = points_from_scene(scene, segmenter.config.data.features)
+    seen = np.zeros(scene.num_points, dtype=int)
+    for voxels, covered in segmenter._coverings(points, every_point=True):
+        # The voxel's features are those of the very point that it speaks for.
+        own = voxels.features[voxels.voxel_of_point[covered]]
+        assert torch.equal(own[:, :3], points.xyz[covered])
+        seen[covered.numpy()] += 1
+    assert (seen == 1).all()
+
+
+def test_views_are_four_rotations_and_their_mirror_images() -> None:
+    assert [len(view_matrices(tta)) for tta in ("none", "rot4", "full")] == [1, 4, 8]
+    matrices = torch.stack(view_matrices("full")).round(decimals=5)
+    assert len(matrices.unique(dim=0)) == 8
+    assert sorted(torch.linalg.det(matrices).round().tolist()) == [-1.0] * 4 + [1.0] * 4
+    assert torch.equal(matrices[:, 2], torch.tensor([0.0, 0.0, 1.0]).expand(8, 3))
+
+
+def test_the_python_api_gives_ids_of_the_benchmark(trained_run: Path, segmenter: Segmenter, scene: Scene) -> None:
+    loaded = pointseg.load(trained_run)
+    ids = loaded.predict(scene.xyz.astype(np.float64), scene.rgb, scene.normal)
+    expected = segmenter.taxonomy.scannet_id_from_label(segmenter.predict_scene(scene))
+    np.testing.assert_array_equal(ids, expected)
+
+
+def test_what_the_network_needs_must_be_there(segmenter: Segmenter, scene: Scene) -> None:
+    with pytest.raises(DataError, match="has no rgb, which the network takes as input; export"):
+        segmenter.predict(scene.xyz, None, scene.normal)
+    with pytest.raises(DataError, match="has no normal"):
+        segmenter.predict(scene.xyz, scene.rgb)
+    with pytest.raises(DataError, match=r"rgb is float32 .*expected uint8"):
+        segmenter.predict(scene.xyz, scene.rgb.astype(np.float32), scene.normal)
+
+
+def test_one_point_is_a_scene(segmenter: Segmenter) -> None:
+    ids = segmenter.predict(np.zeros((1, 3)), np.zeros((1, 3), np.uint8), np.array([[0.0, 0.0, 1.0]]))
+    assert ids.shape == (1,)
