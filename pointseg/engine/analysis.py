@@ -67,8 +67,12 @@ def analyze_scenes(segmenter: Segmenter, folders: list[Path], quiet: bool = Fals
 
 
 def classifier_weight(network: SparseUNet) -> torch.Tensor:
-    """(K, D) on the CPU: the rows of the last layer, which is a 1x1 convolution or a linear map."""
-    return network.final.weight.detach().cpu().reshape(-1, network.feature_channels)
+    """(K, D) on the CPU: row k gives the logit of class k, logits = features @ rowsᵀ + bias.
+
+    The last layer is a 1x1x1 convolution whose weight has the shape (K, 1, 1, 1, D), but spconv (and our engine with
+    it) reads the memory of such a weight as (D, K).
+    """
+    return network.final.weight.detach().cpu().reshape(network.feature_channels, network.num_classes).T.contiguous()
 
 
 def group_masks(taxonomy: Taxonomy) -> dict[str, torch.Tensor]:

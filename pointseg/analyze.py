@@ -1,0 +1,109 @@
+"""``python -m pointseg.analyze --run RUN [--run RUN] [--split val] [--json FILE] [--plot PNG]``."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pointseg.atomic import write_text
+from pointseg.collapse.metrics import pairwise_cosines
+from pointseg.command_line import CommandParser, run_command
+from pointseg.engine.analysis import Analysis, ClassFrequency, analyze_scenes, read_class_frequency, summarize_analysis
+from pointseg.engine.inference import Segmenter, load_segmenter
+from pointseg.errors import UsageError
+from pointseg.output.analysis_table import format_analyses
+from pointseg.output.plots import ClassFigures, RunFigures, check_plot_path, draw_analysis
+from pointseg.scans.prepared import list_scenes
+from pointseg.scans.splits import SPLITS
+from pointseg.taxonomy import Taxonomy
+
+_MAX_RUNS = 2
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measure how far neural collapse has come in one run, or compare two."""
+    parser = CommandParser(prog="pointseg.analyze", description="Neural-collapse measures, and IoU by class frequency.")
+    parser.add_argument("--run", required=True, nargs="+", action="extend", help="folder of a run; two: compare them")
+    parser.add_argument("--split", choices=SPLITS, help="default: the split that the run was validated on, or val")
+    parser.add_argument("--checkpoint", nargs="+", help="a file for each run; default: its best, or its last")
+    parser.add_argument("--data-root", help="another prepared tree than the run's")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
+    parser.add_argument("--json", metavar="FILE", help="write the measures here, too")
+    parser.add_argument("--plot", metavar="PNG", help="draw them here (.png, .pdf or .svg)")
+    arguments = parser.parse_args(argv)
+    if len(arguments.run) > _MAX_RUNS:
+        raise UsageError(f"--run: {len(arguments.run)} runs; give one, or two to compare")
+    if arguments.checkpoint and len(arguments.checkpoint) != len(arguments.run):
+        raise UsageError(
+            f"--checkpoint: {len(arguments.checkpoint)} files for {len(arguments.run)} runs; give one each"
+        )
+    if arguments.plot:
+        check_plot_path(arguments.plot)
+
+    checkpoints = arguments.checkpoint or [None] * len(arguments.run)
+    pairs = zip(arguments.run, checkpoints, strict=True)
+    segmenters = [load_segmenter(run, checkpoint, arguments.device) for run, checkpoint in pairs]
+    root, split = choose_scenes(segmenters, arguments.data_root, arguments.split)
+    data, taxonomy = segmenters[0].config.data, segmenters[0].taxonomy
+    folders = list_scenes(root, split)
+    frequency = read_class_frequency(root, data.train_split, taxonomy)
+    analyses = [analyze_scenes(segmenter, folders) for segmenter in segmenters]
+
+    summaries = [
+        summarize_analysis(analysis, taxonomy, frequency, segmenter.config.data.voxel_size_m)
+        for segmenter, analysis in zip(segmenters, analyses, strict=True)
+    ]
+    if arguments.json:
+        runs = [{"run": r, "split": split, **s} for r, s in zip(arguments.run, summaries, strict=True)]
+        write_text(arguments.json, json.dumps({"runs": runs}, indent=1, allow_nan=False) + "\n")
+    if arguments.plot:
+        names = short_names(arguments.run)
+        figures = [figures_of_run(name, analysis) for name, analysis in zip(names, analyses, strict=True)]
+        draw_analysis(arguments.plot, figures, figures_of_classes(taxonomy, frequency, analyses[0]))
+    print(format_analyses(summaries, [f"{run}, {split}" for run in arguments.run]))
+
+
+def choose_scenes(segmenters: Sequence[Segmenter], data_root: str | None, split: str | None) -> tuple[str, str]:
+    """Prepared tree and split; those of the runs, unless the caller chooses.
+
+    Raises:
+        UsageError: two runs would be measured on different scenes or have different classes.
+    """
+    if len({segmenter.taxonomy.name for segmenter in segmenters}) > 1:
+        raise UsageError("--run: the runs have different classes (taxonomy); compare runs of one benchmark")
+    choices = {(data_root or s.config.data.root, split or s.config.data.val_split or "val") for s in segmenters}
+    if len(choices) > 1:
+        shown = " and ".join(f"{root}/{split}" for root, split in sorted(choices))
+        raise UsageError(f"--run: the runs were validated on {shown}; choose one with --data-root and --split")
+    return choices.pop()
+
+
+def short_names(runs: Sequence[str]) -> list[str]:
+    """The last part of each path, where that tells them apart."""
+    names = [Path(run).resolve().name for run in runs]
+    return names if len(set(names)) == len(runs) else list(runs)
+
+
+def figures_of_run(name: str, analysis: Analysis) -> RunFigures:
+    """What is drawn of a run."""
+    statistics = analysis.statistics
+    present = statistics.present
+    return RunFigures(
+        name=name,
+        present=present.nonzero().flatten().numpy(),
+        center_cosines=pairwise_cosines(statistics.centers[present]).numpy(),
+        classifier_cosines=pairwise_cosines(analysis.classifier[present].double()).numpy(),
+        iou=np.where(analysis.scores.in_ground_truth, analysis.scores.iou, np.nan),
+    )
+
+
+def figures_of_classes(taxonomy: Taxonomy, frequency: ClassFrequency | None, analysis: Analysis) -> ClassFigures:
+    """The classes, with the voxels that were measured where nothing better is known of their frequency."""
+    if frequency is None:
+        frequency = ClassFrequency(analysis.statistics.counts.long().numpy(), "voxels measured")
+    return ClassFigures(taxonomy.class_names, taxonomy.groups, frequency.count, frequency.unit)
+
+
+if __name__ == "__main__":
+    run_command(main)
