@@ -1,0 +1,135 @@
+"""``python -m pointseg.benchmark conv|step|data|prepare|regularizer|evaluate [--json FILE]``."""
+
+import json
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pointseg.atomic import write_text
+from pointseg.command_line import CommandParser, run_command
+from pointseg.config import load_config
+from pointseg.engine.benchmarks.backends import BACKENDS, choose_backends
+from pointseg.engine.benchmarks.conv import measure_conv
+from pointseg.engine.benchmarks.data import measure_data
+from pointseg.engine.benchmarks.evaluate import measure_evaluate
+from pointseg.engine.benchmarks.prepare import measure_prepare
+from pointseg.engine.benchmarks.regularizer import measure_regularizer
+from pointseg.engine.benchmarks.report import build_report, format_report
+from pointseg.engine.benchmarks.step import measure_step
+from pointseg.engine.benchmarks.timing import limit_threads
+from pointseg.engine.distributed import choose_device
+
+_CONFIG_OF_MODEL = {"spunet34": "scannet200"}
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measure, print a table, and write the same as JSON."""
+    arguments = build_parser().parse_args(argv)
+    device = choose_device(arguments.device)
+    with limit_threads(arguments.threads) as num_threads:
+        rows = run_benchmark(arguments, device, num_threads)
+    report = build_report(arguments.benchmark, device, num_threads, rows)
+    if arguments.json:
+        write_text(arguments.json, json.dumps(report, indent=1) + "\n")
+    print(format_report(report))
+
+
+def run_benchmark(arguments: Namespace, device: torch.device, num_threads: int) -> Sequence[Any]:
+    """The rows of the benchmark that was asked for."""
+    name, repeats, seed = arguments.benchmark, arguments.repeats, arguments.seed
+    if name == "conv":
+        backends = choose_backends(arguments.backends, device)
+        return measure_conv(device, arguments.voxels, arguments.channels, backends, repeats, seed)
+    if name == "step":
+        backends = choose_backends(arguments.backends, device)
+        config = load_config(arguments.cfg or _CONFIG_OF_MODEL[arguments.model])
+        model = Path(arguments.cfg).stem if arguments.cfg else arguments.model
+        return measure_step(config, model, device, num_threads, arguments.voxels, backends, repeats, seed)
+    if name == "data":
+        return measure_data(load_config(arguments.cfg), arguments.vertices, arguments.scene, repeats, seed)
+    if name == "prepare":
+        return measure_prepare(arguments.vertices, repeats, seed)
+    if name == "regularizer":
+        return measure_regularizer(load_config(arguments.cfg), device, arguments.voxels, repeats, seed)
+    assert name == "evaluate", name
+    return measure_evaluate(load_config(arguments.cfg), device, arguments.vertices, repeats, seed)
+
+
+def build_parser() -> CommandParser:
+    """One subcommand a benchmark; what all of them take comes after its name, too."""
+    parser = CommandParser(prog="pointseg.benchmark", description="How fast is it, and how much memory does it take?")
+    benchmarks = parser.add_subparsers(dest="benchmark", required=True, metavar="BENCHMARK")
+
+    conv = benchmarks.add_parser("conv", help="one submanifold convolution 3x3x3, every backend")
+    _add_voxels(conv, 120_000)
+    conv.add_argument("--channels", type=_positive, nargs="+", default=[32, 96, 256], help="in and out")
+    _add_backends(conv)
+    _add_shared(conv, repeats=5)
+
+    step = benchmarks.add_parser("step", help="inference and a training step of a network, every backend")
+    _add_voxels(step, 80_000)
+    network = step.add_mutually_exclusive_group()
+    network.add_argument("--model", choices=tuple(_CONFIG_OF_MODEL), default="spunet34", help="the network")
+    network.add_argument("--cfg", metavar="NAME", help="take the network, losses and optimiser of this config")
+    _add_backends(step)
+    _add_shared(step, repeats=3)
+
+    data = benchmarks.add_parser("data", help="load, augment, voxelise and collate a scene, on one core")
+    data.add_argument("--vertices", type=_positive, default=150_000, help="of the scene that is made")
+    data.add_argument("--scene", type=Path, metavar="PREPARED", help="folder of a prepared scene; default: make one")
+    data.add_argument("--cfg", metavar="NAME", default="scannet200", help="config whose recipe to take")
+    _add_shared(data, repeats=10, one_core=True)
+
+    prepare = benchmarks.add_parser("prepare", help="prepare a raw scan, on one core")
+    prepare.add_argument("--vertices", type=_positive, default=100_000, help="of the scan that is made, about")
+    _add_shared(prepare, repeats=5, one_core=True)
+
+    regularizer = benchmarks.add_parser("regularizer", help="the center branch beside a training step")
+    _add_voxels(regularizer, 80_000)
+    regularizer.add_argument("--cfg", metavar="NAME", default="scannet200", help="config of network and branch")
+    _add_shared(regularizer, repeats=3)
+
+    evaluate = benchmarks.add_parser("evaluate", help="evaluate a scene: voxelise, predict, count")
+    evaluate.add_argument("--vertices", type=_positive, default=100_000, help="of the scene that is made")
+    evaluate.add_argument("--cfg", metavar="NAME", default="demo", help="config whose network to take")
+    _add_shared(evaluate, repeats=5)
+    return parser
+
+
+def _add_voxels(parser: CommandParser, default: int) -> None:
+    parser.add_argument("--voxels", type=_positive, default=default, help="of the surface that is made")
+
+
+def _add_backends(parser: CommandParser) -> None:
+    known = ", ".join(BACKENDS)
+    parser.add_argument(
+        "--backends", nargs="+", choices=BACKENDS, metavar="NAME", help=f"of {known}; default: all that work here"
+    )
+
+
+def _add_shared(parser: CommandParser, repeats: int, one_core: bool = False) -> None:
+    parser.add_argument("--repeats", type=_positive, default=repeats, help="measurements to take the median of")
+    parser.add_argument("--seed", type=int, default=0, help="of what is made")
+    parser.add_argument("--json", metavar="FILE", help="write the rows here, too")
+    if one_core:
+        parser.set_defaults(device="cpu", threads=1)
+    else:
+        parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
+        parser.add_argument("--threads", type=_positive, help="CPU threads; default: what PyTorch chooses")
+
+
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is no whole number") from None
+    if number < 1:
+        raise ArgumentTypeError(f"{text} is below 1")
+    return number
+
+
+if __name__ == "__main__":
+    run_command(main)

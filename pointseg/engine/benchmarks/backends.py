@@ -1,0 +1,44 @@
+"""Which backends are measured here, and what spconv needs for it."""
+
+from collections.abc import Sequence
+
+import torch
+
+from pointseg import sparse
+from pointseg.errors import UsageError
+
+BACKENDS = ("torch", "spconv", "spconv_triton")
+
+
+def choose_backends(wanted: Sequence[str] | None, device: torch.device) -> list[str]:
+    """The backends to measure: ``wanted``, or all that can be imported and compute on the device.
+
+    Raises:
+        UsageError: one that is wanted can't be used.
+    """
+    if wanted is not None:
+        for name in wanted:
+            sparse.backend(name)
+        return list(dict.fromkeys(wanted))
+    if device.type == "cpu" and torch.cuda.is_available():
+        return ["torch"]  # the others would take their GPU kernels
+    return [name for name in BACKENDS if _is_importable(name)]
+
+
+def let_spconv_train_on_cpu() -> None:
+    """Let spconv's backward run without a GPU: it asks for the CUDA stream even for CPU tensors.
+
+    For measurements only. It changes spconv for the whole process.
+    """
+    if not torch.cuda.is_available():
+        import spconv.pytorch.ops
+
+        spconv.pytorch.ops.get_current_stream = lambda: 0
+
+
+def _is_importable(backend: str) -> bool:
+    try:
+        sparse.backend(backend)
+    except UsageError:
+        return False
+    return True

@@ -1,0 +1,77 @@
+"""An object that lives in a process of its own, so that its peak memory is nobody else's."""
+
+import multiprocessing
+import signal
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any
+
+from pointseg.errors import DataError
+
+
+class Child:
+    """Builds ``build(*arguments)`` in a new process; :meth:`call` calls its methods there. A context manager.
+
+    Args:
+        name: what a message calls it.
+        build: a function or class of a module, so that the process finds it.
+        arguments: picklable.
+    """
+
+    def __init__(self, name: str, build: Callable[..., object], *arguments: object) -> None:
+        self.name = name
+        # Spawned, not forked: a fork would begin with all of this process' memory.
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, build, arguments), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._receive()
+
+    def call(self, method: str) -> Any:
+        """The result of a method without arguments.
+
+        Raises:
+            DataError: the process died.
+            Exception: whatever the method raised.
+        """
+        self._connection.send(method)
+        return self._receive()
+
+    def _receive(self) -> Any:
+        try:
+            error, result = self._connection.recv()
+        except EOFError:
+            self._process.join()
+            raise DataError(
+                f"{self.name}: the measuring process died with status {self._process.exitcode}, most likely for lack "
+                "of memory; lower the number of voxels"
+            ) from None
+        if error is not None:
+            raise error
+        return result
+
+    def __enter__(self) -> "Child":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # It holds nothing that has to be put away, and may be in the middle of a long step.
+        self._process.terminate()
+        self._process.join()
+
+
+def _serve(connection: Connection, build: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    """Answer with (error, result), first for the building and then for each method, until the other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    try:
+        served = build(*arguments)
+        connection.send((None, None))
+        while True:
+            connection.send((None, getattr(served, connection.recv())()))
+    except EOFError:
+        return
+    except Exception as error:
+        connection.send((error, None))

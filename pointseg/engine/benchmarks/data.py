@@ -1,0 +1,48 @@
+"""A training scene from its files to a batch, as one loader process does it."""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from pointseg.config import Config
+from pointseg.data.batch import collate
+from pointseg.data.loader import Draw, TrainingScenes
+from pointseg.engine.benchmarks.surface import write_surface_scene
+from pointseg.engine.benchmarks.timing import measure_in_turn, stopwatch
+from pointseg.errors import UsageError
+from pointseg.scans.prepared import read_scene
+
+
+@dataclass(frozen=True)
+class DataRow:
+    """One scene."""
+
+    num_vertices: int
+    ms_per_scene: float
+    """Load, augment, voxelise and collate."""
+
+
+def measure_data(
+    config: Config, num_vertices: int, scene: Path | None, num_repeats: int, seed: int = 0
+) -> list[DataRow]:
+    """Measure on the prepared ``scene``, or where it is None on a made one of ``num_vertices``; each draw is new.
+
+    Raises:
+        UsageError: ``scene`` is no folder.
+    """
+    if scene is not None and not scene.is_dir():
+        raise UsageError(f"{scene}: there is no such folder; give a scene of a prepared tree, ROOT/train/<scene>")
+    with TemporaryDirectory() as temporary:
+        if scene is None:
+            scene = write_surface_scene(Path(temporary) / "train" / "surface", num_vertices, seed)
+        scenes = TrainingScenes([scene], config)
+        positions = itertools.count()
+
+        def load_batch() -> None:
+            collate([scenes[Draw(pass_index=0, position=next(positions), scene_index=0)]])
+
+        seconds = measure_in_turn({"scene": stopwatch(load_batch, torch.device("cpu"))}, num_repeats)
+        return [DataRow(read_scene(scene, config.taxonomy).num_points, 1e3 * seconds["scene"])]
