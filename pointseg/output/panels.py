@@ -1,0 +1,99 @@
+"""What the panels of a picture show, as colours of points: the scan, ground truth, prediction, errors."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pointseg.scans.scene import Scene
+from pointseg.taxonomy import IGNORE, Taxonomy
+
+Color = tuple[int, int, int]
+
+UNANNOTATED: Color = (225, 225, 225)
+CORRECT: Color = (156, 186, 160)
+WRONG: Color = (214, 39, 40)
+PLAIN: Color = (200, 200, 200)
+MAX_LEGEND_CLASSES = 24
+
+
+@dataclass(frozen=True)
+class LegendEntry:
+    """A colour and what it means."""
+
+    name: str
+    color: Color
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One drawing of the scene."""
+
+    title: str
+    colors: np.ndarray
+    """(N, 3) uint8."""
+    key: tuple[LegendEntry, ...] = ()
+    """Colours that are explained beside the title; those of classes are in the picture's legend."""
+
+
+def class_colors(label: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
+    """(N, 3) uint8 colours of (N,) labels; IGNORE is light grey."""
+    assert IGNORE == -1, "the appended row is found by the index -1"
+    return np.append(taxonomy.colors, np.array([UNANNOTATED], dtype=np.uint8), axis=0)[label]
+
+
+def make_panels(scene: Scene, prediction: np.ndarray | None, taxonomy: Taxonomy) -> list[Panel]:
+    """The panels for what is known: colours, ground truth, prediction, errors.
+
+    Args:
+        scene: its ``label`` is the ground truth.
+        prediction: (N,) integer labels, or None.
+        taxonomy: names and colours of the classes.
+
+    Raises:
+        ValueError: the prediction is not one label a point.
+    """
+    if prediction is not None and prediction.shape != (scene.num_points,):
+        raise ValueError(f"prediction is {prediction.shape}, expected ({scene.num_points},)")
+    panels = []
+    if scene.rgb is not None:
+        panels.append(Panel("Scan", scene.rgb))
+    if scene.label is not None:
+        panels.append(Panel("Ground truth", class_colors(scene.label, taxonomy)))
+    if prediction is not None:
+        panels.append(Panel("Prediction", class_colors(prediction, taxonomy)))
+    if scene.label is not None and prediction is not None:
+        panels.append(_error_panel(scene.label, prediction))
+    return panels or [Panel("Scan", np.tile(np.array(PLAIN, dtype=np.uint8), (scene.num_points, 1)))]
+
+
+def make_legend(labels: list[np.ndarray], taxonomy: Taxonomy) -> list[LegendEntry]:
+    """The classes that occur in any of the label arrays, by their number of points; not more than 24.
+
+    A last entry, in white, says how many classes are not listed.
+    """
+    count = np.zeros(taxonomy.num_classes, dtype=np.int64)
+    for label in labels:
+        count += np.bincount(label[label != IGNORE], minlength=taxonomy.num_classes)
+    present = np.argsort(-count, kind="stable")[: np.count_nonzero(count)]
+    entries = [LegendEntry(taxonomy.class_names[k], _color(taxonomy.colors[k])) for k in present[:MAX_LEGEND_CLASSES]]
+    if len(present) > MAX_LEGEND_CLASSES:
+        entries.append(LegendEntry(f"+{len(present) - MAX_LEGEND_CLASSES} more", (255, 255, 255)))
+    return entries
+
+
+def _error_panel(label: np.ndarray, prediction: np.ndarray) -> Panel:
+    known = label != IGNORE
+    is_right = label == prediction
+    colors = np.where(is_right[:, None], np.array(CORRECT, np.uint8), np.array(WRONG, np.uint8))
+    colors[~known] = UNANNOTATED
+    num_known = np.count_nonzero(known)
+    share = f" ({np.count_nonzero(is_right & known) / num_known:.1%})" if num_known else ""
+    key = [LegendEntry(f"correct{share}", CORRECT), LegendEntry("wrong", WRONG)]
+    if num_known < len(label):
+        key.append(LegendEntry("not annotated", UNANNOTATED))
+    return Panel("Errors", colors, tuple(key))
+
+
+def _color(row: np.ndarray) -> Color:
+    red, green, blue = row.tolist()
+    return red, green, blue

@@ -1,0 +1,95 @@
+"""``python -m pointseg.visualize --scene MESH.ply|PREPARED_SCENE [--pred FILE.txt] [--save PNG|PLY]``."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pointseg.command_line import CommandParser, run_command
+from pointseg.errors import DataError, UsageError
+from pointseg.output.panels import class_colors, make_panels
+from pointseg.output.picture import DEFAULT_PANEL_WIDTH_PX, ENGINES, Picture, plan_drawing, save_pictures
+from pointseg.output.submission import read_predicted_labels, read_prediction
+from pointseg.output.window import has_screen, show_window
+from pointseg.scans.ply import Mesh, read_mesh, write_mesh
+from pointseg.scans.prepared import read_scene
+from pointseg.scans.scannet import LABEL_MAP_NAME, read_label_map, read_raw_scene
+from pointseg.scans.scene import Scene
+from pointseg.taxonomy import NAMES, Taxonomy, load_taxonomy
+
+_MESH_SUFFIX = "_vh_clean_2"
+_SMALLEST_PANEL_PX, _LARGEST_PANEL_PX = 320, 4000
+
+
+def main(argv: Sequence[str]) -> int:
+    """Show a scene with what is known of it: in a window, as a picture, or as a coloured mesh."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.save is not None and args.save.suffix not in (".png", ".ply"):
+        raise UsageError(f"{args.save}: can't be written in this format; give a name that ends in .png or .ply")
+    if args.save is None and not has_screen():
+        raise UsageError("there is no screen for a window; use --save PICTURE.png")
+    if not _SMALLEST_PANEL_PX <= args.size <= _LARGEST_PANEL_PX:
+        raise UsageError(f"--size {args.size} is not between {_SMALLEST_PANEL_PX} and {_LARGEST_PANEL_PX} pixels")
+    taxonomy = load_taxonomy(args.taxonomy)
+    scene, faces = _read_scene(args.scene, taxonomy)
+    if args.gt is not None:
+        scene.label = taxonomy.label_from_scannet_id(read_prediction(args.gt, scene.num_points))
+    prediction = None if args.pred is None else read_predicted_labels(args.pred, scene.num_points, taxonomy)
+
+    if args.save is None:
+        panels = make_panels(scene, prediction, taxonomy)
+        show_window(scene.name, [panel.title for panel in panels], plan_drawing(scene, faces, panels))
+        return 0
+    if args.save.suffix == ".png":
+        save_pictures([Picture(args.save, scene, taxonomy, faces, prediction)], args.engine, args.size)
+    else:
+        label = prediction if prediction is not None else scene.label
+        if label is None:
+            raise UsageError(f"{args.scene}: has no labels to colour a mesh by; give a prediction by --pred")
+        write_mesh(args.save, Mesh(scene.xyz, faces, class_colors(label, taxonomy), scene.normal))
+    print(args.save)
+    return 0
+
+
+def build_parser() -> CommandParser:
+    """Arguments of this command."""
+    parser = CommandParser(
+        prog="pointseg.visualize", description="Look at a scene: colours, labels, prediction, errors."
+    )
+    parser.add_argument("--scene", type=Path, required=True, help="a mesh (.ply) or the folder of a prepared scene")
+    parser.add_argument("--pred", type=Path, metavar="FILE.txt", help="prediction: one scannet_id a vertex")
+    parser.add_argument("--gt", type=Path, metavar="FILE.txt", help="ground truth in the same form; 0: not annotated")
+    parser.add_argument("--save", type=Path, metavar="PNG|PLY", help="write a picture or a coloured mesh; no window")
+    parser.add_argument("--taxonomy", choices=NAMES, default="scannet200", help="classes of the ids and the labels")
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help="what draws the picture")
+    parser.add_argument("--size", type=int, default=DEFAULT_PANEL_WIDTH_PX, help="width of a panel, pixels")
+    return parser
+
+
+def _read_scene(path: Path, taxonomy: Taxonomy) -> tuple[Scene, np.ndarray | None]:
+    """The scene, with ground truth where it has one, and its faces."""
+    if path.is_dir():
+        if not (path / "coord.npy").is_file():
+            raise DataError(
+                f"{path}: is no prepared scene, which holds coord.npy, color.npy and normal.npy; "
+                "give a folder that data_prep/preprocess_scannet.py made, or a .ply file"
+            )
+        return read_scene(path, taxonomy.name), None
+    folder, name = path.parent, path.stem.removesuffix(_MESH_SUFFIX)
+    is_annotated_scan = path.stem == f"{folder.name}{_MESH_SUFFIX}" and (folder / f"{name}.aggregation.json").is_file()
+    label_map = folder.parent.parent / LABEL_MAP_NAME
+    if is_annotated_scan and label_map.is_file():
+        raw = read_raw_scene(folder, read_label_map(label_map), align=False)
+        assert raw.annotation is not None, "annotated scans are read with their annotation"
+        label = raw.annotation.label200 if taxonomy.name == "scannet200" else raw.annotation.label20
+        return Scene(name, raw.mesh.xyz, raw.mesh.rgb, raw.mesh.normal, label), raw.mesh.faces
+    if is_annotated_scan:
+        print(f"pointseg.visualize: {label_map}: is missing, so the ground truth is not shown", file=sys.stderr)
+    mesh = read_mesh(path)
+    return Scene(name, mesh.xyz, mesh.rgb, mesh.normal), mesh.faces
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,46 @@
+"""A prediction comes back as it was written, and a file that is not one is refused in one line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pointseg.errors import DataError
+from pointseg.output.submission import read_predicted_labels, read_prediction, write_prediction
+from pointseg.taxonomy import Taxonomy
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.int64, np.uint16])
+def test_a_prediction_comes_back(tmp_path: Path, taxonomy: Taxonomy, dtype: type) -> None:
+    label = np.random.default_rng(0).integers(0, 200, 1000)
+    path = tmp_path / "new" / "scene0000_00.txt"
+    write_prediction(path, taxonomy.scannet_id_from_label(label).astype(dtype))
+    assert read_prediction(path, 1000).dtype == np.int32
+    assert (read_predicted_labels(path, 1000, taxonomy) == label).all()
+    assert path.read_text().splitlines() == [str(taxonomy.scannet_ids[k]) for k in label]
+
+
+@pytest.mark.parametrize("ids", [np.zeros((3, 1), int), np.zeros(3), np.zeros(3, bool)])
+def test_only_a_row_of_integers_is_written(tmp_path: Path, ids: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="expected integers"):
+        write_prediction(tmp_path / "scene.txt", ids)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_length_names_both_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "scene.txt"
+    write_prediction(path, np.ones(5, int))
+    with pytest.raises(DataError, match=r"scene\.txt: has 5 lines, the mesh has 7 vertices"):
+        read_prediction(path, 7)
+
+
+def test_what_is_no_prediction_is_refused(tmp_path: Path, taxonomy: Taxonomy) -> None:
+    path = tmp_path / "scene.txt"
+    with pytest.raises(DataError, match="there is no such file"):
+        read_prediction(path, 2)
+    path.write_bytes(b"\xff\xfe1\n")
+    with pytest.raises(DataError, match="line 1 is"):
+        read_prediction(path, 2)
+    path.write_text("1\n0\n")
+    with pytest.raises(DataError, match="line 2 is 0, no class of scannet200"):
+        read_predicted_labels(path, 2, taxonomy)

@@ -1,0 +1,154 @@
+"""The zip holds exactly the predictions, and is written only if all of them are right."""
+
+import zipfile
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from pointseg.errors import UsageError
+from pointseg.output.submission import read_prediction
+from pointseg.taxonomy import load_taxonomy
+
+SCENE = "scene0708_00"
+
+
+def _call(script: ModuleType, predictions: Path, raw: Path, out: Path, *more: str) -> int:
+    return script.main(["--predictions", str(predictions), "--raw", str(raw), "--out", str(out), *more])
+
+
+def test_the_zip_holds_the_predictions_and_passes_the_check(
+    format_submission: ModuleType, check_submission: ModuleType, raw: Path, predictions: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "submission.zip"
+    assert _call(format_submission, predictions, raw, out) == 0
+    with zipfile.ZipFile(out) as archive:
+        assert sorted(archive.namelist()) == sorted(path.name for path in predictions.iterdir())
+        for name in archive.namelist():
+            assert archive.read(name) == (predictions / name).read_bytes()
+    assert check_submission.main([str(out), "--raw", str(raw)]) == 0
+
+
+def test_the_same_predictions_give_the_same_bytes(
+    format_submission: ModuleType, raw: Path, predictions: Path, tmp_path: Path
+) -> None:
+    """Neither the time nor how the lines end in the text files shows in the zip."""
+    first, second = tmp_path / "a.zip", tmp_path / "b.zip"
+    _call(format_submission, predictions, raw, first)
+    path = predictions / f"{SCENE}.txt"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    _call(format_submission, predictions, raw, second)
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "is missing"),
+        ("3\n" * 6, "has 6 lines, the mesh has 7 vertices"),
+        ("3\n" * 8, "has 8 lines, the mesh has 7 vertices"),
+        ("3\n3\n0\n3\n0\n3\n3\n", "line 3 is 0, no class of scannet200 (and 1 more"),
+        ("3\n3\nfloor\n3\n3\n3\n3\n", "line 3 is 'floor', not a whole number"),
+        ("3\n3\n\n3\n3\n3\n3\n", "line 3 is ''"),
+        ("3\n3.0\n3\n3\n3\n3\n3\n", "line 2 is '3.0'"),
+        ("3 3\n3\n3\n3\n3\n3\n3\n", "line 1 is '3 3'"),
+        ("-3\n3\n3\n3\n3\n3\n3\n", "line 1 is -3, no class"),
+        ("99999999999\n3\n3\n3\n3\n3\n3\n", "line 1 is '99999999999'"),
+    ],
+)
+def test_a_bad_prediction_is_named_and_nothing_is_written(
+    format_submission: ModuleType,
+    raw: Path,
+    predictions: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: str | None,
+    complaint: str,
+) -> None:
+    path = predictions / f"{SCENE}.txt"
+    path.unlink() if content is None else path.write_text(content)
+    out = tmp_path / "out" / "submission.zip"
+    assert _call(format_submission, predictions, raw, out) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert str(path) in lines[0]
+    assert complaint in lines[0]
+    assert not out.parent.exists()
+
+
+def test_every_bad_prediction_is_named(
+    format_submission: ModuleType, raw: Path, predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in predictions.iterdir():
+        path.write_text("no\n")
+    assert _call(format_submission, predictions, raw, tmp_path / "submission.zip") == 1
+    assert len(capsys.readouterr().err.splitlines()) == 3
+
+
+def test_files_that_are_left_out_are_reported(
+    format_submission: ModuleType, raw: Path, predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (predictions / "scene0011_00.txt").write_text("1\n")
+    out = tmp_path / "submission.zip"
+    assert _call(format_submission, predictions, raw, out) == 0
+    assert "scene0011_00.txt: is not of the test split; left out" in capsys.readouterr().err
+    assert "scene0011_00.txt" not in zipfile.ZipFile(out).namelist()
+
+
+def test_ids_are_those_of_the_chosen_benchmark(
+    format_submission: ModuleType, raw: Path, predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _call(format_submission, predictions, raw, tmp_path / "s.zip", "--taxonomy", "scannet20") == 1
+    for path in predictions.iterdir():
+        num_vertices = len(path.read_text().splitlines())
+        path.write_text("39\n" * num_vertices)
+        assert (read_prediction(path, num_vertices) == 39).all()
+    assert 39 in load_taxonomy("scannet20").scannet_ids
+    assert _call(format_submission, predictions, raw, tmp_path / "s.zip", "--taxonomy", "scannet20") == 0
+
+
+def test_a_failed_write_leaves_the_old_zip(
+    format_submission: ModuleType, raw: Path, predictions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "submission.zip"
+    out.write_bytes(b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", fail)
+    with pytest.raises(OSError, match="No space") as caught:
+        _call(format_submission, predictions, raw, out)
+    assert caught.value.filename == str(out)
+    assert out.read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions", "raw", "submission.zip"]
+
+
+def test_a_mesh_that_is_not_there_is_named(
+    format_submission: ModuleType, raw: Path, predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mesh = raw / "scans_test" / SCENE / f"{SCENE}_vh_clean_2.ply"
+    mesh.unlink()
+    assert _call(format_submission, predictions, raw, tmp_path / "s.zip") == 1
+    assert str(mesh) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", ["predictions", "raw", "out", "splits"])
+def test_a_wrong_call_is_a_usage_error(
+    format_submission: ModuleType, raw: Path, predictions: Path, tmp_path: Path, change: str
+) -> None:
+    options = {"predictions": predictions, "raw": raw, "out": tmp_path / "s.zip", "splits": raw / "splits"}
+    options[change] = tmp_path / "absent"
+    with pytest.raises(UsageError, match="absent"):
+        format_submission.main([word for key, value in options.items() for word in (f"--{key}", str(value))])
+
+
+def test_numbers_are_read_as_int_reads_them(tmp_path: Path) -> None:
+    """Against ``int`` on each line, for all lengths of numbers and both ways to end the file."""
+    ids = np.concatenate([10 ** np.arange(9), np.random.default_rng(0).integers(0, 2000, 500)])
+    for end in ("\n", ""):
+        path = tmp_path / "scene.txt"
+        path.write_text("\n".join(map(str, ids)) + end)
+        expected = [int(line) for line in path.read_text().splitlines()]
+        assert read_prediction(path, len(ids)).tolist() == expected

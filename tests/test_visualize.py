@@ -1,0 +1,144 @@
+"""``python -m pointseg.visualize``: pictures and coloured meshes of all kinds of scenes, and what bad calls get."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pointseg import visualize
+from pointseg.errors import DataError, UsageError
+from pointseg.output.panels import UNANNOTATED
+from pointseg.output.submission import write_prediction
+from pointseg.scans.ply import Mesh, read_mesh, write_mesh
+from pointseg.scans.prepared import write_scene
+from pointseg.taxonomy import load_taxonomy
+
+NUM_POINTS = 400
+FAST = ["--engine", "matplotlib", "--size", "320"]
+
+
+@pytest.fixture
+def mesh() -> Mesh:
+    """A bumpy floor of 20 x 20 vertices."""
+    i, j = np.meshgrid(np.arange(20), np.arange(20), indexing="ij")
+    xyz = np.stack([i * 0.1, j * 0.1, np.sin(i) * 0.02], axis=-1).reshape(-1, 3).astype(np.float32)
+    corner = (i[:-1, :-1] * 20 + j[:-1, :-1]).ravel()
+    faces = np.concatenate([[corner, corner + 20, corner + 21], [corner, corner + 21, corner + 1]], axis=1).T
+    rgb = np.random.default_rng(0).integers(0, 255, (NUM_POINTS, 3)).astype(np.uint8)
+    return Mesh(xyz, faces.astype(np.int32), rgb)
+
+
+@pytest.fixture
+def mesh_file(mesh: Mesh, tmp_path: Path) -> Path:
+    path = tmp_path / "room.ply"
+    write_mesh(path, mesh)
+    return path
+
+
+@pytest.fixture
+def prepared(mesh: Mesh, tmp_path: Path) -> Path:
+    assert mesh.rgb is not None
+    label = np.repeat(np.arange(4), 100)
+    label[:10] = -1
+    arrays = {"coord": mesh.xyz, "color": mesh.rgb, "normal": np.tile(np.float32([0, 0, 1]), (NUM_POINTS, 1))}
+    folder = tmp_path / "prepared" / "val" / "scene0011_00"
+    write_scene(folder, {**arrays, "segment20": label, "segment200": label, "instance": label}, {})
+    return folder
+
+
+@pytest.fixture
+def prediction(tmp_path: Path) -> Path:
+    path = tmp_path / "prediction.txt"
+    write_prediction(path, load_taxonomy("scannet200").scannet_ids[np.repeat([0, 1, 2, 5], 100)])
+    return path
+
+
+def _num_panels(path: Path, size: int = 320) -> int:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return image.width // (size + 2 * max(8, size // 40))  # a panel and the gap beside it
+
+
+def test_a_picture_has_a_panel_for_all_that_is_known(
+    mesh_file: Path, prepared: Path, prediction: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.png"
+    for scene, more, num_panels in [
+        (mesh_file, [], 1),
+        (mesh_file, ["--pred", str(prediction)], 2),
+        (mesh_file, ["--pred", str(prediction), "--gt", str(prediction)], 4),
+        (prepared, [], 2),
+        (prepared, ["--pred", str(prediction)], 4),
+    ]:
+        assert visualize.main(["--scene", str(scene), "--save", str(out), *more, *FAST]) == 0
+        assert _num_panels(out) == num_panels
+        captured = capsys.readouterr()
+        assert (captured.out.strip(), captured.err) == (str(out), "")
+
+
+def test_a_coloured_mesh_holds_the_predictions_colours(
+    mesh_file: Path, mesh: Mesh, prepared: Path, prediction: Path, tmp_path: Path
+) -> None:
+    colors = load_taxonomy("scannet200").colors
+    out = tmp_path / "out.ply"
+    visualize.main(["--scene", str(mesh_file), "--pred", str(prediction), "--save", str(out)])
+    coloured = read_mesh(out)
+    assert coloured.faces is not None
+    assert (coloured.xyz == mesh.xyz).all()
+    assert (coloured.faces == mesh.faces).all()
+    assert (coloured.rgb == colors[np.repeat([0, 1, 2, 5], 100)]).all()
+    visualize.main(["--scene", str(prepared), "--save", str(out)])  # no prediction: the ground truth
+    points = read_mesh(out)
+    assert points.faces is None
+    assert points.rgb is not None
+    assert (points.rgb[:10] == UNANNOTATED).all()
+    assert (points.rgb[10:] == colors[np.repeat(np.arange(4), 100)[10:]]).all()
+
+
+def test_bad_files_are_refused_in_one_line(mesh_file: Path, prediction: Path, tmp_path: Path) -> None:
+    out = ["--save", str(tmp_path / "out.png"), *FAST]
+    short, foreign, broken = tmp_path / "short.txt", tmp_path / "foreign.txt", tmp_path / "broken.ply"
+    write_prediction(short, np.ones(399, int))
+    write_prediction(foreign, np.full(400, 9999))
+    broken.write_bytes(mesh_file.read_bytes()[:-50])
+    for arguments, complaint in [
+        ([str(mesh_file), "--pred", str(short)], r"short\.txt: has 399 lines, the mesh has 400"),
+        ([str(mesh_file), "--pred", str(foreign)], r"foreign\.txt: line 1 is 9999, no class of scannet200"),
+        ([str(mesh_file), "--pred", str(tmp_path / "no.txt")], r"no\.txt: there is no such file"),
+        ([str(broken)], r"broken\.ply: is truncated"),
+        ([str(tmp_path / "no.ply")], r"no\.ply: there is no such file"),
+        ([str(tmp_path)], "is no prepared scene, which holds coord.npy"),
+    ]:
+        with pytest.raises(DataError, match=complaint):
+            visualize.main(["--scene", *arguments, *out])
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_wrong_calls_are_usage_errors(mesh_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    for more, complaint in [
+        (["--save", "out.jpg"], r"out\.jpg: can't be written"),
+        ([], "no screen.*--save"),
+        (["--save", "out.png", "--size", "7"], "--size 7"),
+        (["--save", "out.png", "--engine", "crayon"], "crayon"),
+        (["--save", str(tmp_path / "out.ply")], "no labels to colour"),
+    ]:
+        with pytest.raises(UsageError, match=complaint):
+            visualize.main(["--scene", str(mesh_file), *more])
+
+
+def test_with_a_screen_the_panels_are_shown_in_a_window(
+    prepared: Path, prediction: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[str, list[str], int]] = []
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(visualize, "show_window", lambda name, titles, drawing: shown.append((name, titles, drawing)))
+    assert visualize.main(["--scene", str(prepared), "--pred", str(prediction)]) == 0
+    name, titles, drawing = shown[0]
+    assert name == "scene0011_00"
+    assert titles[:3] == ["Scan", "Ground truth", "Prediction"]
+    assert drawing.num_panels == 4
