@@ -1,0 +1,161 @@
+"""The sparse U-Net; its defaults are SpUNet-34 of the published ScanNet recipes, weight for weight."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pointseg.models.blocks import ResidualBlock, make_conv_norm_relu
+from pointseg.sparse import backend as find_backend
+
+
+class UNetOutput(NamedTuple):
+    """What the network says of each voxel."""
+
+    logits: Tensor
+    """(M, num_classes)."""
+    features: Tensor
+    """(M, feature_channels), what the classifier sees. They come out of a ReLU, so none is negative."""
+
+
+class SparseUNet(nn.Module):
+    """U-Net of residual blocks on voxels: S halvings of the grid, then S doublings with skip connections.
+
+    With the default channels and layers this is SpUNet-34, and its ``state_dict`` has the published keys. Stage
+    ``s`` of the encoder has ``layers[s]`` blocks of ``channels[s]`` at 1/2^(s+1) of the resolution; the decoder
+    goes on through the second half of both, back to full resolution. All backends share one ``state_dict``.
+
+    Args:
+        in_channels: features a voxel.
+        num_classes: logits a voxel.
+        stem_channels: after the first convolution (5x5x5) and in the full-resolution skip.
+        channels: 2 S numbers, encoder then decoder.
+        layers: 2 S numbers of residual blocks, encoder then decoder.
+        backend: a name that :func:`pointseg.sparse.backend` takes.
+
+    Raises:
+        ValueError: ``channels`` and ``layers`` are not 2 S positive numbers each, or another count is not positive.
+        UsageError: the backend can't be used here.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        stem_channels: int = 32,
+        channels: Sequence[int] = (32, 64, 128, 256, 256, 128, 96, 96),
+        layers: Sequence[int] = (2, 3, 4, 6, 2, 2, 2, 2),
+        backend: str = "torch",
+    ) -> None:
+        super().__init__()
+        _check_sizes(in_channels, num_classes, stem_channels, channels, layers)
+        self.in_channels = in_channels
+        self.num_classes = num_classes
+        self.num_stages = len(channels) // 2
+        self.feature_channels = channels[-1]
+        self._backend = find_backend(backend)
+
+        make = self._backend
+        stem = make.SubMConv3d(in_channels, stem_channels, kernel_size=5, padding=1, bias=False, indice_key="stem")
+        self.conv_input = make_conv_norm_relu(make, stem)
+        self.down = nn.ModuleList()
+        self.up = nn.ModuleList()
+        self.enc = nn.ModuleList()
+        self.dec = nn.ModuleList()
+        skip_channels = [stem_channels, *channels[: self.num_stages]]
+        # From fine to coarse: stage s of the decoder comes back to the resolution before down[s].
+        decoder_channels = [*channels[: self.num_stages - 1 : -1], channels[self.num_stages - 1]]
+        for s in range(self.num_stages):
+            fine, coarse = skip_channels[s], skip_channels[s + 1]
+            down = make.SparseConv3d(fine, coarse, kernel_size=2, stride=2, bias=False, indice_key=f"spconv{s + 1}")
+            self.down.append(make_conv_norm_relu(make, down))
+            self.enc.append(self._make_blocks(layers[s], coarse, coarse, f"subm{s + 1}"))
+            below, here = decoder_channels[s + 1], decoder_channels[s]
+            up = make.SparseInverseConv3d(below, here, kernel_size=2, bias=False, indice_key=f"spconv{s + 1}")
+            self.up.append(make_conv_norm_relu(make, up))
+            self.dec.append(self._make_blocks(layers[-1 - s], here + fine, here, f"subm{s}"))
+        self.final = make.SubMConv3d(self.feature_channels, num_classes, kernel_size=1, padding=1, bias=True)
+        self._init_weights()
+
+    def _make_blocks(self, num_blocks: int, in_channels: int, out_channels: int, indice_key: str) -> nn.ModuleDict:
+        widths = [in_channels] + [out_channels] * num_blocks
+        blocks = {
+            f"block{i}": ResidualBlock(self._backend, widths[i], out_channels, indice_key) for i in range(num_blocks)
+        }
+        return nn.ModuleDict(blocks)
+
+    def _init_weights(self) -> None:
+        """As published: blocks, stem and classifier from a truncated normal; strided layers keep their own start."""
+        resampling = {module for stage in (*self.down, *self.up) for module in stage.modules()}
+        for module in self.modules():
+            weight = getattr(module, "weight", None)
+            if isinstance(weight, Tensor) and weight.dim() == 5 and module not in resampling:
+                nn.init.trunc_normal_(weight, std=0.02)
+        nn.init.zeros_(self.final.bias)
+
+    @property
+    def backend_name(self) -> str:
+        """The backend in use; never ``auto``."""
+        return self._backend.name
+
+    def forward(
+        self, features: Tensor, coords: Tensor, batch_size: int, spatial_shape: tuple[int, int, int]
+    ) -> UNetOutput:
+        """Logits and last features of each voxel.
+
+        Args:
+            features: (M, in_channels) float32.
+            coords: (M, 4) int32 (batch, x, y, z), not negative, each once; sorted is fastest.
+            batch_size: number of scenes.
+            spatial_shape: larger than the coordinates on each axis. A shape that is not a multiple of
+                2**num_stages loses the voxels of its last planes; :func:`pointseg.sparse.padded_spatial_shape`
+                gives one that loses none.
+
+        Raises:
+            ValueError: ``features`` is not (M, in_channels), or the backend refuses the coordinates.
+        """
+        if features.dim() != 2 or features.shape[1] != self.in_channels:
+            raise ValueError(f"features: expected (M, {self.in_channels}), got {tuple(features.shape)}")
+        if features.shape[0] == 0 and self.backend_name != "torch":
+            return self._empty_output(features)
+        tensor = self._backend.SparseConvTensor(features, coords, spatial_shape, batch_size)
+        tensor = self.conv_input(tensor)
+        skips = []
+        for down, blocks in zip(self.down, self.enc, strict=True):
+            skips.append(tensor)
+            tensor = _run(blocks, down(tensor))
+        for up, blocks in zip(reversed(self.up), reversed(self.dec), strict=True):
+            tensor = up(tensor)
+            joined = torch.cat([tensor.features, skips.pop().features], dim=1)
+            tensor = _run(blocks, tensor.replace_feature(joined))
+        return UNetOutput(self.final(tensor).features, tensor.features)
+
+    def _empty_output(self, features: Tensor) -> UNetOutput:
+        """No rows, but on the graph; spconv takes no tensor without voxels."""
+        nothing = self.final.weight.sum() * 0.0
+        return UNetOutput(
+            features.new_zeros((0, self.num_classes)) + nothing,
+            features.new_zeros((0, self.feature_channels)) + nothing,
+        )
+
+
+def _run(blocks: nn.Module, tensor: Any) -> Any:
+    for block in blocks.values():  # type: ignore[operator]
+        tensor = block(tensor)
+    return tensor
+
+
+def _check_sizes(
+    in_channels: int, num_classes: int, stem_channels: int, channels: Sequence[int], layers: Sequence[int]
+) -> None:
+    for name, value in (("in_channels", in_channels), ("num_classes", num_classes), ("stem_channels", stem_channels)):
+        if value < 1:
+            raise ValueError(f"{name}: expected at least 1, got {value}")
+    if len(channels) < 2 or len(channels) % 2 or len(channels) != len(layers):
+        raise ValueError(
+            "channels and layers: expected the same even number of each, encoder then decoder, "
+            f"got {len(channels)} and {len(layers)}"
+        )
+    if min(channels) < 1 or min(layers) < 1:
+        raise ValueError(f"channels and layers: expected numbers >= 1, got {tuple(channels)} and {tuple(layers)}")

@@ -1,0 +1,138 @@
+"""Which rows meet under which weight: the rulebook of a sparse convolution, cut into blocks that fit the cache."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pointseg.sparse.threads import num_cpu_threads
+
+# Pairs a block. A block's gathered rows and products (twice 16,384 rows of 32 to 256 channels, 4 to 32 MB) stay in
+# the processor's cache, and its matrix products are still large against the cost of a call. An accelerator wants
+# few large products instead.
+_PAIRS_PER_BLOCK_CPU = 16_384
+_PAIRS_PER_BLOCK_ACCELERATOR = 4_194_304
+# Fewer than this are not worth a second thread.
+_MIN_PAIRS_TO_SHARE = 4096
+# A table is cut a piece at a time, for the same reason: this many of its cells.
+_CELLS_PER_CUT = 262_144
+# From so many rows the number of pairs is estimated, which sets the rows of a block.
+_SAMPLED_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class Block:
+    """The pairs of the output rows ``start`` to ``start + num_rows``, grouped by kernel offset.
+
+    ``input_row`` (P,) int32 is the input row of each pair, offset by offset, and ``num_pairs`` (K ints) says how many
+    pairs each offset has. Output row ``start + i`` sums the pairs ``pair_of_sum[first_pair[i]:first_pair[i + 1]]``.
+    """
+
+    start: int
+    num_rows: int
+    input_row: Tensor
+    num_pairs: list[int]
+    pair_of_sum: Tensor
+    first_pair: Tensor
+
+    @cached_property
+    def output_row(self) -> Tensor:
+        """(P,) int32: the output row of each pair, counted from ``start``; only a weight gradient needs it."""
+        num_pairs = self.pair_of_sum.numel()
+        pairs_per_row = torch.diff(F.pad(self.first_pair, (0, 1), value=num_pairs))
+        row_of_sum = torch.repeat_interleave(pairs_per_row, output_size=num_pairs)
+        return torch.empty_like(self.input_row).index_put_((self.pair_of_sum.long(),), row_of_sum.to(torch.int32))
+
+
+@dataclass(frozen=True)
+class Rulebook:
+    """All pairs (kernel offset, input row, output row) of a convolution, by blocks of output rows.
+
+    Where ``mirrored``, position ``s`` of ``Block.num_pairs`` belongs to kernel offset ``num_offsets - 1 - s``.
+    """
+
+    num_offsets: int
+    num_inputs: int
+    num_outputs: int
+    blocks: list[Block]
+    mirrored: bool = False
+
+    @classmethod
+    def from_table(cls, table: Tensor, num_inputs: int) -> "Rulebook":
+        """Build from ``table`` (K, num_outputs) int32: the input row of each offset and output row, -1 = none."""
+        num_offsets, num_outputs = table.shape
+        if num_outputs == 0:
+            return cls(num_offsets, num_inputs, 0, [])
+        rows_per_block = _choose_rows_per_block(table)
+        rows_per_cut = rows_per_block * max(1, _CELLS_PER_CUT // (num_offsets * rows_per_block))
+        blocks = []
+        for start in range(0, num_outputs, rows_per_cut):
+            blocks += _cut_table(table[:, start : start + rows_per_cut], start, rows_per_block)
+        return cls(num_offsets, num_inputs, num_outputs, blocks)
+
+    @property
+    def num_pairs(self) -> int:
+        """How many products of a row and a weight matrix there are."""
+        return sum(block.input_row.numel() for block in self.blocks)
+
+    @property
+    def max_block_pairs(self) -> int:
+        """Pairs of the largest block: the rows of the buffers that a convolution needs."""
+        return max((block.input_row.numel() for block in self.blocks), default=0)
+
+    def mirror(self) -> "Rulebook":
+        """The transposed rulebook of a submanifold convolution: the same pairs under the opposite offsets."""
+        return replace(self, mirrored=not self.mirrored)
+
+
+def _choose_rows_per_block(table: Tensor) -> int:
+    """Rows with about the wanted number of pairs, from an estimate; on a CPU, as many blocks for every thread."""
+    num_outputs = table.shape[1]
+    sample = table[:, :: max(1, num_outputs // _SAMPLED_ROWS)]
+    num_pairs = num_outputs * int((sample >= 0).sum()) // sample.shape[1]
+    if table.device.type != "cpu":
+        num_blocks = 1 + num_pairs // _PAIRS_PER_BLOCK_ACCELERATOR
+    elif num_pairs < _MIN_PAIRS_TO_SHARE:
+        num_blocks = 1
+    else:
+        num_threads = num_cpu_threads()
+        num_blocks = num_threads * -(-num_pairs // (num_threads * _PAIRS_PER_BLOCK_CPU))
+    return -(-num_outputs // num_blocks)
+
+
+def _cut_table(table: Tensor, first_row: int, rows_per_block: int) -> list[Block]:
+    """Blocks of ``table`` (K, rows), which starts at output row ``first_row``; each step does all blocks at once."""
+    num_offsets, num_rows = table.shape
+    num_blocks = -(-num_rows // rows_per_block)
+    table = F.pad(table, (0, num_blocks * rows_per_block - num_rows), value=-1)
+    table = table.view(num_offsets, num_blocks, rows_per_block).transpose(0, 1).contiguous()
+    occupied = table >= 0
+    input_row = torch.masked_select(table, occupied)
+    num_pairs = occupied.sum(2).tolist()
+
+    pair = occupied.view(num_blocks, -1).cumsum(1, dtype=torch.int32).sub_(1).view_as(table)
+    by_row = occupied.transpose(1, 2).contiguous()
+    pair_of_sum = torch.masked_select(pair.transpose(1, 2).contiguous(), by_row)
+    pairs_per_row = by_row.sum(2)
+    first_pair = (pairs_per_row.cumsum(1) - pairs_per_row).to(torch.int32)
+
+    blocks = []
+    stop = 0
+    for index, counts in enumerate(num_pairs):
+        start, stop = stop, stop + sum(counts)
+        row = index * rows_per_block
+        block_rows = min(rows_per_block, num_rows - row)
+        pairs = slice(start, stop)
+        blocks.append(
+            Block(
+                first_row + row,
+                block_rows,
+                input_row[pairs],
+                counts,
+                pair_of_sum[pairs],
+                first_pair[index, :block_rows],
+            )
+        )
+    return blocks
