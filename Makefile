@@ -12,6 +12,7 @@ DEMO_SCANS ?= --train 40 --val 8 --test 4
 DEMO_TRAIN ?=
 DEMO_DATA  ?= data/demo
 DEMO_RUN   ?= runs/demo
+DEMO_PICTURES ?= 3
 
 .PHONY: install demo test check format clean
 .DELETE_ON_ERROR:
@@ -43,7 +44,12 @@ demo: install
 	$(BIN)/python submissions/format_submission.py --predictions $(DEMO_RUN)/predictions/test --raw $(DEMO_DATA)/raw --split test --out $(DEMO_RUN)/submission.zip
 	$(BIN)/python submissions/check_submission.py $(DEMO_RUN)/submission.zip --raw $(DEMO_DATA)/raw --split test
 	$(BIN)/python -m pointseg.predict --run $(DEMO_RUN) --split val --out $(DEMO_RUN)/predictions/val
-	@echo "All of it is in $(DEMO_RUN): config.yaml metrics.jsonl checkpoints/ evaluation.json submission.zip pictures/"
+	@for scene in $$(ls $(DEMO_DATA)/prepared/val | head -n $(DEMO_PICTURES)); do \
+	  $(BIN)/python -m pointseg.visualize --scene $(DEMO_DATA)/raw/scans/$$scene/$${scene}_vh_clean_2.ply \
+	    --pred $(DEMO_RUN)/predictions/val/$$scene.txt --save $(DEMO_RUN)/pictures/$$scene.png || exit 1; \
+	done
+	@echo "Everything is in $(DEMO_RUN):"
+	@cd $(DEMO_RUN) && ls -d config.yaml metrics.jsonl checkpoints/* evaluation.json submission.zip pictures/*
 
 test: $(VENV)/installed-dev check
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
