@@ -39,11 +39,11 @@ demo: install
 	$(BIN)/python data_prep/make_demo_scans.py --out $(DEMO_DATA)/raw $(DEMO_SCANS)
 	$(BIN)/python data_prep/preprocess_scannet.py --raw $(DEMO_DATA)/raw --out $(DEMO_DATA)/prepared
 	$(BIN)/python -m pointseg.train --cfg demo.yaml --resume run.dir=$(DEMO_RUN) data.root=$(DEMO_DATA)/prepared $(DEMO_TRAIN)
-	$(BIN)/python -m pointseg.evaluate --run $(DEMO_RUN) --json $(DEMO_RUN)/evaluation.json
-	$(BIN)/python -m pointseg.predict --run $(DEMO_RUN) --split test --out $(DEMO_RUN)/predictions/test
+	$(BIN)/python -m pointseg.evaluate --run $(DEMO_RUN) --tta rot4 --json $(DEMO_RUN)/evaluation.json
+	$(BIN)/python -m pointseg.predict --run $(DEMO_RUN) --split test --tta rot4 --out $(DEMO_RUN)/predictions/test
 	$(BIN)/python submissions/format_submission.py --predictions $(DEMO_RUN)/predictions/test --raw $(DEMO_DATA)/raw --split test --out $(DEMO_RUN)/submission.zip
 	$(BIN)/python submissions/check_submission.py $(DEMO_RUN)/submission.zip --raw $(DEMO_DATA)/raw --split test
-	$(BIN)/python -m pointseg.predict --run $(DEMO_RUN) --split val --out $(DEMO_RUN)/predictions/val
+	$(BIN)/python -m pointseg.predict --run $(DEMO_RUN) --split val --tta rot4 --out $(DEMO_RUN)/predictions/val
 	@for scene in $$(ls $(DEMO_DATA)/prepared/val | head -n $(DEMO_PICTURES)); do \
 	  $(BIN)/python -m pointseg.visualize --scene $(DEMO_DATA)/raw/scans/$$scene/$${scene}_vh_clean_2.ply \
 	    --pred $(DEMO_RUN)/predictions/val/$$scene.txt --save $(DEMO_RUN)/pictures/$$scene.png || exit 1; \
