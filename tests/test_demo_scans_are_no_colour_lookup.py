@@ -43,12 +43,12 @@ def color_lookup_miou(root: Path, balanced: bool) -> float:
 
 @pytest.mark.slow
 def test_a_network_sees_at_least_three_times_what_colour_tells(tmp_path: Path) -> None:
-    counts = ["--train", "12", "--val", "4", "--test", "0", "--vertices", "12000"]
+    counts = ["--train", "24", "--val", "4", "--test", "0", "--vertices", "12000"]
     call("data_prep/make_demo_scans.py", "--out", tmp_path / "raw", *counts)
     call("data_prep/preprocess_scannet.py", "--raw", tmp_path / "raw", "--out", tmp_path / "prepared")
     root = tmp_path / "prepared"
     run = tmp_path / "run"
-    train(["--cfg", "demo.yaml", f"data.root={root}", f"run.dir={run}", "train.passes=25"])
+    train(["--cfg", "demo.yaml", f"data.root={root}", f"run.dir={run}", "train.passes=10"])
     alone = Processes(0, 1, choose_device("cpu"))
     network = evaluate_scenes(load_segmenter(run), list_scenes(root, "val"), "none", alone)
     by_color = max(color_lookup_miou(root, balanced) for balanced in (False, True))

@@ -150,12 +150,18 @@ class PointProjection(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.linear = nn.Linear(in_channels, out_channels, bias=False)
-        self.norm = nn.BatchNorm1d(out_channels)
+        self.norm = PointNorm(out_channels)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Project; a single point has no variance and is normalised by the running statistics."""
-        projected = self.linear(features)
-        if self.training and len(projected) < 2:
-            norm = self.norm
-            return F.batch_norm(projected, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
-        return self.norm(projected)
+        """Project each point."""
+        return self.norm(self.linear(features))
+
+
+class PointNorm(nn.BatchNorm1d):
+    """Batch norm over points that takes a single one, too: it has no variance, so the running statistics serve."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Normalise (M, C)."""
+        if self.training and len(features) < 2:
+            return F.batch_norm(features, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(features)

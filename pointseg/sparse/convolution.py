@@ -1,14 +1,16 @@
 """The arithmetic of a sparse convolution: gather rows, multiply by a weight matrix an offset, sum."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pointseg.sparse.rulebook import Block, Rulebook
-from pointseg.sparse.threads import num_cpu_threads, run_parts
+from pointseg.sparse.threads import num_threads_on, run_parts
+
+Result = TypeVar("Result")
 
 
 def sparse_convolution(features: Tensor, weight: Tensor, forward: Rulebook, backward: Rulebook) -> Tensor:
@@ -35,9 +37,18 @@ class _SparseConvolution(torch.autograd.Function):
     def forward(ctx: Any, features: Tensor, weight: Tensor, forward: Rulebook, backward: Rulebook) -> Tensor:
         ctx.save_for_backward(features, weight)
         ctx.backward_rulebook = backward
-        matrices = [matrix.t() for matrix in _matrices_by_offset(weight)]
-        output = features.new_empty((forward.num_outputs, weight.shape[0]))
-        _over_blocks(forward, _ForwardPass(features, _in_block_order(matrices, forward), forward, output))
+        matrices = [matrix.t() for matrix in _matrices_by_offset(weight, forward)]
+        in_channels, out_channels = matrices[0].shape
+        output = features.new_empty((forward.num_outputs, out_channels))
+
+        def run(blocks: list[Block]) -> None:
+            gathered = features.new_empty((forward.max_block_pairs, in_channels))
+            products = features.new_empty((forward.max_block_pairs, out_channels))
+            for block in blocks:
+                _gather(features, block, gathered)
+                _multiply_and_sum(gathered, matrices, block, products, output)
+
+        _over_blocks(forward, run)
         return output
 
     @staticmethod
@@ -45,106 +56,63 @@ class _SparseConvolution(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         features, weight = ctx.saved_tensors
         of_features, of_weight = ctx.needs_input_grad[:2]
-        rulebook = ctx.backward_rulebook
-        matrices = _in_block_order(list(_matrices_by_offset(weight)), rulebook)
-        grad_features = torch.empty_like(features) if of_features else None
-        work = _BackwardPass(grad_output.contiguous(), features, matrices, rulebook, grad_features, of_weight)
-        grads = _over_blocks(rulebook, work)
-        if not of_weight:
-            return grad_features, None, None, None
-        # Summed in the order of the parts, so that equal inputs give equal bits.
-        grad_matrices = sum(grads[1:], start=grads[0])
-        if rulebook.mirrored:
-            grad_matrices = grad_matrices.flip(0)
-        grad_weight = grad_matrices.to(weight.dtype).transpose(0, 1).reshape(weight.shape)
-        return grad_features, grad_weight, None, None
+        rulebook: Rulebook = ctx.backward_rulebook
+        matrices = _matrices_by_offset(weight, rulebook)
+        _, out_channels, in_channels = matrices.shape
+        grad_output = grad_output.contiguous()
+        grad_features = torch.empty_like(features)
+        # Many small products are added up, so half-precision inputs get a single-precision sum.
+        sum_dtype = torch.promote_types(weight.dtype, torch.float32)
+
+        def run(blocks: list[Block]) -> Tensor:
+            gathered = grad_output.new_empty((rulebook.max_block_pairs, out_channels))
+            rows = grad_output.new_empty((rulebook.max_block_pairs, in_channels))
+            grads = torch.zeros_like(matrices, dtype=sum_dtype)
+            for block in blocks:
+                # Both gradients need the same gathered rows.
+                _gather(grad_output, block, gathered)
+                if of_features:
+                    _multiply_and_sum(gathered, matrices.unbind(0), block, rows, grad_features)
+                if of_weight:
+                    _add_weight_gradient(gathered, features, block, rows, grads)
+            return grads
+
+        parts = _over_blocks(rulebook, run)
+        # In the order of the parts, so that equal inputs give equal bits.
+        grad_weight = _weight_layout(sum(parts[1:], start=parts[0]), rulebook, weight) if of_weight else None
+        return grad_features if of_features else None, grad_weight, None, None
 
 
-def _matrices_by_offset(weight: Tensor) -> Tensor:
-    """(K, C_out, C_in), contiguous: BLAS is slower on matrices whose rows lie K * C_in apart."""
-    out_channels, in_channels = weight.shape[0], weight.shape[-1]
-    return weight.reshape(out_channels, -1, in_channels).transpose(0, 1).contiguous()
+def _matrices_by_offset(weight: Tensor, rulebook: Rulebook) -> Tensor:
+    """(K, C_out, C_in) in the order of a block's groups of pairs.
 
-
-def _in_block_order(matrices: list[Tensor], rulebook: Rulebook) -> list[Tensor]:
-    """The matrix of each group of pairs in a block."""
-    return matrices[::-1] if rulebook.mirrored else matrices
-
-
-def _over_blocks(rulebook: Rulebook, work: Callable[[list[Block]], Any]) -> list[Any]:
-    """``work`` on the blocks, dealt out to the threads where they are on a CPU."""
-    blocks = rulebook.blocks
-    on_cpu = bool(blocks) and blocks[0].input_row.device.type == "cpu"
-    num_parts = max(1, min(num_cpu_threads(), len(blocks))) if on_cpu else 1
-    return run_parts(lambda part: work(blocks[part::num_parts]), num_parts)
-
-
-class _ForwardPass:
-    """``output[o] = sum of features[i] @ matrices[k]`` for some blocks of output rows."""
-
-    def __init__(self, features: Tensor, matrices: list[Tensor], rulebook: Rulebook, output: Tensor) -> None:
-        self.features = features
-        self.matrices = matrices
-        self.max_pairs = rulebook.max_block_pairs
-        self.output = output
-
-    def __call__(self, blocks: list[Block]) -> None:
-        in_channels, out_channels = self.matrices[0].shape
-        gathered = self.features.new_empty((self.max_pairs, in_channels))
-        products = self.features.new_empty((self.max_pairs, out_channels))
-        for block in blocks:
-            _gather(self.features, block, gathered)
-            _multiply_and_sum(gathered, self.matrices, block, products, self.output)
-
-
-class _BackwardPass:
-    """Gradients for some blocks of input rows; the gathered rows of ``grad_output`` serve both of them.
-
-    Fills its rows of ``grad_features``, unless that is None. Returns its share of the gradient of the matrices
-    (K, C_out, C_in) in block order, or None.
+    Contiguous, because BLAS is slower on matrices whose rows lie K * C_in apart.
     """
+    out_channels, in_channels = weight.shape[0], weight.shape[-1]
+    matrices = weight.reshape(out_channels, -1, in_channels).transpose(0, 1)
+    return matrices.flip(0) if rulebook.mirrored else matrices.contiguous()
 
-    def __init__(
-        self,
-        grad_output: Tensor,
-        features: Tensor,
-        matrices: list[Tensor],
-        rulebook: Rulebook,
-        grad_features: Tensor | None,
-        of_weight: bool,
-    ) -> None:
-        self.grad_output = grad_output
-        self.features = features
-        self.matrices = matrices
-        self.max_pairs = rulebook.max_block_pairs
-        self.grad_features = grad_features
-        self.of_weight = of_weight
 
-    def __call__(self, blocks: list[Block]) -> Tensor | None:
-        out_channels, in_channels = self.matrices[0].shape
-        gathered = self.grad_output.new_empty((self.max_pairs, out_channels))
-        rows = self.grad_output.new_empty((self.max_pairs, in_channels))
-        grad_matrices = self._zero_matrices() if self.of_weight else None
-        for block in blocks:
-            _gather(self.grad_output, block, gathered)
-            if self.grad_features is not None:
-                _multiply_and_sum(gathered, self.matrices, block, rows, self.grad_features)
-            if grad_matrices is not None:
-                _add_weight_gradient(gathered, self.features, block, rows, grad_matrices)
-        return grad_matrices
+def _weight_layout(matrices: Tensor, rulebook: Rulebook, weight: Tensor) -> Tensor:
+    """The way back of :func:`_matrices_by_offset`."""
+    matrices = matrices.flip(0) if rulebook.mirrored else matrices
+    return matrices.to(weight.dtype).transpose(0, 1).reshape(weight.shape)
 
-    def _zero_matrices(self) -> Tensor:
-        # Many small products are added up here, so half-precision inputs get a single-precision sum.
-        dtype = torch.promote_types(self.features.dtype, torch.float32)
-        shape = (len(self.matrices), *self.matrices[0].shape)
-        return torch.zeros(shape, dtype=dtype, device=self.features.device)
+
+def _over_blocks(rulebook: Rulebook, work: Callable[[list[Block]], Result]) -> list[Result]:
+    """``work`` on the blocks, dealt out to the threads; each thread makes its buffers once."""
+    blocks = rulebook.blocks
+    num_parts = max(1, min(num_threads_on(rulebook.device), len(blocks)))
+    return run_parts(lambda part: work(blocks[part::num_parts]), num_parts, rulebook.device)
 
 
 def _gather(rows: Tensor, block: Block, gathered: Tensor) -> None:
     torch.index_select(rows, 0, block.input_row, out=gathered[: block.input_row.numel()])
 
 
-def _multiply_and_sum(gathered: Tensor, matrices: list[Tensor], block: Block, products: Tensor, output: Tensor) -> None:
+def _multiply_and_sum(
+    gathered: Tensor, matrices: Sequence[Tensor], block: Block, products: Tensor, output: Tensor
+) -> None:
     """Multiply the gathered rows by the matrix of their offset, and sum the products of each output row."""
     num_pairs = block.input_row.numel()
     products = products[:num_pairs]

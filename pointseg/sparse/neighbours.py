@@ -10,6 +10,7 @@ from torch import Tensor
 from pointseg.sparse.grid_shape import Shape3, conv_output_shape
 from pointseg.sparse.keys import KeyGrid, corners, sort_unique
 from pointseg.sparse.rulebook import Rulebook
+from pointseg.sparse.threads import run_parts
 
 # A dense grid of row numbers finds a neighbour with one read, but has to be filled first. Beyond this many cells
 # a voxel (and beyond 1 GiB) a binary search in the sorted keys is as fast and takes no memory.
@@ -62,9 +63,8 @@ def map_submanifold(indices: Tensor, spatial_shape: Shape3 | None, geometry: Con
     Raises:
         ValueError: a voxel occurs twice, or the voxels span more than 64-bit keys can number.
     """
-    num_voxels = indices.shape[0]
     table = submanifold_table(indices, geometry)
-    rulebook = Rulebook.from_table(table, num_voxels)
+    rulebook = Rulebook.from_table(table)
     return NeighbourMap(geometry, True, indices, spatial_shape, indices, spatial_shape, rulebook, rulebook.mirror())
 
 
@@ -107,8 +107,11 @@ def _search_grid(keys: Tensor, grid: KeyGrid, geometry: ConvGeometry) -> Tensor:
     row_of_cell = torch.full((grid.num_cells + 2 * room,), -1, dtype=torch.int32, device=keys.device)
     row_of_cell[keys + room] = rows
     table = torch.empty((len(steps), len(keys)), dtype=torch.int32, device=keys.device)
-    for offset, step in enumerate(steps):
-        torch.index_select(row_of_cell, 0, keys + (room + step), out=table[offset])
+
+    def look_up(offset: int) -> None:
+        torch.index_select(row_of_cell, 0, keys + (room + steps[offset]), out=table[offset])
+
+    run_parts(look_up, len(steps), keys.device)
     return table
 
 
@@ -159,8 +162,8 @@ def map_strided(indices: Tensor, spatial_shape: Shape3 | None, geometry: ConvGeo
         spatial_shape,
         output_indices,
         output_shape,
-        Rulebook.from_table(forward, num_inputs),
-        Rulebook.from_table(backward, num_outputs),
+        Rulebook.from_table(forward),
+        Rulebook.from_table(backward),
     )
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pointseg.sparse.threads import num_cpu_threads
+from pointseg.sparse.threads import num_threads_on, run_parts
 
 # Pairs a block. A block's gathered rows and products (twice 16,384 rows of 32 to 256 channels, 4 to 32 MB) stay in
 # the processor's cache, and its matrix products are still large against the cost of a call. An accelerator wants
@@ -54,23 +54,27 @@ class Rulebook:
     """
 
     num_offsets: int
-    num_inputs: int
     num_outputs: int
+    device: torch.device
     blocks: list[Block]
     mirrored: bool = False
 
     @classmethod
-    def from_table(cls, table: Tensor, num_inputs: int) -> "Rulebook":
+    def from_table(cls, table: Tensor) -> "Rulebook":
         """Build from ``table`` (K, num_outputs) int32: the input row of each offset and output row, -1 = none."""
         num_offsets, num_outputs = table.shape
         if num_outputs == 0:
-            return cls(num_offsets, num_inputs, 0, [])
+            return cls(num_offsets, 0, table.device, [])
         rows_per_block = _choose_rows_per_block(table)
         rows_per_cut = rows_per_block * max(1, _CELLS_PER_CUT // (num_offsets * rows_per_block))
-        blocks = []
-        for start in range(0, num_outputs, rows_per_cut):
-            blocks += _cut_table(table[:, start : start + rows_per_cut], start, rows_per_block)
-        return cls(num_offsets, num_inputs, num_outputs, blocks)
+        starts = range(0, num_outputs, rows_per_cut)
+
+        def cut(piece: int) -> list[Block]:
+            row = starts[piece]
+            return _cut_table(table[:, row : row + rows_per_cut], row, rows_per_block)
+
+        pieces = run_parts(cut, len(starts), table.device)
+        return cls(num_offsets, num_outputs, table.device, [block for blocks in pieces for block in blocks])
 
     @property
     def num_pairs(self) -> int:
@@ -97,7 +101,7 @@ def _choose_rows_per_block(table: Tensor) -> int:
     elif num_pairs < _MIN_PAIRS_TO_SHARE:
         num_blocks = 1
     else:
-        num_threads = num_cpu_threads()
+        num_threads = num_threads_on(table.device)
         num_blocks = num_threads * -(-num_pairs // (num_threads * _PAIRS_PER_BLOCK_CPU))
     return -(-num_outputs // num_blocks)
 

@@ -20,27 +20,28 @@ _MAX_THREADS = 16
 _pools: dict[int, ThreadPoolExecutor] = {}
 
 
-def num_cpu_threads() -> int:
-    """How many parts of a computation run at the same time: torch's number of threads, within reason."""
-    return min(torch.get_num_threads(), _MAX_THREADS)
+def num_threads_on(device: torch.device) -> int:
+    """How many threads share a computation: torch's number, within reason, on a CPU; one to drive an accelerator."""
+    return min(torch.get_num_threads(), _MAX_THREADS) if device.type == "cpu" else 1
 
 
-def run_parts(work: Callable[[int], Result], num_parts: int) -> list[Result]:
-    """``[work(0), ..., work(num_parts - 1)]``, each on a thread of its own, without recording gradients.
+def run_parts(work: Callable[[int], Result], num_parts: int, device: torch.device) -> list[Result]:
+    """``[work(0), ..., work(num_parts - 1)]``, computed on the threads, without recording gradients.
 
     Raises:
         Exception: what the first part that failed raised.
     """
-    if num_parts == 1:
+    num_threads = num_threads_on(device)
+    if num_parts == 1 or num_threads == 1:
         with torch.no_grad():
-            return [work(0)]
+            return [work(part) for part in range(num_parts)]
     inference = torch.is_inference_mode_enabled()
 
     def run(part: int) -> Result:
         with torch.inference_mode(inference), torch.no_grad():
             return work(part)
 
-    return list(_pool(num_parts).map(run, range(num_parts)))
+    return list(_pool(num_threads).map(run, range(num_parts)))
 
 
 def _pool(num_threads: int) -> ThreadPoolExecutor:
