@@ -96,6 +96,10 @@ class _SparseConvolutionLayer(SparseModule):
         )
 
     @property
+    def _num_channels(self) -> int:
+        return max(self.in_channels, self.out_channels)
+
+    @property
     def _is_matrix_product(self) -> bool:
         return self.geometry.num_offsets == 1 and self.geometry.stride == (1, 1, 1)
 
@@ -158,7 +162,7 @@ class SubMConv3d(_SparseConvolutionLayer):
             return self._multiply(tensor)
         found = tensor.find_indice_pair(self.indice_key)
         if found is None:
-            found = map_submanifold(tensor.indices, tensor.spatial_shape, self.geometry)
+            found = map_submanifold(tensor.indices, tensor.spatial_shape, self.geometry, self._num_channels)
             if self.indice_key is not None:
                 tensor.indice_dict[self.indice_key] = found
         elif not found.submanifold:
@@ -206,7 +210,7 @@ class SparseConv3d(_SparseConvolutionLayer):
             return self._multiply(tensor)
         if tensor.find_indice_pair(self.indice_key) is not None:
             raise ValueError(f"indice_key {self.indice_key!r} is taken by an earlier layer; give this one its own")
-        found = map_strided(tensor.indices, tensor.spatial_shape, self.geometry)
+        found = map_strided(tensor.indices, tensor.spatial_shape, self.geometry, self._num_channels)
         if self.indice_key is not None:
             tensor.indice_dict[self.indice_key] = found
         features = sparse_convolution(tensor.features, self.weight, found.forward, found.backward)

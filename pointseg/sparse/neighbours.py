@@ -52,19 +52,22 @@ class NeighbourMap:
     backward: Rulebook
 
 
-def map_submanifold(indices: Tensor, spatial_shape: Shape3 | None, geometry: ConvGeometry) -> NeighbourMap:
+def map_submanifold(
+    indices: Tensor, spatial_shape: Shape3 | None, geometry: ConvGeometry, num_channels: int
+) -> NeighbourMap:
     """Neighbours among the voxels themselves: a submanifold convolution has outputs where it has inputs.
 
     Args:
         indices: (M, 4) int32 (batch, x, y, z).
         spatial_shape: of the tensor; carried along.
         geometry: odd kernel size and dilation; stride and padding play no part.
+        num_channels: of the features to come, about; for speed only.
 
     Raises:
         ValueError: a voxel occurs twice, or the voxels span more than 64-bit keys can number.
     """
     table = submanifold_table(indices, geometry)
-    rulebook = Rulebook.from_table(table)
+    rulebook = Rulebook.from_table(table, num_channels)
     return NeighbourMap(geometry, True, indices, spatial_shape, indices, spatial_shape, rulebook, rulebook.mirror())
 
 
@@ -132,7 +135,9 @@ def _search_keys(keys: Tensor, grid: KeyGrid, geometry: ConvGeometry) -> Tensor:
     return table
 
 
-def map_strided(indices: Tensor, spatial_shape: Shape3 | None, geometry: ConvGeometry) -> NeighbourMap:
+def map_strided(
+    indices: Tensor, spatial_shape: Shape3 | None, geometry: ConvGeometry, num_channels: int
+) -> NeighbourMap:
     """Neighbours of a strided convolution: an output wherever at least one voxel is under the kernel.
 
     Output ``o`` sees input ``o * stride - padding + offset * dilation``. With a ``spatial_shape`` only outputs in
@@ -162,8 +167,8 @@ def map_strided(indices: Tensor, spatial_shape: Shape3 | None, geometry: ConvGeo
         spatial_shape,
         output_indices,
         output_shape,
-        Rulebook.from_table(forward),
-        Rulebook.from_table(backward),
+        Rulebook.from_table(forward, num_channels),
+        Rulebook.from_table(backward, num_channels),
     )
 
 

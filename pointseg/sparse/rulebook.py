@@ -9,13 +9,14 @@ from torch.nn import functional as F
 
 from pointseg.sparse.threads import num_threads_on, run_parts
 
-# Pairs a block. A block's gathered rows and products (twice 16,384 rows of 32 to 256 channels, 4 to 32 MB) stay in
-# the processor's cache, and its matrix products are still large against the cost of a call. An accelerator wants
-# few large products instead.
-_PAIRS_PER_BLOCK_CPU = 16_384
-_PAIRS_PER_BLOCK_ACCELERATOR = 4_194_304
-# Fewer than this are not worth a second thread.
+# A block's gathered rows, and as many products, should stay in a processor's cache: about this many numbers each. Its
+# matrix products should also have enough rows to outweigh the cost of a call.
+_NUMBERS_PER_BLOCK = 1_048_576
+_PAIRS_PER_PRODUCT = 300
+# Fewer pairs than this are not worth a second thread.
 _MIN_PAIRS_TO_SHARE = 4096
+# An accelerator wants few large products.
+_PAIRS_PER_BLOCK_ACCELERATOR = 4_194_304
 # A table is cut a piece at a time, for the same reason: this many of its cells.
 _CELLS_PER_CUT = 262_144
 # From so many rows the number of pairs is estimated, which sets the rows of a block.
@@ -60,12 +61,15 @@ class Rulebook:
     mirrored: bool = False
 
     @classmethod
-    def from_table(cls, table: Tensor) -> "Rulebook":
-        """Build from ``table`` (K, num_outputs) int32: the input row of each offset and output row, -1 = none."""
+    def from_table(cls, table: Tensor, num_channels: int) -> "Rulebook":
+        """Build from ``table`` (K, num_outputs) int32: the input row of each offset and output row, -1 = none.
+
+        Blocks have the best size for features of ``num_channels``, and serve any other number as well.
+        """
         num_offsets, num_outputs = table.shape
         if num_outputs == 0:
             return cls(num_offsets, 0, table.device, [])
-        rows_per_block = _choose_rows_per_block(table)
+        rows_per_block = _choose_rows_per_block(table, num_channels)
         rows_per_cut = rows_per_block * max(1, _CELLS_PER_CUT // (num_offsets * rows_per_block))
         starts = range(0, num_outputs, rows_per_cut)
 
@@ -91,9 +95,9 @@ class Rulebook:
         return replace(self, mirrored=not self.mirrored)
 
 
-def _choose_rows_per_block(table: Tensor) -> int:
+def _choose_rows_per_block(table: Tensor, num_channels: int) -> int:
     """Rows with about the wanted number of pairs, from an estimate; on a CPU, as many blocks for every thread."""
-    num_outputs = table.shape[1]
+    num_offsets, num_outputs = table.shape
     sample = table[:, :: max(1, num_outputs // _SAMPLED_ROWS)]
     num_pairs = num_outputs * int((sample >= 0).sum()) // sample.shape[1]
     if table.device.type != "cpu":
@@ -102,7 +106,8 @@ def _choose_rows_per_block(table: Tensor) -> int:
         num_blocks = 1
     else:
         num_threads = num_threads_on(table.device)
-        num_blocks = num_threads * -(-num_pairs // (num_threads * _PAIRS_PER_BLOCK_CPU))
+        pairs_per_block = max(_NUMBERS_PER_BLOCK // num_channels, _PAIRS_PER_PRODUCT * num_offsets)
+        num_blocks = num_threads * -(-num_pairs // (num_threads * pairs_per_block))
     return -(-num_outputs // num_blocks)
 
 

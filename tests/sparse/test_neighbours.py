@@ -37,7 +37,7 @@ def test_both_searches_find_what_a_dictionary_finds(
 def test_a_rulebook_holds_each_pair_of_its_table_once() -> None:
     """Whatever the cut into blocks, the pairs read from a rulebook are those of the table, offset by offset."""
     table = torch.randint(-40, 60, (7, 20000), generator=torch.Generator().manual_seed(0)).clamp(min=-1).int()
-    rulebook = Rulebook.from_table(table)
+    rulebook = Rulebook.from_table(table, num_channels=64)
     assert len(rulebook.blocks) > 1
     assert rulebook.num_pairs == (table >= 0).sum()
     found = torch.full_like(table, -1)

@@ -36,8 +36,8 @@ def test_dilation_is_that_of_dense_conv3d() -> None:
 
 def test_many_blocks_of_rows_make_one_output() -> None:
     """A rulebook is cut into blocks of rows; a grid that needs several gives what conv3d gives."""
-    tensor = random_tensor(12_000, (30, 30, 30), channels=2, dtype=torch.float32)
-    layer = SubMConv3d(2, 3, 3, indice_key="a")
+    tensor = random_tensor(9_000, (26, 26, 26), channels=60, dtype=torch.float32)
+    layer = SubMConv3d(60, 8, 3, indice_key="a")
     output = layer(tensor).features
     assert len(tensor.indice_dict["a"].forward.blocks) > 2
     expected = submanifold_reference(tensor, layer.weight, layer.bias)
