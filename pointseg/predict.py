@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
     _refuse_equal_names(paths)
     out = Path(arguments.out)
     num_failed = 0
-    for path in tqdm(paths, desc="predict", unit="scene", disable=len(paths) == 1):
+    for path in tqdm(paths, desc="predict", unit="scene", disable=True if len(paths) == 1 else None):
         try:
             scene, mesh = _read(path, segmenter)
             label = segmenter.predict_scene(scene, arguments.tta)

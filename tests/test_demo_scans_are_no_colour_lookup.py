@@ -43,7 +43,7 @@ def color_lookup_miou(root: Path, balanced: bool) -> float:
 
 @pytest.mark.slow
 def test_a_network_sees_at_least_three_times_what_colour_tells(tmp_path: Path) -> None:
-    counts = ["--train", "24", "--val", "4", "--test", "0", "--vertices", "12000"]
+    counts = ["--train", "60", "--val", "8", "--test", "0"]
     call("data_prep/make_demo_scans.py", "--out", tmp_path / "raw", *counts)
     call("data_prep/preprocess_scannet.py", "--raw", tmp_path / "raw", "--out", tmp_path / "prepared")
     root = tmp_path / "prepared"

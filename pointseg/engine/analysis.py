@@ -52,7 +52,7 @@ def analyze_scenes(segmenter: Segmenter, folders: list[Path], quiet: bool = Fals
     taxonomy, network = segmenter.taxonomy, segmenter.network
     statistics = FeatureStatistics(taxonomy.num_classes, network.feature_channels)
     confusion = ConfusionMatrix(taxonomy.num_classes)
-    for folder in tqdm(folders, desc="analyze", unit="scene", leave=False, disable=quiet):
+    for folder in tqdm(folders, desc="analyze", unit="scene", leave=False, disable=True if quiet else None):
         scene = read_scene(folder, taxonomy.name)
         if scene.label is None:
             raise UsageError(f"{folder}: has no labels to measure against; analyze another split")

@@ -10,7 +10,7 @@ from pointseg.engine.distributed import Processes
 from pointseg.engine.inference import Segmenter
 from pointseg.errors import UsageError
 from pointseg.metrics import ConfusionMatrix, score, summarize
-from pointseg.scans.prepared import read_scene
+from pointseg.scans.prepared import has_annotation, read_scene
 from pointseg.taxonomy import Taxonomy
 
 
@@ -20,19 +20,22 @@ def evaluate_scenes(
     """Predict and count all vertices of the scenes; several processes share them.
 
     Returns:
-        The evaluation of DESIGN: ``miou``, ``miou_all_classes``, ``head``, ``common``, ``tail``, ``accuracy``,
+        ``miou``, ``miou_all_classes``, ``head``, ``common``, ``tail``, ``accuracy``,
         ``per_class``, ``num_scenes``, ``num_points``, ``protocol``; the same on every process.
 
     Raises:
         UsageError: a scene has no labels.
     """
     taxonomy = segmenter.taxonomy
+    for folder in folders:
+        if not has_annotation(folder):
+            raise UsageError(f"{folder}: has no labels to evaluate against; evaluate another split, or use predict")
     confusion = ConfusionMatrix(taxonomy.num_classes)
     mine = folders[processes.rank :: processes.world_size]
-    for folder in tqdm(mine, desc="evaluate", unit="scene", leave=False, disable=quiet or not processes.is_first):
+    hidden = quiet or not processes.is_first
+    for folder in tqdm(mine, desc="evaluate", unit="scene", leave=False, disable=True if hidden else None):
         scene = read_scene(folder, taxonomy.name)
-        if scene.label is None:
-            raise UsageError(f"{folder}: has no labels to evaluate against; evaluate another split, or use predict")
+        assert scene.label is not None, "has_annotation said so"
         confusion.update(np.asarray(scene.label), segmenter.predict_scene(scene, tta))
     confusion.counts = processes.sum(confusion.counts)
     return {
