@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> None:
     assert config.run.dir is not None
     directory = RunDirectory(config.run.dir)
     with join_processes(config.run.device) as processes:
-        if processes.is_first and not (arguments.resume and directory.last_checkpoint.is_file()):
+        if processes.is_first and not arguments.resume:
             directory.refuse_overwriting()
         Trainer(config, processes, resume=arguments.resume).run()
         if processes.is_first:

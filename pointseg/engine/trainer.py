@@ -2,7 +2,7 @@
 
 import signal
 import time
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -84,7 +84,7 @@ class Trainer:
         if self.processes.is_first and progress.step == 0:
             self.directory.begin(config)
         self.log = RunLog(self.directory, self.num_steps, progress.step, self.processes.is_first)
-        with StopRequest() as stop:
+        with closing(self.log), StopRequest() as stop:
             while progress.pass_index < config.train.passes:
                 self.started, self.scenes_since_log = time.perf_counter(), 0
                 for batch in self.loader.batches(progress.pass_index, progress.batch_index):
@@ -104,7 +104,6 @@ class Trainer:
                 if self.validation_is_due():
                     self.validate()
                 self.save_last()
-        self.log.close()
 
     def train_step(self, batch: Batch) -> Losses:
         """Forward, backward, update."""

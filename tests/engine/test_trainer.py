@@ -142,3 +142,11 @@ def test_two_processes_train_as_one(tiny_overrides: list[str], tmp_path: Path) -
     assert validation[1]["accuracy"] == pytest.approx(validation[0]["accuracy"], abs=0.05)
     for a, b in zip(_weights(tmp_path / "one").values(), _weights(tmp_path / "two").values(), strict=True):
         assert float((a.double() - b.double()).norm()) <= 0.05 * float(a.double().norm()) + 1e-3
+
+
+def test_resuming_what_never_came_to_a_checkpoint_begins_anew(tiny_overrides: list[str], tmp_path: Path) -> None:
+    """As after a full disk in the first pass: only the best checkpoint was written, or none."""
+    train(["--cfg", "demo.yaml", *tiny_overrides, "train.passes=1"])
+    (tmp_path / "run" / "checkpoints" / "last.pt").unlink()
+    train(["--cfg", "demo.yaml", *tiny_overrides, "train.passes=1", "--resume"])
+    assert [row["step"] for row in _rows(tmp_path / "run")] == [1, 2, 3]
