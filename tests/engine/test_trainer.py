@@ -150,3 +150,13 @@ def test_resuming_what_never_came_to_a_checkpoint_begins_anew(tiny_overrides: li
     (tmp_path / "run" / "checkpoints" / "last.pt").unlink()
     train(["--cfg", "demo.yaml", *tiny_overrides, "train.passes=1", "--resume"])
     assert [row["step"] for row in _rows(tmp_path / "run")] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [["train.amp=bf16", "optimizer.lr=0.02"], ["optimizer.name=sgd", "optimizer.schedule=poly", "optimizer.lr=0.3"]],
+)
+def test_other_ways_to_train_learn_too(keys: list[str], tiny_overrides: list[str], tmp_path: Path) -> None:
+    train(["--cfg", "demo.yaml", *tiny_overrides, *keys, "train.passes=6"])
+    losses = [row["cross_entropy"] for row in _rows(tmp_path / "run")]
+    assert losses[-1] < 0.8 * losses[0]
