@@ -5,6 +5,7 @@
 >>> ids = segmenter.predict(xyz, rgb, normal)
 """
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from pointseg.engine.inference import Segmenter
 
 __version__ = "0.1.0"
+
+# Torch's OpenMP threads otherwise wait for the next operation by spinning, for milliseconds, on cores that the sparse
+# engine's own threads and data loading have a use for. OpenMP reads this when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def load(run: "str | Path", checkpoint: "str | Path | None" = None, device: str = "auto") -> "Segmenter":

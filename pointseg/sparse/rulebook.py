@@ -106,7 +106,7 @@ def _choose_rows_per_block(table: Tensor, num_channels: int) -> int:
         num_blocks = 1
     else:
         num_threads = num_threads_on(table.device)
-        pairs_per_block = max(_NUMBERS_PER_BLOCK // num_channels, _PAIRS_PER_PRODUCT * num_offsets)
+        pairs_per_block = max(_NUMBERS_PER_BLOCK // max(num_channels, 32), _PAIRS_PER_PRODUCT * num_offsets)
         num_blocks = num_threads * -(-num_pairs // (num_threads * pairs_per_block))
     return -(-num_outputs // num_blocks)
 
