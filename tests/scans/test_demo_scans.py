@@ -207,8 +207,8 @@ def test_the_same_call_again_keeps_what_is_there_and_fills_what_is_missing(tmp_p
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"num_vertices": 3001}, {"num_scenes": {"train": 0, "val": 0, "test": 0}}],
-    ids=["seed", "vertices", "fewer"],
+    [{"seed": 1}, {"num_vertices": 3001}, {"law": "longtail"}, {"num_scenes": {"train": 0, "val": 0, "test": 0}}],
+    ids=["seed", "vertices", "law", "fewer"],
 )
 def test_a_folder_of_other_scans_is_refused_and_left_alone(tmp_path: Path, change: dict) -> None:
     settings = {"num_scenes": {"train": 1, "val": 0, "test": 0}, "seed": 0, "num_vertices": 3000}
@@ -217,6 +217,17 @@ def test_a_folder_of_other_scans_is_refused_and_left_alone(tmp_path: Path, chang
     with pytest.raises(UsageError, match="choose another folder"):
         write_demo_scans(tmp_path, **(settings | change))
     assert files_in(tmp_path) == before
+
+
+def test_a_folder_that_does_not_say_its_law_is_of_scannet200(tmp_path: Path) -> None:
+    settings = {"num_scenes": {"train": 1, "val": 0, "test": 0}, "seed": 0, "num_vertices": 3000}
+    write_demo_scans(tmp_path, **settings)
+    notes = json.loads((tmp_path / "demo_scans.json").read_text())
+    assert notes.pop("frequency_law") == "scannet200"
+    (tmp_path / "demo_scans.json").write_text(json.dumps(notes))
+    with pytest.raises(UsageError, match="choose another folder"):
+        write_demo_scans(tmp_path, **settings, law="longtail")
+    assert write_demo_scans(tmp_path, **settings) == 0
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
@@ -234,6 +245,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
         ["--vertices", "5000000"],
         ["--seed", "-3"],
         ["--workers", "0"],
+        ["--law", "flat"],
         ["--train", "many"],
         ["--scenes", "3"],
     ],

@@ -1,9 +1,9 @@
-"""Synthetic rooms with all 200 classes, written in ScanNet's raw file formats.
+"""Synthetic rooms with the classes of ScanNet200, written in ScanNet's raw file formats.
 
-The way from a seed to a scan: ``rooms`` (which kind, how many objects of which class), ``layout`` and
-``placing`` (what stands where), ``shapes`` and ``mesh`` (surfaces), ``visibility`` (what a camera saw), ``paint``,
-``segments``, all called by ``scan``; then ``raw_files`` and ``dataset`` write it. What the objects are is in
-``recipes.tsv``.
+The way from a seed to a scan: ``rooms`` (which kind, how many objects of which class; by the other frequency law
+``longtail``), ``layout`` and ``placing`` (what stands where), ``shapes`` and ``mesh`` (surfaces), ``visibility`` (what
+a camera saw), ``paint``, ``segments``, all called by ``scan``; then ``raw_files`` and ``dataset`` write it. What the
+objects are is in ``recipes.tsv``.
 """
 
 from pointseg.scans.demo.dataset import write_demo_scans

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from pointseg.atomic import atomic_directory, write_text
 from pointseg.errors import UsageError
 from pointseg.scans.demo.label_table import label_table_text
 from pointseg.scans.demo.raw_files import write_annotated_scene, write_mesh
-from pointseg.scans.demo.scan import SPLITS, make_scan
+from pointseg.scans.demo.scan import FREQUENCY_LAWS, SPLITS, make_scan
 from pointseg.scans.demo.tables import read_table_text
 from pointseg.scans.parallel import map_scenes
 
@@ -34,6 +35,7 @@ class SceneJob:
     index: int
     seed: int
     num_vertices: int
+    law: str
 
     @property
     def scene(self) -> str:
@@ -47,11 +49,17 @@ class SceneJob:
 
 
 def write_demo_scans(
-    raw: Path, num_scenes: Mapping[str, int], seed: int, num_vertices: int, workers: int | None = 1
+    raw: Path,
+    num_scenes: Mapping[str, int],
+    seed: int,
+    num_vertices: int,
+    workers: int | None = 1,
+    law: str = "scannet200",
 ) -> int:
     """Write ``num_scenes`` of each split to ``raw``; scenes that are there already are kept.
 
-    The bytes of a scene depend on ``seed``, ``num_vertices``, its split and its index, and on nothing else.
+    The bytes of a scene depend on ``seed``, ``num_vertices``, ``law``, its split and its index, and on nothing else.
+    ``law`` is one of ``FREQUENCY_LAWS``: how many objects of each class a room has.
 
     Returns:
         how many scenes were made.
@@ -59,9 +67,9 @@ def write_demo_scans(
     Raises:
         UsageError: a number is out of range, or ``raw`` holds something else, or more scenes than asked for.
     """
-    _check_settings(num_scenes, seed, num_vertices, workers)
-    _claim_folder(raw, num_scenes, seed, num_vertices)
-    jobs = [SceneJob(raw, split, i, seed, num_vertices) for split in SPLITS for i in range(num_scenes[split])]
+    _check_settings(num_scenes, seed, num_vertices, workers, law)
+    _claim_folder(raw, num_scenes, seed, num_vertices, law)
+    jobs = [SceneJob(raw, split, i, seed, num_vertices, law) for split in SPLITS for i in range(num_scenes[split])]
     write_text(raw / "scannetv2-labels.combined.tsv", label_table_text())
     for split in SPLITS:
         names = "".join(f"{job.scene}\n" for job in jobs if job.split == split)
@@ -74,7 +82,7 @@ def write_demo_scans(
 
 def write_scene(job: SceneJob) -> None:
     """Make one scene and write its folder, whole or not at all."""
-    scan = make_scan(job.seed, job.split, job.index, job.num_vertices)
+    scan = make_scan(job.seed, job.split, job.index, job.num_vertices, job.law)
     with atomic_directory(job.folder) as folder:
         if job.split == "test":
             write_mesh(folder / f"{job.scene}_vh_clean_2.ply", scan)
@@ -83,7 +91,7 @@ def write_scene(job: SceneJob) -> None:
             write_annotated_scene(folder, job.scene, scan, rng)
 
 
-def _check_settings(num_scenes: Mapping[str, int], seed: int, num_vertices: int, workers: int | None) -> None:
+def _check_settings(num_scenes: Mapping[str, int], seed: int, num_vertices: int, workers: int | None, law: str) -> None:
     for split in SPLITS:
         if not 0 <= num_scenes[split] <= MAX_SCENES:
             raise UsageError(f"--{split} {num_scenes[split]}: the number of scenes must be 0 to {MAX_SCENES}")
@@ -94,21 +102,26 @@ def _check_settings(num_scenes: Mapping[str, int], seed: int, num_vertices: int,
         raise UsageError(f"--vertices {num_vertices}: the vertices of a scene must be {low:,} to {high:,}")
     if workers is not None and workers < 1:
         raise UsageError(f"--workers {workers}: there must be at least one")
+    if law not in FREQUENCY_LAWS:
+        raise UsageError(f"--law {law}: the frequency law must be one of {', '.join(FREQUENCY_LAWS)}")
 
 
-def _claim_folder(raw: Path, num_scenes: Mapping[str, int], seed: int, num_vertices: int) -> None:
+def _claim_folder(raw: Path, num_scenes: Mapping[str, int], seed: int, num_vertices: int, law: str) -> None:
     """Note in ``raw`` how its scans are made, or check that it is for the same scans and not fewer."""
-    tables = "".join(read_table_text(name) for name in _TABLES)
+    names = (*_TABLES, "longtail.tsv") if law == "longtail" else _TABLES
+    tables = "".join(read_table_text(name) for name in names)
     made_by = f"{FORMAT_VERSION}-{hashlib.sha256(tables.encode()).hexdigest()[:12]}"
-    settings = {"made_by": made_by, "seed": seed, "vertices": num_vertices, **{s: num_scenes[s] for s in SPLITS}}
+    of_scene = {"made_by": made_by, "frequency_law": law, "seed": seed, "vertices": num_vertices}
+    settings = {**of_scene, **{split: num_scenes[split] for split in SPLITS}}
     path = raw / SETTINGS_FILE
     if not path.exists():
         if raw.exists() and (not raw.is_dir() or any(raw.iterdir())):
             raise UsageError(f"{raw}: holds something that is not demo scans; choose another folder for --out")
     else:
         try:
-            existing = json.loads(path.read_text(encoding="utf-8"))
-            same = all(existing[key] == settings[key] for key in ("made_by", "seed", "vertices"))
+            # Folders from before there was a choice do not say their law.
+            existing: dict[str, Any] = {"frequency_law": "scannet200", **json.loads(path.read_text(encoding="utf-8"))}
+            same = all(existing[key] == value for key, value in of_scene.items())
             fewer = any(num_scenes[split] < existing[split] for split in SPLITS)
         except (ValueError, KeyError, TypeError):
             raise UsageError(f"{path}: can't be read; delete the folder or choose another for --out") from None

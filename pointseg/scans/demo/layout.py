@@ -78,7 +78,7 @@ def sample_layout(kind: RoomKind, num_vertices: int, rng: np.random.Generator) -
 
     Objects that find no place even at their smallest size are left out.
     """
-    layout = _sample_empty_room(kind, num_vertices, rng)
+    layout = sample_empty_room(kind, num_vertices, rng)
     objects_scale = REFERENCE_OBJECTS_SCALE * (num_vertices / REFERENCE_VERTICES) ** 0.2
     wanted = []
     for name, mean in expected_objects()[kind.name].items():
@@ -86,13 +86,19 @@ def sample_layout(kind: RoomKind, num_vertices: int, rng: np.random.Generator) -
         if not recipe.is_shell:
             # Randomised rounding: the right mean with the least spread (one bed a bedroom, not none or three).
             wanted += [recipe] * int(mean * objects_scale + rng.random())
-    sizes = [_draw_sizes(recipe, rng) for recipe in wanted]
-    for i in _placing_order(wanted, sizes):
-        _place_object(layout, wanted[i], sizes[i], rng)
+    furnish_room(layout, wanted, rng)
     return layout
 
 
-def _sample_empty_room(kind: RoomKind, num_vertices: int, rng: np.random.Generator) -> Layout:
+def furnish_room(layout: Layout, wanted: list[Recipe], rng: np.random.Generator) -> None:
+    """Add the ``wanted`` objects to the room, but those that find no place even at their smallest size."""
+    sizes = [_draw_sizes(recipe, rng) for recipe in wanted]
+    for i in _placing_order(wanted, sizes):
+        _place_object(layout, wanted[i], sizes[i], rng)
+
+
+def sample_empty_room(kind: RoomKind, num_vertices: int, rng: np.random.Generator) -> Layout:
+    """Walls and floor of a room of ``kind``, of a size that ``num_vertices`` can cover."""
     area = REFERENCE_AREA_M2 * (num_vertices / REFERENCE_VERTICES) ** 0.5 * kind.area * rng.uniform(0.9, 1.1)
     area = float(np.clip(area, *AREA_RANGE_M2))
     aspect = rng.uniform(*kind.aspect)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pointseg.scans.demo.layout import REFERENCE_VERTICES, Layout, sample_layout
+from pointseg.scans.demo.longtail import sample_longtail_layout
 from pointseg.scans.demo.mesh import RoomMesh, build_mesh
 from pointseg.scans.demo.paint import paint_mesh
 from pointseg.scans.demo.rooms import choose_room_kind
@@ -13,6 +14,8 @@ from pointseg.scans.demo.smooth_noise import smooth_noise
 from pointseg.scans.demo.visibility import choose_cameras, visible_faces
 
 SPLITS = ("train", "val", "test")
+FREQUENCY_LAWS = ("scannet200", "longtail")
+"""How many objects of each class a room has: as in ScanNet200 (``rooms``), or as in ``longtail``."""
 MAX_SPACING_M = 0.045
 """Of vertices on walls, in a scan of ``REFERENCE_VERTICES`` or more."""
 MIN_SPACING_M = 0.01
@@ -52,16 +55,20 @@ class DemoScan:
     room_kind: str
 
 
-def make_scan(seed: int, split: str, scene_index: int, num_vertices: int) -> DemoScan:
+def make_scan(seed: int, split: str, scene_index: int, num_vertices: int, law: str = "scannet200") -> DemoScan:
     """Make scene ``scene_index`` of ``split``; depends on these arguments and on nothing else.
 
-    The number of vertices comes within a quarter of ``num_vertices``.
+    The number of vertices comes within a quarter of ``num_vertices``. ``law`` is one of ``FREQUENCY_LAWS``.
     """
     split_index = SPLITS.index(split)
     streams = np.random.SeedSequence([seed, split_index, scene_index]).spawn(5)
     layout_rng, camera_rng, paint_rng, segment_rng, frame_rng = (np.random.default_rng(s) for s in streams)
     offset = np.random.default_rng([seed, split_index]).random()
-    layout = sample_layout(choose_room_kind(scene_index, offset), num_vertices, layout_rng)
+    kind = choose_room_kind(scene_index, offset)
+    if law == "longtail":
+        layout = sample_longtail_layout(kind, num_vertices, (seed, split_index, scene_index), layout_rng)
+    else:
+        layout = sample_layout(kind, num_vertices, layout_rng)
     cameras = choose_cameras(layout, camera_rng)
     mesh = _scan_with_count(layout, cameras, num_vertices, int(camera_rng.integers(2**32)))
     mesh = _sort_vertices_in_space(mesh)
