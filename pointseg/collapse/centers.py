@@ -1,18 +1,23 @@
 """Class centers: the mean feature of each class, by scatter."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.nn.functional import all_reduce
+
+Scope = Literal["batch", "scene", "job"]
+Backend = Literal["index_add", "torch_scatter"]
 
 
 class Centers(NamedTuple):
-    """One center a class."""
+    """One center a class; with scope ``scene``, one a class and scene, and every shape has S in front."""
 
     centers: torch.Tensor
-    """(K, D) float32 (float64 for float64 features); zero where the class is absent."""
+    """(K, D) float32 (float64 for float64 features): z̄_k; zero where the class is absent."""
     counts: torch.Tensor
-    """(K,) the same dtype: points of each class; 0 where it is absent."""
+    """(K,) the same dtype: n_k, the points of each class; 0 where it is absent."""
 
     @property
     def present(self) -> torch.Tensor:
@@ -27,37 +32,145 @@ class ClassCenters(nn.Module):
 
     (CeCo, CVPR 2023). Sums and counts are scattered in float32 under any autocast: n_k reaches 10⁵,
     which half precision can't add up.
+
+    Args:
+        num_classes: K, at least 2.
+        scope: over which points a center is taken. ``batch``: all that are given, as in the paper and its
+            release. ``scene``: one center a class and scene. ``job``: all points of all processes of the job;
+            sums and counts are all-reduced, and gradients flow back through the reduction, so that N processes
+            with one scene each compute what one process with N scenes does (their gradients averaged, as DDP
+            does).
+        backend: what sums: PyTorch's ``index_add``, or ``torch_scatter`` (an optional dependency).
+        ignore_label: points with this label are left out.
+        check_inputs: whether labels and features are read to be checked. On a GPU that waits for the device;
+            without it, a label out of range is left out, and a feature that is not finite shows in the loss.
+
+    Raises:
+        ValueError: K < 2, an unknown scope or backend, or torch_scatter is not installed.
     """
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        scope: Scope = "batch",
+        backend: Backend = "index_add",
+        ignore_label: int = -1,
+        check_inputs: bool = True,
+    ) -> None:
         super().__init__()
+        if num_classes < 2:
+            raise ValueError(f"expected at least 2 classes, got {num_classes}")
+        if scope not in get_args(Scope):
+            raise ValueError(f"expected a scope of {', '.join(get_args(Scope))}, got {scope!r}")
+        _check_backend(backend)
         self.num_classes = num_classes
+        self.scope = scope
+        self.backend = backend
+        self.ignore_label = ignore_label
+        self.check_inputs = check_inputs
 
-    def forward(self, features: torch.Tensor, labels: torch.Tensor) -> Centers:
+    def forward(
+        self,
+        features: torch.Tensor,
+        labels: torch.Tensor,
+        scene_of_point: torch.Tensor | None = None,
+        num_scenes: int = 1,
+    ) -> Centers:
         """Average the features of each class.
 
         Args:
-            features: (M, D) floating point.
-            labels: (M,) int64; outside 0..K-1: left out.
+            features: (M, D) floating point; M may be 0.
+            labels: (M,) integer, 0..K-1 or ``ignore_label``.
+            scene_of_point: (M,) integer, 0..S-1; needed by scope ``scene``, not read by the others.
+            num_scenes: S.
 
         Raises:
-            ValueError: the shapes do not fit.
+            ValueError: the shapes do not fit, a label is neither a class nor ``ignore_label``, a feature of a
+                labelled point is not finite, or scope ``scene`` was not told the scenes.
         """
-        if features.ndim != 2 or labels.shape != features.shape[:1]:
-            raise ValueError(
-                f"expected features (M, D) and labels (M,), got {tuple(features.shape)} and {tuple(labels.shape)}"
-            )
+        _check_shapes(features, labels, scene_of_point, self.scope)
         with torch.autocast(features.device.type, enabled=False):
             features = features.float() if features.dtype != torch.float64 else features
-            # What is left out is summed into one more row, which is dropped: no copy of the features, no sync.
-            valid = (labels >= 0) & (labels < self.num_classes)
-            row = torch.where(valid, labels, self.num_classes)
-            total = features.new_zeros(self.num_classes + 1, features.shape[1]).index_add(0, row, features)[:-1]
-            count = features.new_zeros(self.num_classes + 1).index_add_(
-                0, row, torch.ones_like(row, dtype=total.dtype)
-            )[:-1]
-            return Centers(total / count.clamp_min(1).unsqueeze(1), count)
+            row, num_rows = self._row_of_point(labels, scene_of_point, num_scenes)
+            total = _scatter_sum(features, row, num_rows + 1, self.backend)[:-1]
+            count = _scatter_sum(torch.ones_like(features[:, :1]), row, num_rows + 1, "index_add")[:-1, 0]
+            if self.scope == "job" and dist.is_initialized() and dist.get_world_size() > 1:
+                both = all_reduce(torch.cat([total, count.unsqueeze(1)], dim=1))
+                total, count = both[:, :-1], both[:, -1].detach()
+            centers = total / count.clamp_min(1).unsqueeze(1)
+        if self.check_inputs:
+            self._check_values(labels, centers)
+        if self.scope == "scene":
+            shape = (num_scenes, self.num_classes)
+            return Centers(centers.view(*shape, -1), count.view(shape))
+        return Centers(centers, count)
+
+    def _row_of_point(
+        self, labels: torch.Tensor, scene_of_point: torch.Tensor | None, num_scenes: int
+    ) -> tuple[torch.Tensor, int]:
+        """Where each point is summed, and how many rows there are.
+
+        What is left out goes to one more row, which is dropped: no copy of the features, and no waiting for a GPU
+        to say how many points there are.
+        """
+        valid = (labels >= 0) & (labels < self.num_classes) & (labels != self.ignore_label)
+        if self.scope != "scene":
+            return torch.where(valid, labels, self.num_classes), self.num_classes
+        assert scene_of_point is not None, "checked above"
+        num_rows = num_scenes * self.num_classes
+        return torch.where(valid, scene_of_point * self.num_classes + labels, num_rows), num_rows
+
+    def _check_values(self, labels: torch.Tensor, centers: torch.Tensor) -> None:
+        is_known = ((labels >= 0) & (labels < self.num_classes)) | (labels == self.ignore_label)
+        if not bool(is_known.all()):
+            bad = int(labels[~is_known][0])
+            raise ValueError(
+                f"expected labels 0..{self.num_classes - 1}, or {self.ignore_label} for what is ignored; got {bad}"
+            )
+        # A feature that is not finite makes the center of its class so: K rows to look at instead of M.
+        is_finite = centers.isfinite().all(dim=1)
+        if not bool(is_finite.all()):
+            bad = int((~is_finite).nonzero()[0]) % self.num_classes
+            raise ValueError(f"expected finite features; a point of class {bad} has one that is NaN or infinite")
 
     def extra_repr(self) -> str:
         """What ``print`` shows in the brackets."""
-        return f"num_classes={self.num_classes}"
+        return f"num_classes={self.num_classes}, scope={self.scope}, backend={self.backend}"
+
+
+def _scatter_sum(values: torch.Tensor, row: torch.Tensor, num_rows: int, backend: str) -> torch.Tensor:
+    """(num_rows, D): the sum of the values (M, D) of each row."""
+    if backend == "torch_scatter":
+        import torch_scatter
+
+        return torch_scatter.scatter_add(values, row.long(), dim=0, dim_size=num_rows)
+    return values.new_zeros(num_rows, values.shape[1]).index_add(0, row, values)
+
+
+def _check_backend(backend: str) -> None:
+    if backend not in get_args(Backend):
+        raise ValueError(f"expected a backend of {', '.join(get_args(Backend))}, got {backend!r}")
+    if backend == "torch_scatter":
+        try:
+            import torch_scatter  # noqa: F401
+        except ImportError:
+            raise ValueError(
+                "the backend torch_scatter is not installed; use index_add, which computes the same, or install it: "
+                "pip install --no-build-isolation torch-scatter"
+            ) from None
+
+
+def _check_shapes(
+    features: torch.Tensor, labels: torch.Tensor, scene_of_point: torch.Tensor | None, scope: str
+) -> None:
+    if features.ndim != 2 or labels.shape != features.shape[:1]:
+        raise ValueError(
+            f"expected features (M, D) and labels (M,), got {tuple(features.shape)} and {tuple(labels.shape)}"
+        )
+    if scope != "scene":
+        return
+    if scene_of_point is None:
+        raise ValueError("scope scene needs scene_of_point (M,) and num_scenes; got none")
+    if scene_of_point.shape != labels.shape:
+        raise ValueError(f"expected scene_of_point {tuple(labels.shape)}, got {tuple(scene_of_point.shape)}")

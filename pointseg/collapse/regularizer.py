@@ -1,16 +1,15 @@
 """L_CR: the class centers are pulled to the vertices of a fixed simplex."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pointseg.collapse.centers import ClassCenters
+from pointseg.collapse.bank import CenterBank
+from pointseg.collapse.centers import Backend, ClassCenters, Scope
 from pointseg.collapse.etf import simplex_etf
-
-_RELEASE_POINT_DIM = 128
-_RELEASE_CENTER_DIM = 512
+from pointseg.collapse.projection import Projection, build_projection
 
 
 class CenterCollapse(nn.Module):
@@ -18,150 +17,189 @@ class CenterCollapse(nn.Module):
 
         L_CR = - Σ_{k∈P} log( exp(s·z̃_kᵀ w*_k + π_k) / Σ_k' exp(s·z̃_kᵀ w*_k' + π_k') )
 
-    P are the classes present, z̃_k = g(z̄_k) is the center of class k after the lift g to the simplex'
+    P are the classes present, z̃_k = g(z̄_k) is the center of class k after the projection g to the simplex'
     dimension, w*_k the fixed simplex ETF, s the scale, π the log-prior (0 without one). The paper's
     equation is this sum with s = 1 and π = 0; the authors' release takes the mean over P.
 
-    Two presets, built by :meth:`paper` and :meth:`release`. A lift is needed wherever the features have
-    fewer than K-1 dimensions. Nothing of the branch is used at test time.
+    Two presets are :meth:`paper` and :meth:`release`; every choice of a preset can be made otherwise. The arguments
+    here default to the paper's. Nothing of the branch is used at test time.
 
     Args:
-        point_projection: (M, D) -> (M, D'): applied to each point before the centers.
-        lift: (K, D') -> (K, E): applied to the centers.
-        etf: (K, E), fixed: a buffer, never in the optimiser.
-        normalize: whether lifted centers get unit length.
+        feature_channels: D, of the last features.
+        num_classes: K, at least 2.
+        projection: g. ``none`` needs D >= K-1; ``linear`` and ``mlp``: see :func:`build_projection`.
+        projection_trainable: whether g learns. The release's is frozen.
+        subtract_mean: z̄_k minus the mean of the centers present, before g. Features behind a ReLU are not negative,
+            and no simplex is; its vertices sum to zero, and so do centers that have collapsed to one.
+        normalize: whether g(z̄_k) gets unit length.
         scale: s.
-        reduction: ``sum`` or ``mean`` over the classes present.
-        dropout: of lifted centers.
-        log_prior: (K,) π, or None.
-        trainable: whether the projection and the lift learn.
+        log_prior: (K,) π, finite, or None.
+        dropout: of z̃_k.
+        reduction: ``sum`` or ``mean`` over P.
+        scope: of the centers, see :class:`ClassCenters`. With ``scene``, the loss is the mean over the scenes that
+            have a labelled point.
+        momentum: of a :class:`CenterBank` for absent classes; None: no bank.
+        backend: see :class:`ClassCenters`.
+        ignore_label: points with this label are left out.
+        check_inputs: see :class:`ClassCenters`.
+        seed: of the simplex' rotation.
+
+    Raises:
+        ValueError: an argument is out of its range, or K classes need more dimensions than there are.
     """
 
     etf: torch.Tensor
+    """(K, E) float32: W*, a buffer, never in the optimiser."""
     log_prior: torch.Tensor
+    """(K,) float32: π."""
 
     def __init__(
         self,
-        point_projection: nn.Module,
-        lift: nn.Module,
-        etf: torch.Tensor,
+        feature_channels: int,
+        num_classes: int,
         *,
-        normalize: bool,
-        scale: float,
-        reduction: Literal["sum", "mean"],
-        dropout: float = 0.0,
+        projection: Projection = "none",
+        projection_trainable: bool = True,
+        subtract_mean: bool = False,
+        normalize: bool = False,
+        scale: float = 1.0,
         log_prior: torch.Tensor | None = None,
-        trainable: bool = True,
+        dropout: float = 0.0,
+        reduction: Literal["sum", "mean"] = "sum",
+        scope: Scope = "batch",
+        momentum: float | None = None,
+        backend: Backend = "index_add",
+        ignore_label: int = -1,
+        check_inputs: bool = True,
+        seed: int = 0,
     ) -> None:
         super().__init__()
-        self.point_projection = point_projection.requires_grad_(trainable)
-        self.lift = lift.requires_grad_(trainable)
-        self.centers = ClassCenters(len(etf))
+        if reduction not in ("sum", "mean"):
+            raise ValueError(f"expected a reduction of sum or mean, got {reduction!r}")
+        if momentum is not None and scope == "scene":
+            raise ValueError("a bank keeps one center a class, scope scene has one a scene; use scope batch or job")
+        self.class_centers = ClassCenters(
+            num_classes, scope=scope, backend=backend, ignore_label=ignore_label, check_inputs=check_inputs
+        )
+        point_projection, lift, point_channels, dim = build_projection(projection, feature_channels, num_classes)
+        self.point_projection = point_projection.requires_grad_(projection_trainable)
+        self.lift = lift.requires_grad_(projection_trainable)
+        self.bank = None if momentum is None else CenterBank(num_classes, point_channels, momentum)
         self.dropout = nn.Dropout(dropout)
+        self.subtract_mean = subtract_mean
         self.normalize = normalize
         self.scale = scale
         self.reduction = reduction
-        self.register_buffer("etf", etf)
-        self.register_buffer("log_prior", torch.zeros(len(etf)) if log_prior is None else log_prior)
+        self.register_buffer("etf", simplex_etf(num_classes, dim, seed))
+        self.register_buffer("log_prior", _check_log_prior(log_prior, num_classes))
 
     @classmethod
-    def paper(
-        cls,
-        feature_channels: int,
-        num_classes: int,
-        *,
-        normalize: bool = False,
-        scale: float = 1.0,
-        trainable: bool = True,
-        seed: int = 0,
-    ) -> "CenterCollapse":
-        """The paper's equation: centers of the features themselves, no scale, no prior, summed over classes.
+    def paper(cls, feature_channels: int, num_classes: int, **choices: Any) -> "CenterCollapse":
+        """The paper's equation: no scale, no prior, summed over the classes present.
 
-        Features of fewer than K-1 dimensions are lifted by one linear map. It commutes with the mean, so
-        it is applied to the K centers rather than to the M points.
+        Features of fewer than K-1 dimensions are projected by one linear map that learns. ``choices`` are arguments
+        of the class, to choose otherwise.
         """
-        needs_lift = feature_channels < num_classes - 1
-        dim = num_classes if needs_lift else feature_channels
-        lift = nn.Linear(feature_channels, dim, bias=False) if needs_lift else nn.Identity()
-        etf = simplex_etf(num_classes, dim, seed)
-        return cls(nn.Identity(), lift, etf, normalize=normalize, scale=scale, reduction="sum", trainable=trainable)
+        lacks_dimensions = feature_channels < num_classes - 1
+        preset: dict[str, Any] = {"projection": "linear" if lacks_dimensions else "none"}
+        return cls(feature_channels, num_classes, **{**preset, **choices})
 
     @classmethod
-    def release(
-        cls,
-        feature_channels: int,
-        num_classes: int,
-        *,
-        normalize: bool = True,
-        scale: float = 5.0,
-        trainable: bool = False,
-        log_prior: torch.Tensor | None = None,
-        seed: int = 0,
-    ) -> "CenterCollapse":
+    def release(cls, feature_channels: int, num_classes: int, **choices: Any) -> "CenterCollapse":
         """What the authors' 2D code does, all maps frozen.
 
-        Each point: linear to 128, batch norm. Each center: linear to 512, ReLU, unit length, dropout,
-        scale 5, log-prior; the mean over the classes present. More than 513 classes get K-1 dimensions.
+        Each point: linear to 128, batch norm. Each center: linear to 512, ReLU, unit length, dropout, scale 5; the
+        mean over the classes present. Its log-prior (the share of training images that a class is in) is data:
+        give it as ``log_prior``. ``choices`` are arguments of the class, to choose otherwise.
         """
-        dim = max(_RELEASE_CENTER_DIM, num_classes - 1)
-        return cls(
-            PointProjection(feature_channels, _RELEASE_POINT_DIM),
-            nn.Sequential(nn.Linear(_RELEASE_POINT_DIM, dim), nn.ReLU()),
-            simplex_etf(num_classes, dim, seed),
-            normalize=normalize,
-            scale=scale,
-            reduction="mean",
-            dropout=0.1,
-            log_prior=log_prior,
-            trainable=trainable,
-        )
+        preset: dict[str, Any] = {
+            "projection": "mlp",
+            "projection_trainable": False,
+            "normalize": True,
+            "scale": 5.0,
+            "dropout": 0.1,
+            "reduction": "mean",
+        }
+        return cls(feature_channels, num_classes, **{**preset, **choices})
 
-    def forward(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """L_CR of one batch.
+    def forward(
+        self,
+        features: torch.Tensor,
+        labels: torch.Tensor,
+        scene_of_point: torch.Tensor | None = None,
+        num_scenes: int = 1,
+    ) -> torch.Tensor:
+        """L_CR of one batch of points, or of dense images.
 
         Args:
-            features: (M, D) last-layer features, floating point.
-            labels: (M,) int64; outside 0..K-1: left out.
+            features: (M, D) last-layer features, or (B, D, H, W); floating point.
+            labels: (M,) or (B, H, W) integer, 0..K-1 or ``ignore_label``.
+            scene_of_point: (M,) integer, needed by scope ``scene`` only; of images, each is its own scene.
+            num_scenes: S, the scenes in ``scene_of_point``.
 
         Returns:
             A scalar, float32 (float64 for float64 features). Where no point has a label it is zero, and so
             is its gradient.
+
+        Raises:
+            ValueError: as :class:`ClassCenters`.
         """
+        if features.ndim == 4:
+            features, labels, scene_of_point, num_scenes = flatten_images(features, labels)
         with torch.autocast(features.device.type, enabled=False):
             features = features.float() if features.dtype != torch.float64 else features
-            centers = self.centers(self.point_projection(features), labels)
-            logits = self._compare_with_simplex(centers.centers)
-            loss = F.cross_entropy(logits, torch.arange(len(logits), device=logits.device), reduction="none")
+            batch = self.class_centers(self.point_projection(features), labels, scene_of_point, num_scenes)
+            centers, present = (batch.centers, batch.present) if self.bank is None else self.bank(batch)
+            logits = self.compare_with_simplex(centers, present)
+            target = torch.arange(logits.shape[-1], device=logits.device).expand(present.shape)
+            loss = F.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="none").view(present.shape)
             # An absent class has a center of zeros, and so a loss: it must not count.
-            total = torch.where(centers.present, loss, 0).sum()
-            return total if self.reduction == "sum" else total / centers.present.sum().clamp_min(1)
+            total = torch.where(present, loss, 0).sum(dim=-1)
+            if self.reduction == "mean":
+                total = total / present.sum(dim=-1).clamp_min(1)
+            return total.sum() / present.any(dim=-1).sum().clamp_min(1)
 
-    def _compare_with_simplex(self, centers: torch.Tensor) -> torch.Tensor:
-        """(K, D') centers -> (K, K) logits."""
+    def compare_with_simplex(self, centers: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """s·z̃_kᵀ w*_k' + π_k' for all k, k'.
+
+        Args:
+            centers: (..., K, D') as the point projection leaves them.
+            present: (..., K) bool.
+
+        Returns:
+            (..., K, K) logits.
+        """
+        if self.subtract_mean:
+            weight = present.unsqueeze(-1).to(centers)
+            mean = (centers * weight).sum(dim=-2, keepdim=True) / weight.sum(dim=-2, keepdim=True).clamp_min(1)
+            centers = (centers - mean) * weight
         lifted = self.lift(centers)
         if self.normalize:
-            lifted = F.normalize(lifted, dim=1)
+            lifted = F.normalize(lifted, dim=-1)
         return self.scale * self.dropout(lifted) @ self.etf.to(lifted).T + self.log_prior.to(lifted)
 
 
-class PointProjection(nn.Module):
-    """(M, D) -> (M, D'): a linear map without bias and batch norm, the 1x1 convolution of the authors' code."""
+def flatten_images(
+    features: torch.Tensor, labels: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
+    """Images (B, D, H, W) with labels (B, H, W) as points: (BHW, D), (BHW,), the image of each (BHW,), and B.
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(in_channels, out_channels, bias=False)
-        self.norm = PointNorm(out_channels)
+    Raises:
+        ValueError: the labels have another batch or size than the features.
+    """
+    num_images, channels, height, width = features.shape
+    if labels.shape != (num_images, height, width):
+        raise ValueError(
+            f"expected labels {(num_images, height, width)} for features {tuple(features.shape)}, "
+            f"got {tuple(labels.shape)}"
+        )
+    image_of_point = torch.arange(num_images, device=labels.device).repeat_interleave(height * width)
+    return features.permute(0, 2, 3, 1).reshape(-1, channels), labels.reshape(-1), image_of_point, num_images
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Project each point."""
-        return self.norm(self.linear(features))
 
-
-class PointNorm(nn.BatchNorm1d):
-    """Batch norm over points that takes a single one, too: it has no variance, so the running statistics serve."""
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Normalise (M, C)."""
-        if self.training and len(features) < 2:
-            return F.batch_norm(features, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return super().forward(features)
+def _check_log_prior(log_prior: torch.Tensor | None, num_classes: int) -> torch.Tensor:
+    if log_prior is None:
+        return torch.zeros(num_classes)
+    if log_prior.shape != (num_classes,) or not bool(log_prior.isfinite().all()):
+        raise ValueError(f"expected a finite log-prior ({num_classes},), got {tuple(log_prior.shape)}: {log_prior}")
+    return log_prior.clone()

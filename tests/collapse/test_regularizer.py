@@ -66,7 +66,7 @@ def test_release_is_what_the_authors_code_does() -> None:
 @pytest.mark.parametrize("preset", ["paper", "release"])
 @pytest.mark.parametrize("num_points", [0, 1, 5])
 def test_without_a_label_the_loss_and_its_gradient_are_zero(preset: str, num_points: int) -> None:
-    branch = getattr(CenterCollapse, preset)(96, 200, trainable=True)
+    branch = getattr(CenterCollapse, preset)(96, 200, projection_trainable=True)
     features = torch.randn(num_points, 96, requires_grad=True)
     loss = branch(features, torch.full((num_points,), -1))
     loss.backward()
@@ -108,3 +108,107 @@ def test_autocast_does_not_change_the_loss(preset: str) -> None:
     expected = branch(features, labels)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(branch(features, labels), expected)
+
+
+def _literal_loss(centers: torch.Tensor, branch: CenterCollapse) -> list[torch.Tensor]:
+    """- log softmax_k(s·z̃ᵀW* + π) of centers (K, D'), one a class, after mean and length."""
+    etf, prior = branch.etf.to(centers), branch.log_prior.to(centers)
+    losses = []
+    for k, center in enumerate(centers):
+        lifted = branch.lift(center)
+        if branch.normalize:
+            lifted = lifted / lifted.norm()
+        products = torch.stack([branch.scale * torch.dot(lifted, w) + p for w, p in zip(etf, prior, strict=True)])
+        losses.append(torch.logsumexp(products, 0) - products[k])
+    return losses
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("subtract_mean", [False, True])
+@pytest.mark.parametrize("projection", ["none", "linear"])
+def test_every_choice_is_what_a_literal_loop_computes(projection: str, subtract_mean: bool, reduction: str) -> None:
+    """Scope scene: each scene's classes present, and the mean over the scenes that have a label."""
+    torch.manual_seed(0)
+    features, scene = torch.randn(120, 9, dtype=torch.float64), torch.arange(120) // 40
+    labels = torch.randint(-1, 5, (120,))
+    labels[scene == 1] = -1
+    branch = CenterCollapse(
+        9,
+        7,
+        projection=projection,  # type: ignore[arg-type]
+        subtract_mean=subtract_mean,
+        normalize=True,
+        scale=3.0,
+        log_prior=torch.rand(7).log(),
+        reduction=reduction,  # type: ignore[arg-type]
+        scope="scene",
+    ).double()
+    per_scene = []
+    for s in (0, 2):
+        losses = torch.zeros((), dtype=torch.float64)
+        present = [k for k in range(7) if ((labels == k) & (scene == s)).any()]
+        means = {k: features[(labels == k) & (scene == s)].mean(0) for k in present}
+        middle = torch.stack(list(means.values())).mean(0) if subtract_mean else 0.0
+        for k in present:
+            centers = torch.ones(7, 9, dtype=torch.float64)
+            centers[k] = means[k] - middle
+            losses = losses + _literal_loss(centers, branch)[k]
+        per_scene.append(losses / len(present) if reduction == "mean" else losses)
+    torch.testing.assert_close(branch(features, labels, scene, 3), torch.stack(per_scene).mean())
+
+
+@pytest.mark.parametrize("choices", [{}, {"subtract_mean": True}, {"scope": "scene"}, {"momentum": 0.5}], ids=str)
+@pytest.mark.parametrize("preset", ["paper", "release"])
+def test_gradients_are_right(preset: str, choices: dict[str, object]) -> None:
+    """Against finite differences in float64, through projection, mean, length and scale."""
+    torch.manual_seed(0)
+    branch = getattr(CenterCollapse, preset)(3, 6, projection_trainable=True, **choices).double()
+    if preset == "release":
+        branch.dropout.p = 0.0
+    features = torch.randn(24, 3, dtype=torch.float64, requires_grad=True)
+    labels, scene = torch.randint(-1, 5, (24,)), torch.randint(0, 2, (24,))
+    branch.eval()  # running statistics and bank stay as they are between two evaluations
+    assert torch.autograd.gradcheck(lambda z: branch(z, labels, scene, 2), (features,), fast_mode=True)
+
+
+def test_subtracting_the_mean_makes_the_loss_blind_to_a_common_shift() -> None:
+    """What a ReLU adds to all centers alike."""
+    torch.manual_seed(0)
+    features, labels = torch.randn(60, 12), torch.randint(0, 8, (60,))
+    blind, seeing = (CenterCollapse.paper(12, 8, subtract_mean=flag) for flag in (True, False))
+    torch.testing.assert_close(blind(features, labels), blind(features + 5.0, labels))
+    assert not torch.isclose(seeing(features, labels), seeing(features + 5.0, labels), rtol=1e-2)
+
+
+def test_images_give_the_numbers_of_their_points() -> None:
+    """(B, D, H, W) with labels (B, H, W) and their own ignore label, loss and gradient, in both scopes."""
+    torch.manual_seed(0)
+    images = torch.randn(2, 6, 4, 5, requires_grad=True)
+    labels = torch.randint(0, 7, (2, 4, 5))
+    labels[0, :2] = 255
+    for scope in ("batch", "scene"):
+        branch = CenterCollapse.paper(6, 7, scope=scope, ignore_label=255)
+        points = torch.stack([images[b, :, h, w] for b in range(2) for h in range(4) for w in range(5)])
+        flat = branch(points, labels.flatten(), torch.arange(40) // 20, 2)
+        dense = branch(images, labels)
+        torch.testing.assert_close(dense, flat)
+        ours, theirs = (torch.autograd.grad(loss, images)[0] for loss in (dense, flat))
+        torch.testing.assert_close(ours, theirs)
+        assert not ours[0, :, :2].any() and ours[0, :, 2:].any()
+
+
+def test_what_can_not_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="a simplex of 200 classes needs at least 199 dimensions, got 96; lift"):
+        CenterCollapse(96, 200, projection="none")
+    with pytest.raises(ValueError, match="at least 2 classes, got 1"):
+        CenterCollapse(96, 1)
+    with pytest.raises(ValueError, match="projection of none, linear, mlp, got 'conv'"):
+        CenterCollapse(96, 20, projection="conv")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="reduction of sum or mean, got 'max'"):
+        CenterCollapse(96, 20, reduction="max")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"finite log-prior \(20,\)"):
+        CenterCollapse(96, 20, log_prior=torch.full((20,), float("-inf")))
+    with pytest.raises(ValueError, match="scope scene has one a scene"):
+        CenterCollapse(96, 20, scope="scene", momentum=0.9)
+    with pytest.raises(ValueError, match=r"expected labels \(2, 4, 5\)"):
+        CenterCollapse(6, 7)(torch.zeros(2, 6, 4, 5), torch.zeros(2, 4, 4, dtype=torch.int64))
