@@ -99,20 +99,56 @@ class CollapseConfig(Section):
     """The center-collapse regulariser (CeCo). A null takes the preset's value."""
 
     weight: float = Field(default=0.1, ge=0)
-    """λ, the weight of L_CR beside cross-entropy; 0: no center branch."""
+    """λ, the weight of L_CR beside the other losses; 0: no center branch."""
+    warmup_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the steps in which λ rises from 0 to its weight."""
     preset: Literal["paper", "release"] = "paper"
     """paper: the equations; release: what the authors' 2D code does."""
+    projection: Literal["none", "linear", "mlp"] | None = None
+    """Maps before the simplex: none (needs K-1 features), linear, or mlp (the release's)."""
     projection_trainable: bool | None = None
     """Whether the maps before the simplex learn."""
+    subtract_mean: bool | None = None
+    """Whether the mean of the centers is taken off each of them."""
     normalize: bool | None = None
     """Whether centers have unit length before they meet the simplex."""
     scale: PositiveFloat | None = None
-    """Factor on the cosines (or products) before the softmax."""
+    """s, factor on the cosines (or products) before the softmax."""
+    log_prior: Literal["none", "points", "scenes"] | None = None
+    """π, added to the logits of centers: log share of a class's points, or of the scenes it is in."""
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Dropout of the projected centers."""
+    reduction: Literal["sum", "mean"] | None = None
+    """Over the classes present."""
+    scope: Literal["batch", "scene", "job"] = "batch"
+    """One center a class for each process's batch, for each scene, or for all processes together."""
+    momentum: float | None = Field(default=None, ge=0, lt=1)
+    """Share of the old center in a bank that stands in for absent classes; null: no bank, as in the paper."""
+    backend: Literal["index_add", "torch_scatter"] = "index_add"
+    """What sums the features of a class."""
 
 
 class LossConfig(Section):
-    """What is minimised: cross-entropy + λ · center collapse."""
+    """What is minimised: a weighted sum over points, 0: not part of it, and λ · center collapse."""
 
+    cross_entropy: float = Field(default=1.0, ge=0)
+    """Weight of plain cross-entropy."""
+    class_balanced: float = Field(default=0.0, ge=0)
+    """Weight of cross-entropy with classes weighted by their inverse frequency."""
+    effective_number: float = Field(default=0.0, ge=0)
+    """Weight of cross-entropy with classes weighted by the effective number of points (CVPR 2019)."""
+    effective_number_beta: float = Field(default=0.999999, ge=0, lt=1)
+    """β of effective_number: (V - 1) / V where a class has V distinct points at most."""
+    focal: float = Field(default=0.0, ge=0)
+    """Weight of the focal loss (ICCV 2017)."""
+    focal_gamma: float = Field(default=2.0, ge=0)
+    """γ of focal: how little well-classified points count."""
+    balanced_softmax: float = Field(default=0.0, ge=0)
+    """Weight of logit-adjusted cross-entropy (ICLR 2021), balanced softmax (NeurIPS 2020) at τ = 1."""
+    balanced_softmax_tau: float = Field(default=1.0, ge=0)
+    """τ of balanced_softmax: factor on the log-prior."""
+    lovasz: float = Field(default=0.0, ge=0)
+    """Weight of the Lovász-softmax loss (CVPR 2018)."""
     collapse: CollapseConfig = CollapseConfig()
     """The center branch."""
 
@@ -151,10 +187,19 @@ class TrainConfig(Section):
     """Whether batch norm shares its statistics between processes."""
     validate_every: int = Field(default=10, ge=0)
     """Validate after every so many passes; 0: only after the last."""
+    measure_collapse_every: int = Field(default=10, ge=0)
+    """Measure neural collapse at validations after every so many passes, and at the last; 0: never."""
     log_every: PositiveInt = 10
     """Steps between two lines of metrics.jsonl."""
     num_threads: int = Field(default=0, ge=0)
     """CPU threads of each process; 0: what PyTorch chooses."""
+
+
+class InferenceConfig(Section):
+    """What happens to the network's output when it predicts."""
+
+    logit_adjustment: float = 0.0
+    """τ of post-hoc logit adjustment (ICLR 2021): τ times the log-prior of points is taken off; 0: none."""
 
 
 class Config(Section):
@@ -169,6 +214,7 @@ class Config(Section):
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
+    inference: InferenceConfig = InferenceConfig()
 
     @model_validator(mode="after")
     def _check_stages(self) -> "Config":
@@ -178,6 +224,14 @@ class Config(Section):
                 f"model.channels has {len(channels)} stages and model.layers {len(layers)}; "
                 "both need the same even number, half encoder and half decoder"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_losses(self) -> "Config":
+        loss = self.loss
+        names = ("cross_entropy", "class_balanced", "effective_number", "focal", "balanced_softmax", "lovasz")
+        if not any(getattr(loss, name) for name in names):
+            raise ValueError(f"loss: nothing trains the classifier; give one of {', '.join(names)} a weight above 0")
         return self
 
     @property

@@ -21,11 +21,17 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--tta", choices=TTA, default="none", help="test-time augmentation")
     parser.add_argument("--checkpoint", help="a checkpoint file; default: the best of the run, or its last")
     parser.add_argument("--data-root", help="another prepared tree than the run's")
+    parser.add_argument(
+        "--logit-adjustment",
+        type=float,
+        metavar="TAU",
+        help="post-hoc logit adjustment; default: as in the run's config",
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     parser.add_argument("--json", metavar="FILE", help="write the scores here, too")
     arguments = parser.parse_args(argv)
 
-    segmenter = load_segmenter(arguments.run, arguments.checkpoint, arguments.device)
+    segmenter = load_segmenter(arguments.run, arguments.checkpoint, arguments.device, arguments.logit_adjustment)
     data = segmenter.config.data
     split = arguments.split or data.val_split or "val"
     folders = list_scenes(arguments.data_root or data.root, split)

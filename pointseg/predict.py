@@ -34,10 +34,16 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--tta", choices=TTA, default="none", help="test-time augmentation")
     parser.add_argument("--checkpoint", help="a checkpoint file; default: the best of the run, or its last")
     parser.add_argument("--data-root", help="another prepared tree than the run's")
+    parser.add_argument(
+        "--logit-adjustment",
+        type=float,
+        metavar="TAU",
+        help="post-hoc logit adjustment; default: as in the run's config",
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     arguments = parser.parse_args(argv)
 
-    segmenter = load_segmenter(arguments.run, arguments.checkpoint, arguments.device)
+    segmenter = load_segmenter(arguments.run, arguments.checkpoint, arguments.device, arguments.logit_adjustment)
     if arguments.split:
         paths = list_scenes(arguments.data_root or segmenter.config.data.root, arguments.split)
     else:

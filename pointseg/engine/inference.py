@@ -7,15 +7,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pointseg.config import Config
+from pointseg.config import Config, InferenceConfig
 from pointseg.data.augment import rotation_about, transform
 from pointseg.data.batch import collate
+from pointseg.data.class_counts import ClassCounts
 from pointseg.data.points import Points, center_points, points_from_scene
 from pointseg.data.voxelize import Voxels, build_grid, stack_features, voxelize_by_mean
 from pointseg.engine.checkpoint import load_weights, read_checkpoint
 from pointseg.engine.distributed import choose_device
 from pointseg.engine.network import build_network, run_network
 from pointseg.engine.run_directory import RunDirectory
+from pointseg.errors import UsageError
+from pointseg.losses import adjust_logits
 from pointseg.models.unet import SparseUNet, UNetOutput
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import Taxonomy, load_taxonomy
@@ -26,10 +29,27 @@ TTA = ("none", "rot4", "full")
 class Segmenter:
     """A network with what it needs to read scenes: features, voxel size and classes of its run."""
 
-    def __init__(self, network: SparseUNet, config: Config, device: torch.device) -> None:
+    def __init__(
+        self, network: SparseUNet, config: Config, device: torch.device, log_prior: torch.Tensor | None = None
+    ) -> None:
+        """A network on ``device``.
+
+        Args:
+            network: in any mode; it is put in evaluation mode.
+            config: of its run.
+            device: where the network is.
+            log_prior: (K,) of the points of the training split, for post-hoc logit adjustment.
+
+        Raises:
+            UsageError: the config asks for logit adjustment and there is no prior.
+        """
         self.network = network
         self.config = config
         self.device = device
+        self.logit_adjustment = config.inference.logit_adjustment
+        if self.logit_adjustment and log_prior is None:
+            raise UsageError("inference.logit_adjustment: the checkpoint knows no class counts; set it to 0")
+        self.log_prior = None if log_prior is None else log_prior.to(device)
         self.taxonomy: Taxonomy = load_taxonomy(config.taxonomy)
 
     def predict(self, xyz: np.ndarray, rgb: np.ndarray | None = None, normal: np.ndarray | None = None) -> np.ndarray:
@@ -99,7 +119,14 @@ class Segmenter:
             yield Voxels(grid.coords, features, points.label[chosen], grid.voxel_of_point), chosen[count > turn]
 
     def _logits(self, voxels: Voxels) -> torch.Tensor:
-        return self._forward(voxels).logits
+        return self.adjust(self._forward(voxels).logits)
+
+    def adjust(self, logits: torch.Tensor) -> torch.Tensor:
+        """The logits (M, K) that decide: those of the network, or adjusted for the classes' frequency."""
+        if not self.logit_adjustment:
+            return logits
+        assert self.log_prior is not None, "the constructor said so"
+        return adjust_logits(logits, self.log_prior, self.logit_adjustment)
 
     def _forward(self, voxels: Voxels) -> UNetOutput:
         batch = collate([("scene", voxels)]).to(self.device)
@@ -108,27 +135,36 @@ class Segmenter:
             return run_network(self.network, batch, self.network.num_stages)
 
 
-def load_segmenter(run: str | Path, checkpoint: str | Path | None = None, device: str = "auto") -> Segmenter:
+def load_segmenter(
+    run: str | Path,
+    checkpoint: str | Path | None = None,
+    device: str = "auto",
+    logit_adjustment: float | None = None,
+) -> Segmenter:
     """Load a trained run.
 
     Args:
         run: folder of the run.
         checkpoint: a checkpoint file; None: the run's best, or its last.
         device: ``auto``, ``cpu`` or ``cuda``.
+        logit_adjustment: τ of post-hoc logit adjustment; None: as in the run's config.
 
     Raises:
         UsageError: no such run or checkpoint, or the checkpoint does not fit.
     """
     directory = RunDirectory(run)
     config = directory.read_config()
+    if logit_adjustment is not None:
+        config = config.model_copy(update={"inference": InferenceConfig(logit_adjustment=logit_adjustment)})
     path = Path(checkpoint) if checkpoint is not None else directory.find_checkpoint()
     state = read_checkpoint(path, config)
     chosen_device = choose_device(device)
+    counts = ClassCounts.from_state_dict(state["class_counts"]) if "class_counts" in state else None
     # The weights come from the checkpoint: what the run started from need not exist any more.
     fresh = config.model_copy(update={"model": config.model.model_copy(update={"init": None})})
     network = build_network(fresh, chosen_device)
     load_weights(network, state["model"], path)
-    return Segmenter(network, config, chosen_device)
+    return Segmenter(network, config, chosen_device, None if counts is None else counts.log_prior("points"))
 
 
 def view_matrices(tta: str) -> list[torch.Tensor]:

@@ -1,15 +1,16 @@
 """What training minimises: the network and its losses as one module, so that DDP sees every weight that learns."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from pointseg.collapse import CenterCollapse
-from pointseg.config import CollapseConfig
+from pointseg.config import CollapseConfig, LossConfig
 from pointseg.data.batch import Batch
+from pointseg.data.class_counts import ClassCounts
 from pointseg.engine.network import run_network
-from pointseg.losses import cross_entropy
+from pointseg.engine.recognition import PointRecognition
 from pointseg.models.unet import SparseUNet
 
 
@@ -18,40 +19,65 @@ class Losses(NamedTuple):
 
     total: torch.Tensor
     """L = L_PR + λ L_CR (CeCo, CVPR 2023)."""
-    cross_entropy: torch.Tensor
-    """L_PR."""
+    recognition: torch.Tensor
+    """L_PR: cross-entropy, or what the config has in its place."""
     collapse: torch.Tensor
     """L_CR; zero without the center branch."""
 
 
 class Objective(nn.Module):
-    """Batch -> losses."""
+    """Batch -> losses.
 
-    def __init__(self, network: SparseUNet, num_classes: int, config: CollapseConfig) -> None:
+    Attributes:
+        collapse_weight: λ, which the trainer raises during its warm-up.
+    """
+
+    def __init__(self, network: SparseUNet, config: LossConfig, counts: ClassCounts) -> None:
         super().__init__()
         self.network = network
-        self.collapse_weight = config.weight
+        self.recognition = PointRecognition(config, counts)
+        self.collapse_weight = config.collapse.weight
         # With λ = 0 there is no branch at all: the baseline pays nothing for it.
-        self.collapse = build_collapse(network.feature_channels, num_classes, config) if config.weight > 0 else None
+        has_branch = config.collapse.weight > 0
+        self.collapse = build_collapse(network.feature_channels, config.collapse, counts) if has_branch else None
 
     def forward(self, batch: Batch) -> Losses:
         """Losses of a batch; the network runs under the caller's autocast, the losses in float32."""
         output = run_network(self.network, batch, self.network.num_stages)
-        point_recognition = cross_entropy(output.logits, batch.labels)
+        recognition = self.recognition(output.logits, batch.labels)
         if self.collapse is None:
-            return Losses(point_recognition, point_recognition, torch.zeros_like(point_recognition))
-        center_regularization = self.collapse(output.features, batch.labels)
-        total = point_recognition + self.collapse_weight * center_regularization
-        return Losses(total, point_recognition, center_regularization)
+            return Losses(recognition, recognition, torch.zeros_like(recognition))
+        collapse = self.collapse(output.features, batch.labels, batch.coords[:, 0], batch.num_scenes)
+        return Losses(recognition + self.collapse_weight * collapse, recognition, collapse)
 
 
-def build_collapse(feature_channels: int, num_classes: int, config: CollapseConfig) -> CenterCollapse:
-    """The center branch of a config: its preset, and what the config sets differently."""
-    given: dict[str, Any] = {
+def build_collapse(feature_channels: int, config: CollapseConfig, counts: ClassCounts) -> CenterCollapse:
+    """The center branch of a config: its preset, and what the config sets differently.
+
+    Raises:
+        ValueError: the features have too few dimensions for the simplex, or an optional library is not installed.
+    """
+    given = {
+        "projection": config.projection,
+        "projection_trainable": config.projection_trainable,
+        "subtract_mean": config.subtract_mean,
         "normalize": config.normalize,
         "scale": config.scale,
-        "trainable": config.projection_trainable,
+        "dropout": config.dropout,
+        "reduction": config.reduction,
+        "momentum": config.momentum,
     }
-    given = {key: value for key, value in given.items() if value is not None}
+    choices = {key: value for key, value in given.items() if value is not None}
+    # The authors' code adds the share of training images that have a class; the paper's equation has no prior.
+    prior = config.log_prior or ("scenes" if config.preset == "release" else "none")
     build = CenterCollapse.paper if config.preset == "paper" else CenterCollapse.release
-    return build(feature_channels, num_classes, **given)
+    return build(
+        feature_channels,
+        len(counts.points),
+        log_prior=None if prior == "none" else counts.log_prior(prior),
+        scope=config.scope,
+        backend=config.backend,
+        # Labels were checked when the scenes were read, and the loss is when it is logged: nothing waits for a GPU.
+        check_inputs=False,
+        **choices,
+    )

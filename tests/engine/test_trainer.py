@@ -26,7 +26,7 @@ def _weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def test_training_learns_and_leaves_a_whole_run(trained_run: Path) -> None:
-    losses = [row["cross_entropy"] for row in _rows(trained_run)]
+    losses = [row["recognition"] for row in _rows(trained_run)]
     assert losses[-1] < 0.5 * losses[0]
     validation = _rows(trained_run, "val")
     assert validation[-1]["miou"] > 0.25  # four classes of equal size: chance is 1/7
@@ -40,9 +40,9 @@ def test_training_learns_and_leaves_a_whole_run(trained_run: Path) -> None:
 
 def test_a_training_row_has_the_loss_its_parts_the_rate_and_the_speed(trained_run: Path) -> None:
     row = _rows(trained_run)[0]
-    assert row.keys() == {"kind", "step", "loss", "cross_entropy", "collapse", "lr", "scenes_per_s"}
+    assert row.keys() == {"kind", "step", "loss", "recognition", "collapse", "lr", "scenes_per_s"}
     weight = load_config(str(trained_run / "config.yaml")).loss.collapse.weight
-    assert row["loss"] == pytest.approx(row["cross_entropy"] + weight * row["collapse"], rel=1e-5)
+    assert row["loss"] == pytest.approx(row["recognition"] + weight * row["collapse"], rel=1e-5)
     assert row["scenes_per_s"] > 0
 
 
@@ -158,5 +158,5 @@ def test_resuming_what_never_came_to_a_checkpoint_begins_anew(tiny_overrides: li
 )
 def test_other_ways_to_train_learn_too(keys: list[str], tiny_overrides: list[str], tmp_path: Path) -> None:
     train(["--cfg", "demo.yaml", *tiny_overrides, *keys, "train.passes=6"])
-    losses = [row["cross_entropy"] for row in _rows(tmp_path / "run")]
+    losses = [row["recognition"] for row in _rows(tmp_path / "run")]
     assert losses[-1] < 0.8 * losses[0]

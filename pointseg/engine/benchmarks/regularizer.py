@@ -37,7 +37,7 @@ def measure_regularizer(
         raise UsageError("loss.collapse.weight is 0: the config has no center branch; choose another config by --cfg")
     training = TrainingStep(config, device, num_voxels, seed)
     channels = training.network.feature_channels
-    branch = build_collapse(channels, training.num_classes, config.loss.collapse).to(device).train()
+    branch = build_collapse(channels, config.loss.collapse, training.class_counts).to(device).train()
     features = torch.randn(num_voxels, channels, device=device, requires_grad=True)
 
     def run_branch() -> None:

@@ -3,6 +3,7 @@
 import torch
 
 from pointseg.config import Config
+from pointseg.data.class_counts import ClassCounts
 from pointseg.engine.benchmarks.surface import make_batch
 from pointseg.engine.network import build_network, run_network
 from pointseg.engine.objective import Objective
@@ -18,7 +19,8 @@ class TrainingStep:
         self.num_classes = load_taxonomy(config.taxonomy).num_classes
         self.batch = make_batch(num_voxels, config.in_channels, self.num_classes, seed).to(device)
         self.network = build_network(config, device)
-        self.objective = Objective(self.network, self.num_classes, config.loss.collapse).to(device)
+        self.class_counts = count_labels(self.batch.labels, self.num_classes)
+        self.objective = Objective(self.network, config.loss, self.class_counts).to(device)
         self.optimizer = build_optimizer(self.objective, config.optimizer)
 
     def predict(self) -> None:
@@ -33,3 +35,9 @@ class TrainingStep:
         self.optimizer.zero_grad(set_to_none=True)
         self.objective(self.batch).total.backward()
         self.optimizer.step()
+
+
+def count_labels(labels: torch.Tensor, num_classes: int) -> ClassCounts:
+    """The classes of one batch, taken as one scene."""
+    points = torch.bincount(labels[labels >= 0].cpu(), minlength=num_classes)
+    return ClassCounts(points, (points > 0).long())

@@ -1,0 +1,59 @@
+"""How often each class occurs in the training split: what class weights and log-priors are made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from pointseg.scans.prepared import SEGMENT_OF_TAXONOMY, read_array
+from pointseg.taxonomy import Taxonomy
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """Points and scenes of each class."""
+
+    points: torch.Tensor
+    """(K,) int64: labelled points of each class."""
+    scenes: torch.Tensor
+    """(K,) int64: scenes with at least one point of it."""
+
+    def log_prior(self, unit: Literal["points", "scenes"]) -> torch.Tensor:
+        """(K,) float32: log of each class's share of all points, or of all pairs of scene and class; they sum to 1.
+
+        A class that does not occur counts as one point or scene: its prior is small, and finite.
+        """
+        counts = (self.points if unit == "points" else self.scenes).double().clamp_min(1)
+        return (counts / counts.sum()).log().float()
+
+    @property
+    def is_missing(self) -> torch.Tensor:
+        """(K,) bool: the classes that occur nowhere."""
+        return self.points == 0
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """For a checkpoint."""
+        return {"points": self.points, "scenes": self.scenes}
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, Any]) -> "ClassCounts":
+        """From a checkpoint."""
+        return cls(state["points"], state["scenes"])
+
+
+def count_classes(folders: Sequence[Path], taxonomy: Taxonomy) -> ClassCounts:
+    """Count the labels of prepared scenes.
+
+    Raises:
+        DataError: a scene's labels are missing or damaged.
+    """
+    points = torch.zeros(taxonomy.num_classes, dtype=torch.int64)
+    scenes = torch.zeros(taxonomy.num_classes, dtype=torch.int64)
+    for folder in folders:
+        label = torch.from_numpy(read_array(folder, SEGMENT_OF_TAXONOMY[taxonomy.name]))
+        count = torch.bincount(label[(label >= 0) & (label < taxonomy.num_classes)], minlength=taxonomy.num_classes)
+        points += count
+        scenes += count > 0
+    return ClassCounts(points, scenes)
