@@ -1,8 +1,10 @@
 """``python -m pointseg.analyze --run RUN [--run RUN] [--split val] [--json FILE] [--plot PNG]``."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,10 +12,12 @@ from pointseg.atomic import write_text
 from pointseg.collapse.metrics import pairwise_cosines
 from pointseg.command_line import CommandParser, run_command
 from pointseg.engine.analysis import Analysis, ClassFrequency, analyze_scenes, read_class_frequency, summarize_analysis
+from pointseg.engine.history import Row, read_history
 from pointseg.engine.inference import Segmenter, load_segmenter
+from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import UsageError
 from pointseg.output.analysis_table import format_analyses
-from pointseg.output.plots import ClassFigures, RunFigures, check_plot_path, draw_analysis
+from pointseg.output.plots import ClassFigures, RunFigures, check_plot_path, draw_analysis, order_by_frequency
 from pointseg.scans.prepared import list_scenes
 from pointseg.scans.splits import SPLITS
 from pointseg.taxonomy import Taxonomy
@@ -49,19 +53,27 @@ def main(argv: Sequence[str]) -> None:
     folders = list_scenes(root, split)
     frequency = read_class_frequency(root, data.train_split, taxonomy)
     analyses = [analyze_scenes(segmenter, folders) for segmenter in segmenters]
+    histories = [read_history(RunDirectory(run)) for run in arguments.run]
 
-    summaries = [
-        summarize_analysis(analysis, taxonomy, frequency, segmenter.config.data.voxel_size_m)
-        for segmenter, analysis in zip(segmenters, analyses, strict=True)
+    classes = figures_of_classes(taxonomy, frequency, analyses[0])
+    figures = [figures_of_run(*run) for run in zip(short_names(arguments.run), analyses, histories, strict=True)]
+    results = [
+        {
+            "run": run,
+            "split": split,
+            **summarize_analysis(analysis, segmenter, frequency),
+            "cosines": cosines_by_frequency(figure, classes),
+            "history": history,
+        }
+        for run, analysis, segmenter, figure, history in zip(
+            arguments.run, analyses, segmenters, figures, histories, strict=True
+        )
     ]
     if arguments.json:
-        runs = [{"run": r, "split": split, **s} for r, s in zip(arguments.run, summaries, strict=True)]
-        write_text(arguments.json, json.dumps({"runs": runs}, indent=1, allow_nan=False) + "\n")
+        write_text(arguments.json, format_json({"runs": results}))
     if arguments.plot:
-        names = short_names(arguments.run)
-        figures = [figures_of_run(name, analysis) for name, analysis in zip(names, analyses, strict=True)]
-        draw_analysis(arguments.plot, figures, figures_of_classes(taxonomy, frequency, analyses[0]))
-    print(format_analyses(summaries, [f"{run}, {split}" for run in arguments.run]))
+        draw_analysis(arguments.plot, figures, classes)
+    print(format_analyses(results, [f"{run}, {split}" for run in arguments.run]))
 
 
 def choose_scenes(segmenters: Sequence[Segmenter], data_root: str | None, split: str | None) -> tuple[str, str]:
@@ -85,7 +97,7 @@ def short_names(runs: Sequence[str]) -> list[str]:
     return names if len(set(names)) == len(runs) else list(runs)
 
 
-def figures_of_run(name: str, analysis: Analysis) -> RunFigures:
+def figures_of_run(name: str, analysis: Analysis, history: dict[str, list[Row]]) -> RunFigures:
     """What is drawn of a run."""
     statistics = analysis.statistics
     present = statistics.present
@@ -95,6 +107,7 @@ def figures_of_run(name: str, analysis: Analysis) -> RunFigures:
         center_cosines=pairwise_cosines(statistics.centers[present]).numpy(),
         classifier_cosines=pairwise_cosines(analysis.classifier[present].double()).numpy(),
         iou=np.where(analysis.scores.in_ground_truth, analysis.scores.iou, np.nan),
+        history=history,
     )
 
 
@@ -103,6 +116,29 @@ def figures_of_classes(taxonomy: Taxonomy, frequency: ClassFrequency | None, ana
     if frequency is None:
         frequency = ClassFrequency(analysis.statistics.counts.long().numpy(), "voxels measured")
     return ClassFigures(taxonomy.class_names, taxonomy.groups, frequency.count, frequency.unit)
+
+
+def cosines_by_frequency(run: RunFigures, classes: ClassFigures) -> dict[str, Any]:
+    """The matrices as they are drawn: the classes present, the most frequent first.
+
+    Returns:
+        ``ordered_by`` (what is counted), ``classes`` (P names), ``centers`` and ``classifier`` (P lists of P cosines of
+        centred vectors, to six decimals).
+    """
+    order = order_by_frequency(run.present, classes.frequency)
+    cell = np.ix_(order, order)
+    return {
+        "ordered_by": classes.frequency_unit,
+        "classes": [classes.names[label] for label in run.present[order]],
+        "centers": run.center_cosines[cell].round(6).tolist(),
+        "classifier": run.classifier_cosines[cell].round(6).tolist(),
+    }
+
+
+def format_json(results: dict[str, Any]) -> str:
+    """Indented, but a list of numbers on one line: a matrix has a line for each row."""
+    text = json.dumps(results, indent=1, allow_nan=False)
+    return re.sub(r"\[[-+.\dEe,\s]+\]", lambda numbers: " ".join(numbers[0].split()), text) + "\n"
 
 
 if __name__ == "__main__":

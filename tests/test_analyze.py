@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pointseg.analyze import main
+from pointseg.analyze import cosines_by_frequency, main
 from pointseg.collapse.metrics import measure_collapse
 from pointseg.config import load_config
 from pointseg.engine.analysis import classifier_weight, group_masks, iou_by_frequency, read_class_frequency
@@ -20,6 +20,7 @@ from pointseg.engine.network import build_network
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import DataError, UsageError
 from pointseg.metrics import SegmentationScores
+from pointseg.output.plots import ClassFigures, RunFigures
 from pointseg.scans.prepared import list_scenes, read_scene, write_scene
 from pointseg.taxonomy import GROUPS, load_taxonomy
 
@@ -107,6 +108,60 @@ def test_one_pass_gives_the_scores_of_evaluate_and_the_measures_of_all_features(
     assert f"{run}, val: 3 scenes" in table
     assert f"{measures['centers_equiangularity']['all']:.3f}" in table
     assert "mIoU by points in the train split" in table
+
+
+def test_the_matrices_in_the_json_are_ordered_by_class_frequency(tree: Path, run: Path, tmp_path: Path) -> None:
+    """Label k is rarer than label k-1 in this tree; the cells are the cosines of what the pass gathered."""
+    main(["--run", str(run), "--json", str(tmp_path / "a.json"), "--device", "cpu"])
+    text = (tmp_path / "a.json").read_text()
+    (result,) = json.loads(text)["runs"]
+    segmenter = load_segmenter(run, device="cpu")
+    cosines = result["cosines"]
+    assert cosines["ordered_by"] == "points in the train split"
+    assert cosines["classes"] == [segmenter.taxonomy.class_names[label] for label in CLASSES]
+    rows = classifier_weight(segmenter.network).double()[list(CLASSES)]
+    rows -= rows.mean(dim=0)
+    for i, j in ((0, 1), (2, 7), (5, 5)):
+        expected = float(torch.cosine_similarity(rows[i], rows[j], dim=0))
+        assert cosines["classifier"][i][j] == pytest.approx(expected, abs=2e-6)
+    pairs = np.array(cosines["centers"])[np.triu_indices(8, 1)]
+    assert pairs.std() == pytest.approx(result["measures"]["centers_equiangularity"]["all"], abs=1e-5)
+    assert sum(line.strip().startswith("[") for line in text.splitlines()) == 16  # a line for each row
+    assert result["history"] == {"collapse": [], "val": []}
+
+
+def test_the_order_is_that_of_frequency_and_not_of_labels() -> None:
+    names = ["a", "b", "c", "d"]
+    classes = ClassFigures(names, None, np.array([5, 0, 70, 10]), "points")
+    matrix = np.array([[1, 0.1, 0.2], [0.1, 1, 0.3], [0.2, 0.3, 1]])
+    figure = RunFigures("run", np.array([0, 2, 3]), matrix, -matrix, np.zeros(4))
+    assert cosines_by_frequency(figure, classes) == {
+        "ordered_by": "points",
+        "classes": ["c", "d", "a"],
+        "centers": [[1, 0.3, 0.1], [0.3, 1, 0.2], [0.1, 0.2, 1]],
+        "classifier": [[-1, -0.3, -0.1], [-0.3, -1, -0.2], [-0.1, -0.2, -1]],
+    }
+
+
+def test_measures_over_training_are_drawn_and_told_apart_from_runs_without_them(
+    tree: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One run has a history and one has none: the table says so of that one, and the picture has the other's."""
+    other = _make_run(tmp_path / "second", tree, 1)
+    main(["--run", str(run), str(other), "--plot", str(tmp_path / "without.png")])
+    table = capsys.readouterr().out
+    assert "A: no measures over training" in table and "B: no measures over training" in table
+    row = {"kind": "collapse", "step": 10, "alignment": 0.5, "alignment_head": 0.25, "nc1": None}
+    RunDirectory(other).append_metrics(row)
+    arguments = ["--run", str(run), str(other), "--json", str(tmp_path / "a.json")]
+    main([*arguments, "--plot", str(tmp_path / "with.png")])
+    table = capsys.readouterr().out
+    assert "A: no measures over training; train with train.measure_collapse_every above 0" in table
+    assert "B: no measures" not in table
+    first, second = json.loads((tmp_path / "a.json").read_text())["runs"]
+    assert first["history"]["collapse"] == []
+    assert second["history"] == {"collapse": [{k: v for k, v in row.items() if k != "kind"}], "val": []}
+    assert (tmp_path / "with.png").read_bytes() != (tmp_path / "without.png").read_bytes()
 
 
 def test_the_classifier_rows_are_what_makes_the_logits(tree: Path, run: Path) -> None:
@@ -197,7 +252,7 @@ def test_a_diverged_network_is_reported_with_its_scene(tree: Path, tmp_path: Pat
     state = torch.load(run.last_checkpoint, weights_only=True)
     state["model"]["conv_input.0.weight"].fill_(torch.nan)
     torch.save(state, run.last_checkpoint)
-    with pytest.raises(DataError, match=r"scene0000_00: .*NaN or infinite.*; use another checkpoint"):
+    with pytest.raises(DataError, match=r"scene0000_00: .*NaN or infinite.*diverged: use another checkpoint"):
         main(["--run", str(run.path)])
 
 

@@ -33,7 +33,7 @@ KEYS_OF_BENCHMARK = {
     "data": "num_vertices ms_per_scene",
     "prepare": "num_vertices ms_per_100k_vertices",
     "regularizer": "num_voxels num_classes branch_ms step_ms branch_share",
-    "evaluate": "num_vertices ms_per_scene",
+    "evaluate": "num_vertices ms_per_scene ms_with_collapse collapse_share",
 }
 needs_spconv = pytest.mark.skipif(importlib.util.find_spec("spconv") is None, reason="spconv is not installed")
 

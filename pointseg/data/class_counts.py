@@ -28,6 +28,15 @@ class ClassCounts:
         counts = (self.points if unit == "points" else self.scenes).double().clamp_min(1)
         return (counts / counts.sum()).log().float()
 
+    def adjustment_prior(self) -> torch.Tensor:
+        """(K,) float32: the log-prior of points for logit adjustment.
+
+        Adjustment lifts a class by what its log-prior lacks. A class that occurs nowhere can't have been learned and
+        must not be lifted at all: it counts as the most frequent one.
+        """
+        prior = self.log_prior("points")
+        return torch.where(self.is_missing, prior.max(), prior)
+
     @property
     def is_missing(self) -> torch.Tensor:
         """(K,) bool: the classes that occur nowhere."""

@@ -7,15 +7,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from pointseg.collapse.metrics import FeatureStatistics, class_alignment, class_variability, measure_collapse
-from pointseg.engine.evaluation import describe_protocol
+from pointseg.collapse.metrics import (
+    FeatureStatistics,
+    Measures,
+    class_alignment,
+    class_variability,
+    measure_collapse,
+)
+from pointseg.engine.distributed import Processes
+from pointseg.engine.evaluation import count_scenes, new_statistics, summarize_scores
 from pointseg.engine.inference import Segmenter
-from pointseg.errors import DataError, UsageError
-from pointseg.metrics import ConfusionMatrix, SegmentationScores, score, summarize
+from pointseg.errors import DataError
+from pointseg.metrics import SegmentationScores, score
 from pointseg.models.unet import SparseUNet
-from pointseg.scans.prepared import REPORT_NAME, read_scene
+from pointseg.scans.prepared import REPORT_NAME
 from pointseg.taxonomy import GROUPS, Taxonomy
 
 
@@ -38,7 +44,7 @@ class Analysis:
     classifier: torch.Tensor
     """(K, D) float32, on the CPU: the weight of the last layer."""
     scores: SegmentationScores
-    """Over all vertices, by the official rule, without test-time augmentation."""
+    """Over all vertices, by the official rule, without test-time augmentation; of the same forward passes."""
     num_scenes: int
 
 
@@ -49,21 +55,15 @@ def analyze_scenes(segmenter: Segmenter, folders: list[Path], quiet: bool = Fals
         UsageError: a scene has no labels.
         DataError: a scene can't be read, or the network's features are not finite.
     """
-    taxonomy, network = segmenter.taxonomy, segmenter.network
-    statistics = FeatureStatistics(taxonomy.num_classes, network.feature_channels)
-    confusion = ConfusionMatrix(taxonomy.num_classes)
-    for folder in tqdm(folders, desc="analyze", unit="scene", leave=False, disable=True if quiet else None):
-        scene = read_scene(folder, taxonomy.name)
-        if scene.label is None:
-            raise UsageError(f"{folder}: has no labels to measure against; analyze another split")
-        voxels, output = segmenter.forward_scene(scene)
-        try:
-            statistics.update(output.features, voxels.label.to(output.features.device))
-        except ValueError as error:
-            raise DataError(f"{folder}: {error}; use another checkpoint, this network has diverged") from None
-        prediction = output.logits.argmax(dim=1).cpu()[voxels.voxel_of_point]
-        confusion.update(np.asarray(scene.label), prediction.numpy())
-    return Analysis(statistics, classifier_weight(network), score(confusion), len(folders))
+    statistics = new_statistics(segmenter)
+    alone = Processes(rank=0, world_size=1, device=segmenter.device)
+    confusion = count_scenes(segmenter, folders, "none", alone, quiet, statistics)
+    return Analysis(statistics, classifier_weight(segmenter.network), score(confusion), len(folders))
+
+
+def measure_network(segmenter: Segmenter, statistics: FeatureStatistics) -> Measures:
+    """The measures of a network whose features were gathered, over all classes and by head, common and tail."""
+    return measure_collapse(statistics, classifier_weight(segmenter.network), group_masks(segmenter.taxonomy))
 
 
 def classifier_weight(network: SparseUNet) -> torch.Tensor:
@@ -110,9 +110,7 @@ def read_class_frequency(root: str | Path, split: str, taxonomy: Taxonomy) -> Cl
     return ClassFrequency(taxonomy.annotated_objects.astype(np.int64), "objects annotated in ScanNet200")
 
 
-def summarize_analysis(
-    analysis: Analysis, taxonomy: Taxonomy, frequency: ClassFrequency | None, voxel_size_m: float
-) -> dict[str, Any]:
+def summarize_analysis(analysis: Analysis, segmenter: Segmenter, frequency: ClassFrequency | None) -> dict[str, Any]:
     """The analysis as JSON-ready numbers; None where a value is not defined.
 
     Returns:
@@ -121,12 +119,8 @@ def summarize_analysis(
         ten of the frequency), ``per_class`` (name -> group, frequency, num_voxels, iou, within_class_variability,
         alignment), ``num_voxels``.
     """
-    statistics = analysis.statistics
-    evaluation = {
-        **summarize(analysis.scores, taxonomy),
-        "num_scenes": analysis.num_scenes,
-        "protocol": describe_protocol(taxonomy, "none", voxel_size_m),
-    }
+    statistics, taxonomy = analysis.statistics, segmenter.taxonomy
+    evaluation = summarize_scores(analysis.scores, segmenter, analysis.num_scenes, "none")
     columns = {
         "group": list(taxonomy.groups or [None] * taxonomy.num_classes),
         "frequency": [None] * taxonomy.num_classes if frequency is None else frequency.count.tolist(),
@@ -137,7 +131,7 @@ def summarize_analysis(
     }
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return {
-        "measures": measure_collapse(statistics, analysis.classifier, group_masks(taxonomy)),
+        "measures": measure_network(segmenter, statistics),
         "evaluation": evaluation,
         "frequency_unit": None if frequency is None else frequency.unit,
         "frequency_bands": [] if frequency is None else iou_by_frequency(analysis.scores, frequency.count),

@@ -36,6 +36,15 @@ class Processes:
         dist.all_reduce(tensor)
         return tensor.cpu().numpy()
 
+    def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        """The tensors of all processes, of one shape and dtype, in the order of their ranks; on the CPU."""
+        if self.world_size == 1:
+            return [tensor.cpu()]
+        mine = tensor.to(self.device).contiguous()
+        gathered = [torch.empty_like(mine) for _ in range(self.world_size)]
+        dist.all_gather(gathered, mine)
+        return [other.cpu() for other in gathered]
+
     def share_buffers(self, module: nn.Module) -> None:
         """Give every process the first one's buffers: batch norm's running statistics are gathered by each alone."""
         if self.world_size > 1:

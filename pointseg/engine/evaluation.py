@@ -6,18 +6,34 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from pointseg.collapse.metrics import FeatureStatistics
+from pointseg.data.voxelize import Voxels
 from pointseg.engine.distributed import Processes
 from pointseg.engine.inference import Segmenter
-from pointseg.errors import UsageError
-from pointseg.metrics import ConfusionMatrix, score, summarize
+from pointseg.errors import DataError, UsageError
+from pointseg.metrics import ConfusionMatrix, SegmentationScores, score, summarize
+from pointseg.models.unet import UNetOutput
 from pointseg.scans.prepared import has_annotation, read_scene
 from pointseg.taxonomy import Taxonomy
 
 
 def evaluate_scenes(
-    segmenter: Segmenter, folders: list[Path], tta: str, processes: Processes, quiet: bool = False
+    segmenter: Segmenter,
+    folders: list[Path],
+    tta: str,
+    processes: Processes,
+    quiet: bool = False,
+    statistics: FeatureStatistics | None = None,
 ) -> dict[str, Any]:
     """Predict and count all vertices of the scenes; several processes share them.
+
+    Args:
+        segmenter: a trained network.
+        folders: of prepared scenes.
+        tta: of ``inference.TTA``.
+        processes: that share the scenes.
+        quiet: whether to show no progress.
+        statistics: where to add the features, as :func:`count_scenes` does.
 
     Returns:
         ``miou``, ``miou_all_classes``, ``head``, ``common``, ``tail``, ``accuracy``,
@@ -25,30 +41,93 @@ def evaluate_scenes(
 
     Raises:
         UsageError: a scene has no labels.
+        DataError: a scene can't be read, or features that should be added are not finite.
+        ValueError: statistics with test-time augmentation.
     """
+    confusion = count_scenes(segmenter, folders, tta, processes, quiet, statistics)
+    return summarize_scores(score(confusion), segmenter, len(folders), tta)
+
+
+def count_scenes(
+    segmenter: Segmenter,
+    folders: list[Path],
+    tta: str,
+    processes: Processes,
+    quiet: bool = False,
+    statistics: FeatureStatistics | None = None,
+) -> ConfusionMatrix:
+    """The loop of :func:`evaluate_scenes`: the confusion matrix over all vertices, the same on every process.
+
+    Statistics, where given, get the last features of all labelled voxels of the scenes of all processes, from the
+    same forward passes as the predictions; each voxel counts once, with its majority label. They are the same on
+    every process, too. With test-time augmentation there is no one feature for a voxel, and so no statistics.
+    """
+    if statistics is not None and tta != "none":
+        raise ValueError(f"features are gathered from one forward pass a scene; expected tta none, got {tta}")
     taxonomy = segmenter.taxonomy
     for folder in folders:
         if not has_annotation(folder):
             raise UsageError(f"{folder}: has no labels to evaluate against; evaluate another split, or use predict")
     confusion = ConfusionMatrix(taxonomy.num_classes)
+    own = None if statistics is None else new_statistics(segmenter)
     mine = folders[processes.rank :: processes.world_size]
     hidden = quiet or not processes.is_first
     for folder in tqdm(mine, desc="evaluate", unit="scene", leave=False, disable=True if hidden else None):
         scene = read_scene(folder, taxonomy.name)
         assert scene.label is not None, "has_annotation said so"
-        confusion.update(np.asarray(scene.label), segmenter.predict_scene(scene, tta))
+        if own is None:
+            predicted = segmenter.predict_scene(scene, tta)
+        else:
+            voxels, output = segmenter.forward_scene(scene)
+            _add_features(own, voxels, output, folder)
+            label = segmenter.adjust(output.logits).argmax(dim=1)
+            predicted = label[voxels.voxel_of_point.to(segmenter.device)].cpu().numpy()
+        confusion.update(np.asarray(scene.label), predicted)
     confusion.counts = processes.sum(confusion.counts)
-    return {
-        **summarize(score(confusion), taxonomy),
-        "num_scenes": len(folders),
-        "protocol": describe_protocol(taxonomy, tta, segmenter.config.data.voxel_size_m),
-    }
+    if statistics is not None and own is not None:
+        # In the order of the ranks, so that every process has the same to the last bit.
+        for other in gather_statistics(own, processes):
+            statistics.merge(other)
+    return confusion
 
 
-def describe_protocol(taxonomy: Taxonomy, tta: str, voxel_size_m: float) -> str:
+def new_statistics(segmenter: Segmenter) -> FeatureStatistics:
+    """Empty statistics for the classes and the last features of a network."""
+    return FeatureStatistics(segmenter.taxonomy.num_classes, segmenter.network.feature_channels)
+
+
+def gather_statistics(own: FeatureStatistics, processes: Processes) -> list[FeatureStatistics]:
+    """The statistics of every process, in the order of their ranks, on each of them."""
+    gathered = {name: processes.gather(tensor) for name, tensor in own.state_dict().items()}
+    everyone = []
+    for rank in range(processes.world_size):
+        other = FeatureStatistics(own.num_classes, own.feature_channels, own.ignore_label)
+        other.load_state_dict({name: tensors[rank] for name, tensors in gathered.items()})
+        everyone.append(other)
+    return everyone
+
+
+def summarize_scores(scores: SegmentationScores, segmenter: Segmenter, num_scenes: int, tta: str) -> dict[str, Any]:
+    """What :func:`evaluate_scenes` returns, from the scores of its scenes."""
+    protocol = describe_protocol(
+        segmenter.taxonomy, tta, segmenter.config.data.voxel_size_m, segmenter.logit_adjustment
+    )
+    return {**summarize(scores, segmenter.taxonomy), "num_scenes": num_scenes, "protocol": protocol}
+
+
+def describe_protocol(taxonomy: Taxonomy, tta: str, voxel_size_m: float, logit_adjustment: float = 0.0) -> str:
     """How the scores were taken, in one line: scores without it can't be compared."""
     return (
         f"every mesh vertex, one confusion matrix over all scenes; miou: mean over the classes in the ground "
         f"truth; miou_all_classes: mean over all {taxonomy.num_classes}, absent ones as 0; tta {tta}; "
-        f"voxels of {voxel_size_m} m"
+        f"voxels of {voxel_size_m} m" + (f"; logits adjusted, tau {logit_adjustment}" if logit_adjustment else "")
     )
+
+
+def _add_features(statistics: FeatureStatistics, voxels: Voxels, output: UNetOutput, folder: Path) -> None:
+    try:
+        statistics.update(output.features, voxels.label.to(output.features.device))
+    except ValueError as error:
+        raise DataError(
+            f"{folder}: {error}; this network has diverged: use another checkpoint, or train with a lower optimizer.lr"
+        ) from None

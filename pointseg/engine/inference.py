@@ -38,7 +38,7 @@ class Segmenter:
             network: in any mode; it is put in evaluation mode.
             config: of its run.
             device: where the network is.
-            log_prior: (K,) of the points of the training split, for post-hoc logit adjustment.
+            log_prior: (K,) ``ClassCounts.adjustment_prior``, for post-hoc logit adjustment.
 
         Raises:
             UsageError: the config asks for logit adjustment and there is no prior.
@@ -164,7 +164,7 @@ def load_segmenter(
     fresh = config.model_copy(update={"model": config.model.model_copy(update={"init": None})})
     network = build_network(fresh, chosen_device)
     load_weights(network, state["model"], path)
-    return Segmenter(network, config, chosen_device, None if counts is None else counts.log_prior("points"))
+    return Segmenter(network, config, chosen_device, None if counts is None else counts.adjustment_prior())
 
 
 def view_matrices(tta: str) -> list[torch.Tensor]:

@@ -32,7 +32,7 @@ class PointRecognition(nn.Module):
         # They are data, computed again when a run is resumed from the counts that it has stored.
         self.register_buffer("inverse_frequency", inverse_frequency_weight(counts.points), persistent=False)
         self.register_buffer("effective_number", effective_number, persistent=False)
-        self.register_buffer("log_prior", counts.log_prior("points"), persistent=False)
+        self.register_buffer("log_prior", counts.adjustment_prior(), persistent=False)
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """L_PR of logits (M, K) and labels (M,): a scalar; zero where no point has a label."""

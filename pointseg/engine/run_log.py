@@ -6,6 +6,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from pointseg.collapse.metrics import Measures, flatten_measures
 from pointseg.engine.run_directory import RunDirectory
 
 
@@ -16,7 +17,8 @@ class RunLog:
         self._directory = directory
         self._enabled = enabled
         self._writer = SummaryWriter(str(directory.tensorboard_path), purge_step=first_step) if enabled else None
-        self._bar = tqdm(total=num_steps, initial=first_step, desc="train", unit="step", disable=not enabled)
+        hidden = None if enabled else True  # None: shown on a terminal, not in a file
+        self._bar = tqdm(total=num_steps, initial=first_step, desc="train", unit="step", disable=hidden)
 
     def step_done(self) -> None:
         """Move the progress bar by one step."""
@@ -26,7 +28,7 @@ class RunLog:
         """One line of training figures; names as in ``metrics.jsonl``."""
         self._write("train", step, row)
         self._bar.set_postfix_str(
-            f"loss {row['loss']:.3f} = ce {row['cross_entropy']:.3f} + λ·cr {row['collapse']:.3f}, "
+            f"loss {row['loss']:.3f} = pr {row['recognition']:.3f} + λ·cr {row['collapse']:.3f}, "
             f"lr {row['lr']:.1e}, {row['scenes_per_s']:.1f} scenes/s"
         )
 
@@ -38,6 +40,10 @@ class RunLog:
         if self._enabled:
             shown = ", ".join(f"{name} {value:.3f}" for name, value in row.items() if value is not None)
             self._bar.write(f"pass {pass_index + 1}: val {shown}")
+
+    def log_collapse(self, step: int, measures: Measures) -> None:
+        """One line of neural-collapse measures, over all classes and by group; names as in ``metrics.jsonl``."""
+        self._write("collapse", step, flatten_measures(measures))
 
     def close(self) -> None:
         """Write out what is left."""

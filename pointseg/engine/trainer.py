@@ -1,9 +1,11 @@
 """The training loop."""
 
 import signal
+import sys
 import time
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -12,10 +14,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pointseg.config import Config, config_from_dict
 from pointseg.data.batch import Batch
+from pointseg.data.class_counts import ClassCounts, count_classes
 from pointseg.data.loader import TrainingLoader, derive_seed
+from pointseg.engine.analysis import measure_network
 from pointseg.engine.checkpoint import load_weights, read_checkpoint, save_checkpoint
 from pointseg.engine.distributed import Processes, synchronize_batch_norm
-from pointseg.engine.evaluation import evaluate_scenes
+from pointseg.engine.evaluation import evaluate_scenes, new_statistics
 from pointseg.engine.inference import Segmenter
 from pointseg.engine.network import build_network
 from pointseg.engine.objective import Losses, Objective
@@ -31,7 +35,8 @@ _FREE_ON_RESUME = {
     "run": {"dir", "device"},
     "data": {"root", "num_workers"},
     "model": {"backend", "init"},
-    "train": {"validate_every", "log_every", "num_threads"},
+    "train": {"validate_every", "measure_collapse_every", "log_every", "num_threads"},
+    "inference": {"logit_adjustment"},
 }
 
 
@@ -59,12 +64,12 @@ class Trainer:
             torch.set_num_threads(config.train.num_threads)
 
         self.network = build_network(config, device)
-        num_classes = load_taxonomy(config.taxonomy).num_classes
-        self.objective = Objective(self.network, num_classes, config.loss.collapse).to(device)
+        train_folders = list_scenes(config.data.root, config.data.train_split)
+        self.class_counts = self.count_classes(train_folders, resume)
+        self.objective = self.build_objective().to(device)
         if config.train.sync_batch_norm and processes.world_size > 1:
             synchronize_batch_norm(self.objective)
 
-        train_folders = list_scenes(config.data.root, config.data.train_split)
         self.val_folders = list_scenes(config.data.root, config.data.val_split) if config.data.val_split else []
         self.loader = TrainingLoader(
             train_folders, config, processes.rank, processes.world_size, pin=device.type == "cuda"
@@ -76,7 +81,28 @@ class Trainer:
         self.progress = Progress()
         if resume and self.directory.last_checkpoint.is_file():
             self.load_checkpoint()
+        elif processes.is_first:
+            warn_of_missing_classes(self.class_counts, config)
         self.parallel = DistributedDataParallel(self.objective) if processes.world_size > 1 else self.objective
+
+    def count_classes(self, train_folders: list[Path], resume: bool) -> ClassCounts:
+        """The classes of the training split, as the run counted them when it began."""
+        if resume and self.directory.last_checkpoint.is_file():
+            state = read_checkpoint(self.directory.last_checkpoint, self.config)
+            if "class_counts" in state:
+                return ClassCounts.from_state_dict(state["class_counts"])
+        return count_classes(train_folders, load_taxonomy(self.config.taxonomy))
+
+    def build_objective(self) -> Objective:
+        """The network with its losses.
+
+        Raises:
+            UsageError: the config's center branch can't be built.
+        """
+        try:
+            return Objective(self.network, self.config.loss, self.class_counts)
+        except ValueError as error:
+            raise UsageError(f"loss: {error}") from None
 
     def run(self) -> None:
         """Train to the end, or until a signal asks to stop: then the checkpoint is written first."""
@@ -110,6 +136,7 @@ class Trainer:
         self.parallel.train()
         # What is drawn in a step (dropout) depends on seed, process and step alone: a resumed run draws the same.
         torch.manual_seed(derive_seed(self.config.run.seed, self.processes.rank, self.progress.step))
+        self.objective.collapse_weight = self.collapse_weight()
         self.optimizer.zero_grad(set_to_none=True)
         with self.autocast():
             losses: Losses = self.parallel(batch)
@@ -123,6 +150,12 @@ class Trainer:
             self.schedule.step()
         return losses
 
+    def collapse_weight(self) -> float:
+        """λ of the coming step: it rises from 0 in even steps, and stays."""
+        collapse = self.config.loss.collapse
+        warmup_steps = round(collapse.warmup_share * self.num_steps)
+        return collapse.weight * min(1.0, self.progress.step / warmup_steps) if warmup_steps else collapse.weight
+
     def autocast(self) -> Any:
         """The context of the forward pass: mixed precision, where the config asks for it and the device has it."""
         device, amp = self.processes.device.type, self.config.train.amp
@@ -134,7 +167,7 @@ class Trainer:
 
     def log_losses(self, losses: Losses) -> None:
         """Read the losses (the only point where the loop waits for the device), check and log them."""
-        total, point_recognition, collapse = (float(value.detach()) for value in losses)
+        total, recognition, collapse = (float(value.detach()) for value in losses)
         if not total < float("inf"):
             raise DataError(
                 f"{self.directory.path}: the loss is {total} at step {self.progress.step}; lower optimizer.lr, set "
@@ -145,7 +178,7 @@ class Trainer:
             self.progress.step,
             {
                 "loss": total,
-                "cross_entropy": point_recognition,
+                "recognition": recognition,
                 "collapse": collapse,
                 "lr": self.optimizer.param_groups[0]["lr"],
                 "scenes_per_s": self.scenes_since_log / elapsed,
@@ -161,16 +194,28 @@ class Trainer:
         return done == self.config.train.passes or (every > 0 and done % every == 0)
 
     def validate(self) -> None:
-        """Evaluate by the official rule; keep the weights if they are the best so far."""
+        """Evaluate by the official rule; keep the weights if they are the best so far.
+
+        Where it is due, the same forward passes give the measures of neural collapse.
+        """
         self.processes.share_buffers(self.network)
-        segmenter = Segmenter(self.network, self.config, self.processes.device)
-        evaluation = evaluate_scenes(segmenter, self.val_folders, "none", self.processes)
-        self.log.log_validation(self.progress.step, self.progress.pass_index - 1, evaluation)
+        segmenter = Segmenter(self.network, self.config, self.processes.device, self.class_counts.adjustment_prior())
+        train, num_passes = self.config.train, self.progress.pass_index
+        every, is_last = train.measure_collapse_every, num_passes == train.passes
+        statistics = new_statistics(segmenter) if every > 0 and (is_last or num_passes % every == 0) else None
+        evaluation = evaluate_scenes(segmenter, self.val_folders, "none", self.processes, statistics=statistics)
+        self.log.log_validation(self.progress.step, num_passes - 1, evaluation)
+        if statistics is not None and self.processes.is_first:
+            self.log.log_collapse(self.progress.step, measure_network(segmenter, statistics))
         miou = evaluation["miou"] if evaluation["miou"] is not None else 0.0
         if miou > self.progress.best_miou:
             self.progress.best_miou = miou
             if self.processes.is_first:
-                weights = {"model": self.network.state_dict(), "progress": vars(self.progress)}
+                weights = {
+                    "model": self.network.state_dict(),
+                    "class_counts": self.class_counts.state_dict(),
+                    "progress": vars(self.progress),
+                }
                 save_checkpoint(self.directory.best_checkpoint, self.config, weights)
 
     def should_stop(self, stop: "StopRequest") -> bool:
@@ -187,6 +232,7 @@ class Trainer:
         state = {
             "model": self.network.state_dict(),
             "collapse": None if collapse is None else collapse.state_dict(),
+            "class_counts": self.class_counts.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -236,6 +282,18 @@ class StopRequest:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
+
+
+def warn_of_missing_classes(counts: ClassCounts, config: Config) -> None:
+    """Say which classes can't be learned."""
+    missing = counts.is_missing.nonzero().flatten().tolist()
+    if missing:
+        names = load_taxonomy(config.taxonomy).class_names
+        print(
+            f"warning: {config.data.root}/{config.data.train_split}: {len(missing)} of {len(names)} classes occur in "
+            f"no training scene and can't be learned: {', '.join(names[label] for label in missing)}",
+            file=sys.stderr,
+        )
 
 
 def _changed_keys(old: Config, new: Config) -> list[str]:

@@ -28,7 +28,7 @@ def format_analyses(analyses: Sequence[Mapping[str, Any]], names: Sequence[str])
     """Measures by group, and mIoU by class frequency; several runs below each other in each row.
 
     Args:
-        analyses: as ``summarize_analysis`` returns them, of the same taxonomy.
+        analyses: as ``summarize_analysis`` returns them, and their ``history``; of the same taxonomy.
         names: of the runs.
     """
     groups = list(analyses[0]["measures"]["num_classes"])
@@ -42,7 +42,7 @@ def format_analyses(analyses: Sequence[Mapping[str, Any]], names: Sequence[str])
     lines += _block("mIoU, %", marks, [_mean_ious(a, groups) for a in analyses], "")
     for measure, title, ideal in _ROWS:
         lines += _block(title, marks, [[_number(a["measures"][measure][g]) for g in groups] for a in analyses], ideal)
-    return "\n".join([*lines, *_frequency_lines(analyses, marks)])
+    return "\n".join([*lines, *_frequency_lines(analyses, marks), *_history_lines(analyses, marks)])
 
 
 def _frequency_lines(analyses: Sequence[Mapping[str, Any]], marks: Sequence[str]) -> list[str]:
@@ -55,6 +55,16 @@ def _frequency_lines(analyses: Sequence[Mapping[str, Any]], marks: Sequence[str]
         values = [f"{100 * analysis['frequency_bands'][index]['miou']:.1f}" for analysis in analyses]
         lines.append(_row(f"  {title}", "", [str(band["num_classes"]), *values], ""))
     return lines
+
+
+def _history_lines(analyses: Sequence[Mapping[str, Any]], marks: Sequence[str]) -> list[str]:
+    """One line for each run that has nothing to show over training."""
+    lines = [
+        f"{mark + ': ' if mark else ''}no measures over training; train with train.measure_collapse_every above 0"
+        for mark, analysis in zip(marks, analyses, strict=True)
+        if not analysis["history"]["collapse"]
+    ]
+    return ["", *lines] if lines else []
 
 
 def _block(title: str, marks: Sequence[str], rows: Sequence[Sequence[str]], ideal: str) -> list[str]:

@@ -9,27 +9,12 @@ import numpy as np
 
 from pointseg.atomic import atomic_file
 from pointseg.errors import UsageError
+from pointseg.output.plot_style import ALL_COLOR, GROUP_COLORS, STYLE, color_of, line_of, shorten
+from pointseg.output.plots_over_training import PANELS, History, draw_over_training, has_history
 
 SUFFIXES = (".png", ".pdf", ".svg")
-# Okabe and Ito's colours, told apart with any colour vision.
-GROUP_COLORS = {"head": "#0072B2", "common": "#009E73", "tail": "#D55E00"}
-_NO_GROUP_COLOR = "#444444"
-_STYLE = {
-    "font.size": 8,
-    "axes.titlesize": 9,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.fonttype": "none",
-    "pdf.fonttype": 42,
-}
 # With more classes, names beside a matrix can't be read.
 _MAX_NAMED_CLASSES = 40
-_MAX_NAME_LENGTH = 28
 
 
 @dataclass(frozen=True)
@@ -45,6 +30,8 @@ class RunFigures:
     """(P, P): cosines of the centred rows of the classifier."""
     iou: np.ndarray
     """(K,), NaN where the class is not in the ground truth."""
+    history: History | None = None
+    """What was measured during training."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +61,9 @@ def check_plot_path(path: str | Path) -> None:
 
 
 def draw_analysis(path: str | Path, runs: Sequence[RunFigures], classes: ClassFigures) -> None:
-    """Draw one figure: for each run the two cosine matrices, and the IoU of all runs against class frequency.
+    """Draw one figure: the two cosine matrices of each run, IoU against class frequency, the measures over training.
+
+    The last are left out where no run has a history.
 
     Args:
         path: ``.png``, ``.pdf`` or ``.svg``, written atomically.
@@ -91,24 +80,56 @@ def draw_analysis(path: str | Path, runs: Sequence[RunFigures], classes: ClassFi
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(7.2, 2.9 + 2.9 * len(runs)), layout="constrained")
-        grid = figure.add_gridspec(len(runs) + 1, 2, height_ratios=[1.0] * len(runs) + [0.85])
-        matrices: list[Any] = []
-        image: Any = None
-        for row, run in enumerate(runs):
-            for column, (what, cosines) in enumerate(_matrices_of(run)):
-                axes = figure.add_subplot(grid[row, column])
-                image = draw_cosines(axes, cosines, run.present, classes)
-                # The strip of groups stands between the matrix and its title.
-                axes.set_title(
-                    what if len(runs) == 1 else f"{what}, {_shorten(run.name)}", pad=12 if classes.groups else 6
-                )
-                matrices.append(axes)
-        figure.colorbar(image, ax=matrices, label="cosine", shrink=0.6, aspect=30, ticks=[-1, -0.5, 0, 0.5, 1])
-        draw_iou_against_frequency(figure.add_subplot(grid[-1, :]), runs, classes)
+    with_history = has_history([run.history for run in runs])
+    with matplotlib.rc_context(STYLE):
+        # As wide as a slide, and as high as one where everything is there.
+        figure = Figure(figsize=(12, 6.75 if with_history or len(runs) == 2 else 4))
+        figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.06, hspace=0.04, wspace=0.02)
+        if len(runs) == 1:
+            _lay_out_one(figure, runs, classes, with_history)
+        else:
+            _lay_out_two(figure, runs, classes, with_history)
+        handles = _legend_of(runs, classes, with_history)
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=3.2)
         with atomic_file(path) as temporary:
             figure.savefig(temporary, dpi=200)
+
+
+def _lay_out_one(figure: Any, runs: Sequence[RunFigures], classes: ClassFigures, with_history: bool) -> None:
+    """Matrices and IoU side by side; below, where there are any, the measures over training in one row."""
+    rows = figure.add_gridspec(2, 1, height_ratios=[1, 0.6]) if with_history else figure.add_gridspec(1, 1)
+    upper = rows[0].subgridspec(1, 3, width_ratios=[1, 1, 1.35])
+    _draw_matrices(figure, [upper[0], upper[1]], runs, classes)
+    draw_iou_against_frequency(figure.add_subplot(upper[2]), runs, classes)
+    if with_history:
+        draw_over_training(figure, rows[1].subgridspec(1, len(PANELS)), [run.history for run in runs], len(PANELS))
+
+
+def _lay_out_two(figure: Any, runs: Sequence[RunFigures], classes: ClassFigures, with_history: bool) -> None:
+    """The matrices of both runs in one row; below IoU and, right of it, the measures over training in two rows."""
+    rows = figure.add_gridspec(2, 1, height_ratios=[1, 1.05])
+    upper = rows[0].subgridspec(1, 4)
+    _draw_matrices(figure, [upper[column] for column in range(4)], runs, classes)
+    lower = rows[1].subgridspec(1, 2, width_ratios=[1, 1.4]) if with_history else rows[1].subgridspec(1, 1)
+    draw_iou_against_frequency(figure.add_subplot(lower[0]), runs, classes)
+    if with_history:
+        num_columns = (len(PANELS) + 1) // 2
+        draw_over_training(figure, lower[1].subgridspec(2, num_columns), [run.history for run in runs], num_columns)
+
+
+def _draw_matrices(figure: Any, cells: Sequence[Any], runs: Sequence[RunFigures], classes: ClassFigures) -> None:
+    """The centers' and the classifier's matrix of each run, with one colour bar."""
+    matrices: list[Any] = []
+    image: Any = None
+    pictures = [(run, what, cosines) for run in runs for what, cosines in _matrices_of(run)]
+    for cell, (run, what, cosines) in zip(cells, pictures, strict=True):
+        axes = figure.add_subplot(cell)
+        image = draw_cosines(axes, cosines, run.present, classes)
+        # The strip of groups stands between the matrix and its title.
+        title = what if len(runs) == 1 else f"{shorten(run.name)}\n{what}"
+        axes.set_title(title, pad=12 if classes.groups else 6)
+        matrices.append(axes)
+    figure.colorbar(image, ax=matrices, label="cosine", shrink=0.7, aspect=25, ticks=[-1, -0.5, 0, 0.5, 1])
 
 
 def draw_cosines(axes: Any, cosines: np.ndarray, present: np.ndarray, classes: ClassFigures) -> Any:
@@ -124,8 +145,9 @@ def draw_cosines(axes: Any, cosines: np.ndarray, present: np.ndarray, classes: C
         spine.set_visible(False)
     if len(ordered) <= _MAX_NAMED_CLASSES:
         names = [classes.names[label] for label in ordered]
-        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=5)
-        axes.set_yticks(range(len(names)), names, fontsize=5)
+        size = min(7.0, 140 / len(names))
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
+        axes.set_yticks(range(len(names)), names, fontsize=size)
         axes.tick_params(length=0, pad=4 if classes.groups else 1)
     else:
         axes.set_xticks([])
@@ -139,7 +161,7 @@ def draw_cosines(axes: Any, cosines: np.ndarray, present: np.ndarray, classes: C
 def draw_iou_against_frequency(axes: Any, runs: Sequence[RunFigures], classes: ClassFigures) -> None:
     """A dot a class: IoU over frequency (log), in the colour of its group; with two runs, hollow and filled."""
     groups: Sequence[str | None] = classes.groups or [None] * len(classes.names)
-    color = np.array([_color_of(group) for group in groups])
+    color = np.array([color_of(group) for group in groups])
     rated = ~np.isnan([run.iou for run in runs]).all(axis=0)
     seen = classes.frequency[rated & (classes.frequency > 0)]
     # A class of frequency 0 has no place on a log axis: it stands left of the others.
@@ -153,20 +175,16 @@ def draw_iou_against_frequency(axes: Any, runs: Sequence[RunFigures], classes: C
         face = "white" if hollow else color
         axes.scatter(frequency, 100 * run.iou, s=10, c=face, edgecolors=color, linewidths=0.7, zorder=2 + index)
         center, mean = smooth_iou(frequency, run.iou)
-        axes.plot(center, 100 * mean, color="black", linewidth=1.1, linestyle="--" if hollow else "-", zorder=4)
+        axes.plot(center, 100 * mean, color="black", linewidth=1.5, linestyle=line_of(index, len(runs)), zorder=4)
     axes.set_xscale("log")
+    if len(seen) and frequency[rated].max() > 10 * frequency[rated].min():
+        axes.xaxis.set_minor_formatter("")  # the powers of ten are enough, and the others would run together
     axes.set_ylim(-3, 103)
     axes.set_xlabel(classes.frequency_unit + (" (leftmost: none)" if has_unseen else ""))
-    axes.set_ylabel("IoU, %" if len(runs) == 1 else "IoU, %; lines: running mean")
+    axes.set_ylabel("IoU, %")
+    axes.set_title("IoU by class; lines: running mean")
     axes.grid(axis="y", linewidth=0.3, alpha=0.6)
     axes.set_axisbelow(True)
-    # Above the axes: rare classes with a high IoU are what one looks for, and must not be covered.
-    legend = axes.legend(
-        handles=_legend_of(runs, classes), loc="lower left", bbox_to_anchor=(0, 1), frameon=False, ncols=5
-    )
-    # A wide legend would narrow everything else; the empty title keeps its height free.
-    legend.set_in_layout(False)
-    axes.set_title(" ")
 
 
 def order_by_frequency(present: np.ndarray, frequency: np.ndarray) -> np.ndarray:
@@ -193,15 +211,6 @@ def _matrices_of(run: RunFigures) -> list[tuple[str, np.ndarray]]:
     return [("feature centers", run.center_cosines), ("classifier rows", run.classifier_cosines)]
 
 
-def _shorten(name: str) -> str:
-    """A name that fits a title."""
-    return name if len(name) <= _MAX_NAME_LENGTH else "…" + name[1 - _MAX_NAME_LENGTH :]
-
-
-def _color_of(group: str | None) -> str:
-    return _NO_GROUP_COLOR if group is None else GROUP_COLORS[group]
-
-
 def _draw_group_strips(axes: Any, groups: Sequence[str]) -> None:
     """Thin bars outside the left and upper edges, one cell a class."""
     from matplotlib.patches import Rectangle
@@ -216,21 +225,25 @@ def _draw_group_strips(axes: Any, groups: Sequence[str]) -> None:
         ):
             axes.add_patch(
                 Rectangle(
-                    corner, width, height, transform=axes.transAxes, color=_color_of(group), linewidth=0, clip_on=False
+                    corner, width, height, transform=axes.transAxes, color=color_of(group), linewidth=0, clip_on=False
                 )
             )
 
 
-def _legend_of(runs: Sequence[RunFigures], classes: ClassFigures) -> list[Any]:
+def _legend_of(runs: Sequence[RunFigures], classes: ClassFigures, with_history: bool) -> list[Any]:
+    """One legend for dots and lines of all panels: groups by colour, runs by line and by hollow or filled dots."""
     from matplotlib.lines import Line2D
 
+    line: dict[str, Any] = {"linestyle": "-" if with_history else "", "linewidth": 0.8, "marker": "o", "markersize": 4}
     groups = [group for group in GROUP_COLORS if group in (classes.groups or ())]
-    handles = [Line2D([], [], marker="o", linestyle="", markersize=4, color=_color_of(g), label=g) for g in groups]
+    handles = [Line2D([], [], color=color_of(group), label=group, **line) for group in groups]
+    what = "running mean; all classes" if with_history else "running mean"
     for index, run in enumerate(runs):
-        hollow = len(runs) == 2 and index == 0
-        line = Line2D([], [], color="black", linewidth=1.1, linestyle="--" if hollow else "-", label="running mean")
+        handle = Line2D([], [], color=ALL_COLOR, linewidth=1.5, linestyle=line_of(index, len(runs)), label=what)
         if len(runs) == 2:
-            line.set(marker="o", markersize=4, markerfacecolor="white" if hollow else "black")
-            line.set_label(_shorten(run.name))
-        handles.append(line)
+            handle.set(marker="o", markersize=4, markerfacecolor="white" if index == 0 else ALL_COLOR)
+            handle.set_label(shorten(run.name))
+        handles.append(handle)
+    if with_history:
+        handles.append(Line2D([], [], color="#888888", linewidth=0.8, linestyle=":", label="at collapse"))
     return handles

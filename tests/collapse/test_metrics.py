@@ -110,6 +110,34 @@ def test_the_statistics_are_the_same_however_the_points_are_cut() -> None:
             torch.testing.assert_close(other.scatter, whole.scatter, rtol=1e-11, atol=1e-9)
 
 
+def test_more_points_than_are_read_at_once() -> None:
+    """Blocks are an affair of speed: two and a half of them give what the definitions give."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(-1, 4, (20_000,), generator=generator)
+    features = torch.randn(20_000, 5, generator=generator) + labels.unsqueeze(1)
+    statistics = _gather(features, labels, 4)
+    points = [features[labels == k].double() for k in range(4)]
+    deviations = [z - z.mean(dim=0) for z in points]
+    assert statistics.counts.tolist() == [len(z) for z in points]
+    torch.testing.assert_close(statistics.centers, torch.stack([z.mean(dim=0) for z in points]), rtol=1e-12, atol=1e-14)
+    expected = torch.stack([d.square().sum() for d in deviations])
+    torch.testing.assert_close(statistics.class_scatter, expected, rtol=1e-12, atol=0)
+    d = torch.cat(deviations)
+    torch.testing.assert_close(statistics.scatter, d.T @ d, rtol=1e-11, atol=1e-9)
+
+
+def test_a_state_brings_statistics_to_another_process() -> None:
+    features, labels = _draw_points()
+    here, there = _gather(features, labels), _gather(features[:9], labels[:9])
+    there.load_state_dict({name: tensor.clone() for name, tensor in here.state_dict().items()})
+    for name, tensor in here.state_dict().items():
+        assert torch.equal(getattr(there, name), tensor)
+    here.update(features, labels)
+    assert torch.equal(2 * there.counts, here.counts)  # nothing is shared
+    with pytest.raises(ValueError, match=r"expected counts \(4,\), got \(9,\)"):
+        FeatureStatistics(4, CHANNELS).load_state_dict(here.state_dict())
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_a_gpu_gives_the_same_statistics() -> None:

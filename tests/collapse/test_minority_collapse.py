@@ -1,4 +1,4 @@
-"""The paper's claim in the small: a learned center classifier gives rare classes up under imbalance, a simplex does not."""
+"""The paper's claim in the small: under imbalance a learned center classifier gives rare classes up."""
 
 import pytest
 import torch

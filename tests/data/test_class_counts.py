@@ -37,6 +37,14 @@ def test_the_prior_is_a_distribution_and_finite_for_a_missing_class(unit: str) -
     torch.testing.assert_close(prior, expected / expected.sum())
 
 
+def test_a_missing_class_is_adjusted_like_the_most_frequent_one() -> None:
+    """Taken off the logits, the prior lifts each class that occurs more than the missing one."""
+    counts = ClassCounts(torch.tensor([900, 98, 0]), torch.tensor([9, 4, 0]))
+    prior = counts.adjustment_prior()
+    assert prior[2] == prior[0] > prior[1]
+    torch.testing.assert_close(prior[:2], counts.log_prior("points")[:2])
+
+
 def test_a_checkpoint_keeps_them() -> None:
     counts = ClassCounts(torch.tensor([5, 0]), torch.tensor([1, 0]))
     again = ClassCounts.from_state_dict(counts.state_dict())

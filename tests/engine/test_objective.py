@@ -15,7 +15,7 @@ from pointseg.errors import UsageError
 from pointseg.train import main as train
 
 COUNTS = ClassCounts(torch.tensor([1000, 300, 40, 5, 0]), torch.tensor([10, 8, 3, 1, 0]))
-PRIOR = COUNTS.log_prior("points")
+PRIOR = COUNTS.adjustment_prior()
 
 
 def _terms(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -53,7 +53,7 @@ def test_the_release_takes_its_prior_from_scenes_and_the_paper_none() -> None:
     torch.testing.assert_close(release.log_prior, COUNTS.log_prior("scenes"))
     assert not build_collapse(8, CollapseConfig(preset="paper"), COUNTS).log_prior.any()
     points = build_collapse(8, CollapseConfig(preset="paper", log_prior="points"), COUNTS)
-    torch.testing.assert_close(points.log_prior, PRIOR)
+    torch.testing.assert_close(points.log_prior, COUNTS.log_prior("points"))
     assert not build_collapse(8, CollapseConfig(preset="release", log_prior="none"), COUNTS).log_prior.any()
 
 

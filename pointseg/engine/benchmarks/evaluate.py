@@ -10,9 +10,10 @@ from pointseg.config import Config
 from pointseg.engine.benchmarks.surface import write_surface_scene
 from pointseg.engine.benchmarks.timing import measure_in_turn, stopwatch
 from pointseg.engine.distributed import Processes
-from pointseg.engine.evaluation import evaluate_scenes
+from pointseg.engine.evaluation import evaluate_scenes, new_statistics
 from pointseg.engine.inference import Segmenter
 from pointseg.engine.network import build_network
+from pointseg.scans.prepared import read_scene
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,10 @@ class EvaluateRow:
     num_vertices: int
     ms_per_scene: float
     """From the files of a prepared scene to its counts and their scores."""
+    ms_with_collapse: float
+    """The same, and the features gathered for the measures of neural collapse."""
+    collapse_share: float
+    """Share of ``ms_per_scene`` that the gathering takes by itself: the difference of the two is mostly noise."""
 
 
 def measure_evaluate(
@@ -37,5 +42,22 @@ def measure_evaluate(
         def evaluate_once() -> None:
             evaluate_scenes(segmenter, [folder], tta="none", processes=alone, quiet=True)
 
-        seconds = measure_in_turn({"scene": stopwatch(evaluate_once, device)}, num_repeats)
-    return [EvaluateRow(num_vertices, 1e3 * seconds["scene"])]
+        def evaluate_with_collapse() -> None:
+            statistics = new_statistics(segmenter)
+            evaluate_scenes(segmenter, [folder], tta="none", processes=alone, quiet=True, statistics=statistics)
+
+        voxels, output = segmenter.forward_scene(read_scene(folder, segmenter.taxonomy.name))
+
+        def gather_once() -> None:
+            new_statistics(segmenter).update(output.features, voxels.label.to(device))
+
+        rivals = {"without": evaluate_once, "with": evaluate_with_collapse, "gathering": gather_once}
+        seconds = measure_in_turn({name: stopwatch(work, device) for name, work in rivals.items()}, num_repeats)
+    return [
+        EvaluateRow(
+            num_vertices=num_vertices,
+            ms_per_scene=1e3 * seconds["without"],
+            ms_with_collapse=1e3 * seconds["with"],
+            collapse_share=seconds["gathering"] / seconds["without"],
+        )
+    ]

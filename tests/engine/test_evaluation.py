@@ -1,0 +1,145 @@
+"""Evaluation that gathers features on the way: the same scores, the same forward passes, any number of processes."""
+
+import os
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as mp
+
+from pointseg.collapse.metrics import FeatureStatistics
+from pointseg.config import load_config
+from pointseg.engine.distributed import Processes, join_processes
+from pointseg.engine.evaluation import evaluate_scenes, gather_statistics, new_statistics
+from pointseg.engine.inference import Segmenter
+from pointseg.engine.network import build_network
+from pointseg.scans.prepared import list_scenes, read_scene
+from tests.conftest import TINY_NETWORK
+
+ALONE = Processes(0, 1, torch.device("cpu"))
+
+
+def _build_segmenter() -> Segmenter:
+    torch.manual_seed(0)
+    config = load_config("demo", [*TINY_NETWORK, "data.voxel_size_m=0.1"])
+    return Segmenter(build_network(config, torch.device("cpu")), config, torch.device("cpu"))
+
+
+@pytest.fixture
+def segmenter() -> Segmenter:
+    return _build_segmenter()
+
+
+def test_gathering_changes_no_score_and_runs_the_network_once_a_scene(
+    segmenter: Segmenter, prepared_root: Path
+) -> None:
+    folders = list_scenes(prepared_root, "val")
+    expected = evaluate_scenes(segmenter, folders, "none", ALONE, quiet=True)
+    calls: list[object] = []
+    handle = segmenter.network.register_forward_hook(lambda *_: calls.append(None))
+    statistics = new_statistics(segmenter)
+    assert evaluate_scenes(segmenter, folders, "none", ALONE, quiet=True, statistics=statistics) == expected
+    handle.remove()
+    assert len(calls) == len(folders)
+
+    features, labels = [], []
+    for folder in folders:
+        voxels, output = segmenter.forward_scene(read_scene(folder, "scannet200"))
+        features.append(output.features)
+        labels.append(voxels.label)
+    whole = new_statistics(segmenter)
+    whole.update(torch.cat(features), torch.cat(labels))
+    assert whole.present.sum() == 4
+    _assert_same(statistics, whole)
+
+
+def test_a_second_evaluation_adds_to_the_statistics(segmenter: Segmenter, prepared_root: Path) -> None:
+    folders = list_scenes(prepared_root, "val")
+    once, twice = new_statistics(segmenter), new_statistics(segmenter)
+    evaluate_scenes(segmenter, folders, "none", ALONE, quiet=True, statistics=once)
+    for _ in range(2):
+        evaluate_scenes(segmenter, folders, "none", ALONE, quiet=True, statistics=twice)
+    assert torch.equal(twice.counts, 2 * once.counts)
+    torch.testing.assert_close(twice.scatter, 2 * once.scatter)
+
+
+def test_adjusted_logits_decide_with_statistics_as_without(prepared_root: Path) -> None:
+    """The shortcut through the network's output must not go past the post-hoc adjustment."""
+    plain = _build_segmenter()
+    config = plain.config.model_copy(
+        update={"inference": plain.config.inference.model_copy(update={"logit_adjustment": 1.0})}
+    )
+    log_prior = 3 * torch.randn(200, generator=torch.Generator().manual_seed(1))
+    adjusted = Segmenter(plain.network, config, plain.device, log_prior)
+    folders = list_scenes(prepared_root, "val")
+    expected = evaluate_scenes(adjusted, folders, "none", ALONE, quiet=True)
+    assert expected != evaluate_scenes(plain, folders, "none", ALONE, quiet=True)
+    assert "logits adjusted, tau 1.0" in expected["protocol"]
+    assert expected == evaluate_scenes(
+        adjusted, folders, "none", ALONE, quiet=True, statistics=new_statistics(adjusted)
+    )
+
+
+def test_views_have_no_one_feature(segmenter: Segmenter, prepared_root: Path) -> None:
+    with pytest.raises(ValueError, match="expected tta none, got rot4"):
+        evaluate_scenes(
+            segmenter, list_scenes(prepared_root, "val"), "rot4", ALONE, statistics=new_statistics(segmenter)
+        )
+
+
+def _evaluate_share(rank: int, port: int, root: Path, folder: Path) -> None:
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
+    torch.set_num_threads(1)
+    segmenter = _build_segmenter()
+    with join_processes("cpu") as processes:
+        for name, folders in _scenes(root).items():
+            statistics = new_statistics(segmenter)
+            evaluation = evaluate_scenes(segmenter, folders, "none", processes, quiet=True, statistics=statistics)
+            torch.save([statistics.state_dict(), evaluation], folder / f"{name}_{rank}.pt")
+        # Any numbers, and in the order of the ranks.
+        gathered = processes.gather(torch.tensor([[rank + 0.5]]).expand(2, 3))
+        assert [tensor.tolist() for tensor in gathered] == [[[0.5] * 3] * 2, [[1.5] * 3] * 2]
+
+
+def _scenes(root: Path) -> dict[str, list[Path]]:
+    """Shares of 3 and 2 scenes, and a process without any."""
+    folders = list_scenes(root, "train")
+    return {"five": folders, "one": folders[:1]}
+
+
+def test_two_processes_gather_what_one_gathers(prepared_root: Path, segmenter: Segmenter, tmp_path: Path) -> None:
+    """Statistics and scores; on both processes the same to the last bit."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port = int(server.getsockname()[1])
+    mp.spawn(_evaluate_share, args=(port, prepared_root, tmp_path), nprocs=2)
+    for name, folders in _scenes(prepared_root).items():
+        expected = new_statistics(segmenter)
+        evaluation = evaluate_scenes(segmenter, folders, "none", ALONE, quiet=True, statistics=expected)
+        states = []
+        for rank in range(2):
+            state, scores = torch.load(tmp_path / f"{name}_{rank}.pt", weights_only=False)
+            statistics = new_statistics(segmenter)
+            statistics.load_state_dict(state)
+            _assert_same(statistics, expected)
+            assert scores == evaluation
+            states.append(state)
+        assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_one_process_gathers_itself(segmenter: Segmenter) -> None:
+    own = new_statistics(segmenter)
+    own.update(torch.randn(10, segmenter.network.feature_channels), torch.arange(10))
+    (only,) = gather_statistics(own, ALONE)
+    assert all(torch.equal(only.state_dict()[name], tensor) for name, tensor in own.state_dict().items())
+
+
+def _assert_same(ours: FeatureStatistics, expected: FeatureStatistics) -> None:
+    np.testing.assert_array_equal(ours.counts, expected.counts)
+    for name in ("centers", "class_scatter", "scatter"):
+        # The network's float32 features may differ in their last bits between two processes.
+        torch.testing.assert_close(getattr(ours, name), getattr(expected, name), rtol=1e-5, atol=1e-6)
