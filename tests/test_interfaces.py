@@ -120,6 +120,7 @@ def test_analyze(place: Path) -> None:
         (["-m", "pointseg.predict", "--run", "{run}", "--input", "no.ply", "--out", "{out}"], 1, "no.ply"),
         (["-m", "pointseg.predict", "--run", "{run}", "--out", "{out}"], 2, "--split --input is required"),
         (["-m", "pointseg.evaluate", "--run", "{run}", "--split", "test"], 2, "has no labels"),
+        (["-m", "pointseg.longtail", "--out", "{out}", "--methods", "colapse"], 2, "the nearest is collapse"),
     ],
 )
 def test_a_mistake_is_one_line_and_a_status(place: Path, arguments: list[str], status: int, message: str) -> None:

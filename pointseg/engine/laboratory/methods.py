@@ -1,0 +1,219 @@
+"""The methods that are compared: what each changes in the config that all share, and where it comes from."""
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from pointseg.config import CollapseConfig, Config, load_config
+from pointseg.errors import UsageError
+
+# Off in every method that does not turn them on.
+WEIGHTS = (
+    "loss.class_balanced",
+    "loss.effective_number",
+    "loss.focal",
+    "loss.balanced_softmax",
+    "loss.lovasz",
+    "loss.collapse.weight",
+    "inference.logit_adjustment",
+)
+BASELINE = "cross_entropy"
+_POST_HOC = "inference."
+_OF_EACH_RUN = {
+    "run.dir": "use --out",
+    "run.seed": "use --seeds",
+    "data.root": "use --data",
+    "data.train_split": "leave it out",
+    "data.val_split": "leave it out",
+}
+# What else the config says of a loss.
+_SETTINGS_OF = {
+    "loss.effective_number": ("loss.effective_number_beta",),
+    "loss.focal": ("loss.focal_gamma",),
+    "loss.balanced_softmax": ("loss.balanced_softmax_tau",),
+    "loss.collapse.weight": tuple(f"loss.collapse.{name}" for name in CollapseConfig.model_fields if name != "weight"),
+}
+# Whatever the config says of the branch, two methods are their preset as it is written down.
+_AS_PRESET = {
+    f"loss.collapse.{name}": value
+    for name, value in CollapseConfig().model_dump().items()
+    if name not in ("weight", "preset", "log_prior", "backend")
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way of handling the long tail."""
+
+    name: str
+    overrides: Mapping[str, Any]
+    """Key of the config -> value. For one of ``WEIGHTS`` the config's own value goes before, where it is not 0."""
+    about: str
+    """What it is, and its source, in one line."""
+
+    @property
+    def trained_as(self) -> str:
+        """The method whose weights it uses: itself, unless part of it happens after training."""
+        parts = [part for part in self.name.split("+") if not find_method(part).is_post_hoc]
+        return "+".join(parts) or BASELINE
+
+    @property
+    def is_post_hoc(self) -> bool:
+        """Whether all of it happens after training."""
+        return bool(self.overrides) and all(key.startswith(_POST_HOC) for key in self.overrides)
+
+
+METHODS = (
+    Method(
+        BASELINE,
+        {},
+        "cross-entropy alone: the baseline",
+    ),
+    Method(
+        "class_balanced",
+        {"loss.cross_entropy": 0.0, "loss.class_balanced": 1.0},
+        "cross-entropy with classes weighted by inverse frequency",
+    ),
+    Method(
+        "effective_number",
+        {"loss.cross_entropy": 0.0, "loss.effective_number": 1.0},
+        "cross-entropy weighted by effective number of points (Cui et al., CVPR 2019)",
+    ),
+    Method(
+        "focal",
+        {"loss.cross_entropy": 0.0, "loss.focal": 1.0},
+        "focal loss (Lin et al., ICCV 2017)",
+    ),
+    Method(
+        "balanced_softmax",
+        {"loss.cross_entropy": 0.0, "loss.balanced_softmax": 1.0},
+        "log-prior added to the logits in training (Ren et al., NeurIPS 2020; Menon et al., ICLR 2021)",
+    ),
+    Method(
+        "post_hoc",
+        {"inference.logit_adjustment": 1.0},
+        "log-prior taken off the logits at test time, weights as trained without (Menon et al., ICLR 2021)",
+    ),
+    Method(
+        "lovasz",
+        {"loss.lovasz": 1.0},
+        "cross-entropy + Lovász-softmax (Berman et al., CVPR 2018)",
+    ),
+    Method(
+        "collapse",
+        {"loss.collapse.weight": 0.1},
+        "cross-entropy + center collapse (CeCo, CVPR 2023), the branch as the config has it",
+    ),
+    Method(
+        "collapse_paper",
+        {
+            "loss.collapse.weight": 0.1,
+            **_AS_PRESET,
+            "loss.collapse.preset": "paper",
+            "loss.collapse.log_prior": "none",
+        },
+        "cross-entropy + center collapse by the paper's equations (CeCo, CVPR 2023)",
+    ),
+    Method(
+        "collapse_release",
+        {
+            "loss.collapse.weight": 0.1,
+            **_AS_PRESET,
+            "loss.collapse.preset": "release",
+            "loss.collapse.log_prior": "scenes",
+        },
+        "cross-entropy + center collapse as the authors' 2D code: frozen maps, log-prior of scenes",
+    ),
+)
+COMBINATIONS = ("balanced_softmax+collapse", "lovasz+collapse", "post_hoc+collapse")
+DEFAULT_NAMES = (*(method.name for method in METHODS), *COMBINATIONS)
+_BY_NAME = MappingProxyType({method.name: method for method in METHODS})
+
+
+def choose_methods(names: Sequence[str]) -> list[Method]:
+    """The methods of these names, each once; one whose weights another uses comes along, before it.
+
+    Raises:
+        UsageError: as :func:`find_method`.
+    """
+    chosen: dict[str, Method] = {}
+    for name in names:
+        method = find_method(name)
+        for needed in (find_method(method.trained_as), method):
+            chosen.setdefault(needed.name, needed)
+    return list(chosen.values())
+
+
+def find_method(name: str) -> Method:
+    """A method of the table, or several at once: ``lovasz+collapse``.
+
+    Raises:
+        UsageError: there is no such method (the nearest one is named), or two of them set the same key.
+    """
+    if name in _BY_NAME:
+        return _BY_NAME[name]
+    parts = [_find_part(part, name) for part in dict.fromkeys(name.split("+"))]
+    parts.sort(key=METHODS.index)
+    overrides: dict[str, Any] = {}
+    for part in parts:
+        if part.name == BASELINE:
+            raise UsageError(f"{name}: {BASELINE} is what every method changes; leave it out of the combination")
+        shared = sorted(overrides.keys() & part.overrides.keys())
+        if shared:
+            setter = next(other.name for other in parts if shared[0] in other.overrides)
+            raise UsageError(f"{name}: {setter} and {part.name} both set {shared[0]}; combine others")
+        overrides |= part.overrides
+    return Method(
+        "+".join(part.name for part in parts), overrides, f"{' and '.join(part.name for part in parts)} at once"
+    )
+
+
+def configure(cfg: str, overrides: Sequence[str], method: Method, seed: int, run_dir: str, data_root: str) -> Config:
+    """The config of one run: what all share, what the method changes, and where it is kept.
+
+    Args:
+        cfg: name of the config that all methods share.
+        overrides: each ``key.sub=value``, shared by all methods, too.
+        method: one of :func:`find_method`.
+        seed: of the run.
+        run_dir: folder of the run.
+        data_root: the prepared tree.
+
+    Raises:
+        UsageError: as :func:`pointseg.config.load_config`, or an override sets what a run has of its own.
+    """
+    for override in overrides:
+        key = override.partition("=")[0]
+        if key in _OF_EACH_RUN:
+            raise UsageError(f"{override}: each run of the laboratory has its own {key}; {_OF_EACH_RUN[key]}")
+    shared = load_config(cfg, list(overrides))
+    values: dict[str, Any] = {"loss.cross_entropy": shared.loss.cross_entropy or 1.0, **dict.fromkeys(WEIGHTS, 0.0)}
+    for key, value in method.overrides.items():
+        values[key] = (key in WEIGHTS and _value_of(shared, key)) or value
+    # What is off is as in every other run without it: to tune one method is not to change the others.
+    for key, settings in _SETTINGS_OF.items():
+        if not values[key]:
+            values |= {setting: _value_of(Config(), setting) for setting in settings}
+    values |= {"run.seed": seed, "run.dir": run_dir, "data.root": data_root}
+    values |= {"data.train_split": "train", "data.val_split": "val"}
+    return load_config(cfg, [*overrides, *(f"{key}={json.dumps(value)}" for key, value in values.items())])
+
+
+def _find_part(part: str, name: str) -> Method:
+    if part in _BY_NAME:
+        return _BY_NAME[part]
+    nearest = difflib.get_close_matches(part, _BY_NAME, n=1, cutoff=0.0)[0]
+    where = "" if part == name else f"{name}: "
+    raise UsageError(
+        f"{where}unknown method {part!r}; the nearest is {nearest}; all: {', '.join(_BY_NAME)}, and several with +"
+    )
+
+
+def _value_of(config: Config, key: str) -> Any:
+    value: Any = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
