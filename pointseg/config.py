@@ -98,11 +98,11 @@ class ModelConfig(Section):
 class CollapseConfig(Section):
     """The center-collapse regulariser (CeCo). A null takes the preset's value."""
 
-    weight: float = Field(default=0.1, ge=0)
+    weight: float = Field(default=0.5, ge=0)
     """λ, the weight of L_CR beside the other losses; 0: no center branch."""
     warmup_share: float = Field(default=0.0, ge=0, le=1)
     """Share of the steps in which λ rises from 0 to its weight."""
-    preset: Literal["paper", "release"] = "paper"
+    preset: Literal["paper", "release"] = "release"
     """paper: the equations; release: what the authors' 2D code does."""
     projection: Literal["none", "linear", "mlp"] | None = None
     """Maps before the simplex: none (needs K-1 features), linear, or mlp (the release's)."""

@@ -21,6 +21,9 @@ from pointseg.errors import UsageError
 ROOMS = Rooms(Path("rooms"), {"train": 1, "val": 1, "test": 1}, 2000, "abc")
 
 
+WEIGHT = "loss.collapse.weight"
+
+
 def _config(name: str, *overrides: str, seed: int = 0) -> Config:
     return configure("longtail", overrides, find_method(name), seed, "run", "rooms")
 
@@ -49,17 +52,23 @@ def test_the_weights_above_zero_are_those_that_the_method_names(name: str) -> No
 
 def test_a_weight_of_the_config_goes_before_the_one_of_the_method() -> None:
     assert _config("collapse", "loss.collapse.weight=0.3").loss.collapse.weight == 0.3
-    assert _config("collapse", "loss.collapse.weight=0").loss.collapse.weight == 0.1
+    assert _config("collapse", "loss.collapse.weight=0").loss.collapse.weight == 0.5
     assert _config("post_hoc", "inference.logit_adjustment=0.5").inference.logit_adjustment == 0.5
     assert _config(BASELINE, "inference.logit_adjustment=0.5").inference.logit_adjustment == 0.0
 
 
 def test_the_presets_are_taken_whole_whatever_the_config_says() -> None:
-    changes = ("loss.collapse.scale=7", "loss.collapse.momentum=0.5", "loss.collapse.subtract_mean=true")
+    changes = (
+        "loss.collapse.weight=9",
+        "loss.collapse.scale=7",
+        "loss.collapse.momentum=0.5",
+        "loss.collapse.subtract_mean=true",
+    )
     assert _config("collapse", *changes).loss.collapse.scale == 7
     for name, preset, log_prior in (("collapse_paper", "paper", "none"), ("collapse_release", "release", "scenes")):
         collapse = _config(name, *changes).loss.collapse
         assert (collapse.preset, collapse.log_prior) == (preset, log_prior)
+        assert collapse.weight == _config(name).loss.collapse.weight == find_method(name).overrides[WEIGHT]
         assert collapse.scale is collapse.momentum is collapse.subtract_mean is None
         assert collapse.projection is collapse.projection_trainable is collapse.normalize is None
 
@@ -69,7 +78,7 @@ def test_a_combination_has_the_overrides_of_its_parts_in_any_order() -> None:
     assert both.name == "balanced_softmax+collapse"
     assert both.overrides == {**find_method("balanced_softmax").overrides, **find_method("collapse").overrides}
     own = _config(both.name).loss
-    assert (own.cross_entropy, own.balanced_softmax, own.collapse.weight) == (0.0, 1.0, 0.1)
+    assert (own.cross_entropy, own.balanced_softmax, own.collapse.weight) == (0.0, 1.0, 0.5)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,8 @@ class Method:
     """Key of the config -> value. For one of ``WEIGHTS`` the config's own value goes before, where it is not 0."""
     about: str
     """What it is, and its source, in one line."""
+    keeps_weights: bool = False
+    """Whether its own weights go before the config's: a λ of another reduction and scale is another λ."""
 
     @property
     def trained_as(self) -> str:
@@ -104,28 +106,30 @@ METHODS = (
     ),
     Method(
         "collapse",
-        {"loss.collapse.weight": 0.1},
+        {"loss.collapse.weight": 0.5},
         "cross-entropy + center collapse (CeCo, CVPR 2023), the branch as the config has it",
     ),
     Method(
         "collapse_paper",
         {
-            "loss.collapse.weight": 0.1,
+            "loss.collapse.weight": 0.02,
             **_AS_PRESET,
             "loss.collapse.preset": "paper",
             "loss.collapse.log_prior": "none",
         },
-        "cross-entropy + center collapse by the paper's equations (CeCo, CVPR 2023)",
+        "cross-entropy + center collapse by the paper's equations, λ = 0.02 (CeCo, CVPR 2023)",
+        keeps_weights=True,
     ),
     Method(
         "collapse_release",
         {
-            "loss.collapse.weight": 0.1,
+            "loss.collapse.weight": 1.0,
             **_AS_PRESET,
             "loss.collapse.preset": "release",
             "loss.collapse.log_prior": "scenes",
         },
-        "cross-entropy + center collapse as the authors' 2D code: frozen maps, log-prior of scenes",
+        "cross-entropy + center collapse as the authors' 2D code: frozen maps, log-prior of scenes, λ = 1",
+        keeps_weights=True,
     ),
 )
 COMBINATIONS = ("balanced_softmax+collapse", "lovasz+collapse", "post_hoc+collapse")
@@ -167,7 +171,10 @@ def find_method(name: str) -> Method:
             raise UsageError(f"{name}: {setter} and {part.name} both set {shared[0]}; combine others")
         overrides |= part.overrides
     return Method(
-        "+".join(part.name for part in parts), overrides, f"{' and '.join(part.name for part in parts)} at once"
+        "+".join(part.name for part in parts),
+        overrides,
+        f"{' and '.join(part.name for part in parts)} at once",
+        any(part.keeps_weights for part in parts),
     )
 
 
@@ -192,7 +199,8 @@ def configure(cfg: str, overrides: Sequence[str], method: Method, seed: int, run
     shared = load_config(cfg, list(overrides))
     values: dict[str, Any] = {"loss.cross_entropy": shared.loss.cross_entropy or 1.0, **dict.fromkeys(WEIGHTS, 0.0)}
     for key, value in method.overrides.items():
-        values[key] = (key in WEIGHTS and _value_of(shared, key)) or value
+        is_shared = key in WEIGHTS and not method.keeps_weights
+        values[key] = (is_shared and _value_of(shared, key)) or value
     # What is off is as in every other run without it: to tune one method is not to change the others.
     for key, settings in _SETTINGS_OF.items():
         if not values[key]:
