@@ -1,16 +1,14 @@
 """The rows of a benchmark, for programs and for people."""
 
-import platform
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import torch
 
 import pointseg
+from pointseg.engine.machine import describe_code, name_device
 
 
 def build_report(benchmark: str, device: torch.device, num_threads: int, rows: Sequence[Any]) -> dict[str, Any]:
@@ -18,9 +16,10 @@ def build_report(benchmark: str, device: torch.device, num_threads: int, rows: S
     return {
         "benchmark": benchmark,
         "device": device.type,
-        "device_name": _device_name(device),
+        "device_name": name_device(device),
         "threads": num_threads,
         "pointseg": pointseg.__version__,
+        "code": describe_code(),
         "torch": torch.__version__,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "rows": [asdict(row) for row in rows],
@@ -30,7 +29,7 @@ def build_report(benchmark: str, device: torch.device, num_threads: int, rows: S
 def format_report(report: Mapping[str, Any]) -> str:
     """The same as a table: a line for each row, columns named as the keys."""
     threads = f"{report['threads']} thread{'s' if report['threads'] != 1 else ''}"
-    title = f"{report['benchmark']} on {report['device_name']}, {threads}, torch {report['torch']}"
+    title = f"{report['benchmark']} on {report['device']} ({report['device_name']}), {threads}, torch {report['torch']}"
     header = list(report["rows"][0])
     lines = [header, *([_format_cell(row[key]) for key in header] for row in report["rows"])]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
@@ -44,13 +43,3 @@ def _format_cell(value: str | int | float | None) -> str:
     if isinstance(value, float):
         return f"{value:.0f}" if value >= 1000 else f"{value:#.3g}".removesuffix(".")
     return str(value)
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        processor = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-    except OSError:
-        processor = None
-    return f"cpu ({processor[1] if processor else platform.machine()})"

@@ -19,8 +19,8 @@ from pointseg.engine.analysis import measure_network
 from pointseg.engine.distributed import Processes, choose_device
 from pointseg.engine.evaluation import evaluate_scenes, new_statistics
 from pointseg.engine.inference import Segmenter, load_segmenter
-from pointseg.engine.laboratory.machine import describe_surroundings
 from pointseg.engine.laboratory.plan import PlannedRun, read_claim
+from pointseg.engine.machine import describe_surroundings
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.engine.trainer import Trainer
 from pointseg.errors import StoppedError

@@ -25,12 +25,19 @@ def describe_surroundings(device: torch.device) -> dict[str, str]:
 def describe_machine(device: torch.device) -> str:
     """The GPU, or the processor and the cores of it that this process may use."""
     if device.type == "cuda":
+        return name_device(device)
+    return f"{name_device(device)}, {count_cores()} cores"
+
+
+def name_device(device: torch.device) -> str:
+    """What the GPU or the processor is called."""
+    if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
         processor = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     except OSError:
         processor = None
-    return f"{processor[1] if processor else platform.machine()}, {count_cores()} cores"
+    return processor[1] if processor else platform.machine()
 
 
 def describe_code() -> str:
