@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 from pointseg.errors import UsageError
 
 Feature = Literal["xyz", "rgb", "normal"]
+_NUM_NAMED_STAGES = 8
+"""Of every named size of the network."""
 
 
 class Section(BaseModel):
@@ -79,14 +81,20 @@ class AugmentConfig(Section):
 
 
 class ModelConfig(Section):
-    """The sparse U-Net. The defaults are SpUNet-34."""
+    """The sparse U-Net: a size with a name (pointseg/models/unet.py), and what is to differ from it."""
 
-    stem_channels: PositiveInt = 32
-    """Channels at full resolution before the first stage."""
-    channels: tuple[PositiveInt, ...] = (32, 64, 128, 256, 256, 128, 96, 96)
-    """Channels of each stage: encoder from fine to coarse, then decoder from coarse to fine."""
-    layers: tuple[int, ...] = (2, 3, 4, 6, 2, 2, 2, 2)
-    """Residual blocks of each stage, in the same order."""
+    name: Literal["spunet14", "spunet18", "spunet34"] = "spunet34"
+    """The size, and what a null below takes its value from; spunet34 is the published network."""
+    stem_channels: PositiveInt | None = None
+    """Channels at full resolution before the first stage; null: of the named size."""
+    channels: tuple[PositiveInt, ...] | None = None
+    """Channels of each stage: encoder from fine to coarse, then decoder from coarse to fine; null: the size's."""
+    layers: tuple[PositiveInt, ...] | None = None
+    """Residual blocks of each stage, in the same order; null: of the named size."""
+    width: PositiveFloat = 1.0
+    """Factor on all channels, which are then rounded to multiples of 8: 0.5 for a laptop."""
+    checkpoint_activations: bool = False
+    """Whether training computes each stage again in the backward pass instead of keeping it: less memory, more time."""
     norm_momentum: float = Field(default=0.01, gt=0, le=1)
     """Weight of the newest batch in batch norm's running statistics; more for runs of few steps."""
     backend: Literal["auto", "torch", "spconv", "spconv_triton"] = "auto"
@@ -198,6 +206,8 @@ class TrainConfig(Section):
 class InferenceConfig(Section):
     """What happens to the network's output when it predicts."""
 
+    amp: Literal["none", "fp16", "bf16"] = "none"
+    """Mixed precision; fp16 needs a GPU, on a CPU it is taken as none; bf16 pays on CPUs that multiply in it."""
     logit_adjustment: float = 0.0
     """τ of post-hoc logit adjustment (ICLR 2021): τ times the log-prior of points is taken off; 0: none."""
 
@@ -218,10 +228,12 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check_stages(self) -> "Config":
-        channels, layers = self.model.channels, self.model.layers
-        if len(channels) != len(layers) or len(channels) % 2:
+        channels, layers = (
+            _NUM_NAMED_STAGES if given is None else len(given) for given in (self.model.channels, self.model.layers)
+        )
+        if channels != layers or channels % 2:
             raise ValueError(
-                f"model.channels has {len(channels)} stages and model.layers {len(layers)}; "
+                f"model.channels has {channels} stages and model.layers {layers}; "
                 "both need the same even number, half encoder and half decoder"
             )
         return self

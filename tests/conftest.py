@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pointseg.scans.prepared import write_scene
 
@@ -17,13 +18,33 @@ TINY_NETWORK = (
 )
 
 
+_INSTALL = {
+    "torch_scatter": "pip install --no-build-isolation torch-scatter",
+    "spconv": "pip install spconv-cu118",
+    "spconv_triton": "pip install spconv-triton",
+}
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what an optional library is missing for; where all of them have to be there, as in CI, fail."""
-    if item.get_closest_marker("needs_torch_scatter") and importlib.util.find_spec("torch_scatter") is None:
-        reason = "torch-scatter is not installed: pip install --no-build-isolation torch-scatter"
-        if os.environ.get("POINTSEG_REQUIRE_ALL"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    """Skip what this machine lacks; an optional library that has to be there, as in CI, is missed with a failure."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    for marker in item.iter_markers("needs"):
+        (library,) = marker.args
+        if importlib.util.find_spec(library) is None:
+            reason = f"{library} is not installed: {_INSTALL[library]}"
+            if library in os.environ.get("POINTSEG_REQUIRE", "").split(","):
+                pytest.fail(reason)
+            pytest.skip(reason)
+
+
+@pytest.fixture
+def spconv_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets spconv train on the CPU. Its tests are marked ``needs("spconv")``."""
+    if torch.cuda.is_available():
+        pytest.skip("compares on the CPU, where spconv must not take its GPU algorithms")
+    # spconv asks for the current CUDA stream even where the tensors are on the CPU.
+    monkeypatch.setattr("spconv.pytorch.ops.get_current_stream", lambda: 0)
 
 
 def write_boxes(root: Path, split: str, num_scenes: int, num_points: int = 600) -> None:

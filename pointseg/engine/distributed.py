@@ -13,6 +13,7 @@ from torch import nn
 from torch.distributed.nn.functional import all_reduce as differentiable_all_reduce
 
 from pointseg.errors import UsageError
+from pointseg.models.recomputation import is_recomputing
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ class SyncBatchNorm(nn.BatchNorm1d):
         mean = total[:-1] / num_points
         centred = values - mean
         variance = differentiable_all_reduce(centred.square().sum(dim=0)) / num_points
-        self._update_running(mean.detach(), variance.detach(), num_points)
+        if not is_recomputing():
+            self._update_running(mean.detach(), variance.detach(), num_points)
         normalised = centred * (variance + self.eps).rsqrt()
         return (normalised * self.weight + self.bias).to(features.dtype)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pointseg.config import Config, InferenceConfig
+from pointseg.config import Config
 from pointseg.data.augment import rotation_about, transform
 from pointseg.data.batch import collate
 from pointseg.data.class_counts import ClassCounts
@@ -15,10 +15,11 @@ from pointseg.data.points import Points, center_points, points_from_scene
 from pointseg.data.voxelize import Voxels, build_grid, stack_features, voxelize_by_mean
 from pointseg.engine.checkpoint import load_weights, read_checkpoint
 from pointseg.engine.distributed import choose_device
-from pointseg.engine.network import build_network, run_network
+from pointseg.engine.network import autocast, build_network, run_network
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import UsageError
 from pointseg.losses import adjust_logits
+from pointseg.models.folding import fold_batch_norm
 from pointseg.models.unet import SparseUNet, UNetOutput
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import Taxonomy, load_taxonomy
@@ -35,7 +36,8 @@ class Segmenter:
         """A network on ``device``.
 
         Args:
-            network: in any mode; it is put in evaluation mode.
+            network: in any mode; it is put in evaluation mode. Of our own engine's a copy predicts, as it is now,
+                with batch norm folded into the convolutions.
             config: of its run.
             device: where the network is.
             log_prior: (K,) ``ClassCounts.adjustment_prior``, for post-hoc logit adjustment.
@@ -43,7 +45,7 @@ class Segmenter:
         Raises:
             UsageError: the config asks for logit adjustment and there is no prior.
         """
-        self.network = network
+        self.network = fold_batch_norm(network) if network.backend_name == "torch" else network
         self.config = config
         self.device = device
         self.logit_adjustment = config.inference.logit_adjustment
@@ -131,7 +133,7 @@ class Segmenter:
     def _forward(self, voxels: Voxels) -> UNetOutput:
         batch = collate([("scene", voxels)]).to(self.device)
         self.network.eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast(self.config.inference.amp, self.device):
             return run_network(self.network, batch, self.network.num_stages)
 
 
@@ -155,7 +157,9 @@ def load_segmenter(
     directory = RunDirectory(run)
     config = directory.read_config()
     if logit_adjustment is not None:
-        config = config.model_copy(update={"inference": InferenceConfig(logit_adjustment=logit_adjustment)})
+        config = config.model_copy(
+            update={"inference": config.inference.model_copy(update={"logit_adjustment": logit_adjustment})}
+        )
     path = Path(checkpoint) if checkpoint is not None else directory.find_checkpoint()
     state = read_checkpoint(path, config)
     chosen_device = choose_device(device)

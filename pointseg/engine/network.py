@@ -1,5 +1,6 @@
 """The network of a config, and a batch through it."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -7,26 +8,33 @@ import torch
 from pointseg.config import Config
 from pointseg.data.batch import Batch
 from pointseg.engine.checkpoint import load_weights, read_checkpoint
-from pointseg.models.unet import SparseUNet, UNetOutput
+from pointseg.models import SparseUNet, UNetOutput, choose_size
 from pointseg.sparse import padded_spatial_shape
 from pointseg.taxonomy import load_taxonomy
 
 
 def build_network(config: Config, device: torch.device) -> SparseUNet:
     """The U-Net of the config on ``device``: random weights, or those of ``model.init``."""
+    model = config.model
+    size = choose_size(
+        model.name,
+        stem_channels=model.stem_channels,
+        channels=model.channels,
+        layers=model.layers,
+        width=model.width,
+    )
     network = SparseUNet(
         config.in_channels,
         load_taxonomy(config.taxonomy).num_classes,
-        stem_channels=config.model.stem_channels,
-        channels=config.model.channels,
-        layers=config.model.layers,
-        backend=choose_backend(config.model.backend, device),
+        **size._asdict(),
+        backend=choose_backend(model.backend, device),
+        checkpoint_activations=model.checkpoint_activations,
     )
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm1d):
-            module.momentum = config.model.norm_momentum
-    if config.model.init is not None:
-        path = Path(config.model.init)
+            module.momentum = model.norm_momentum
+    if model.init is not None:
+        path = Path(model.init)
         load_weights(network, read_checkpoint(path, config)["model"], path)
     return network.to(device)
 
@@ -34,6 +42,15 @@ def build_network(config: Config, device: torch.device) -> SparseUNet:
 def choose_backend(name: str, device: torch.device) -> str:
     """``auto`` means the torch engine for a network on the CPU, whatever GPUs there are."""
     return "torch" if name == "auto" and device.type == "cpu" else name
+
+
+def autocast(amp: str, device: torch.device) -> AbstractContextManager[object]:
+    """The context of a forward pass in mixed precision: ``none``, ``fp16`` (on a GPU, else none) or ``bf16``."""
+    if amp == "bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    if amp == "fp16" and device.type == "cuda":
+        return torch.autocast(device.type, torch.float16)
+    return nullcontext()
 
 
 def run_network(network: torch.nn.Module, batch: Batch, num_stages: int) -> UNetOutput:

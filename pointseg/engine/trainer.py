@@ -3,7 +3,7 @@
 import signal
 import sys
 import time
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -21,7 +21,7 @@ from pointseg.engine.checkpoint import load_weights, read_checkpoint, save_check
 from pointseg.engine.distributed import Processes, synchronize_batch_norm
 from pointseg.engine.evaluation import evaluate_scenes, new_statistics
 from pointseg.engine.inference import Segmenter
-from pointseg.engine.network import build_network
+from pointseg.engine.network import autocast, build_network
 from pointseg.engine.objective import Losses, Objective
 from pointseg.engine.optimizer import build_optimizer, build_schedule
 from pointseg.engine.run_directory import RunDirectory
@@ -34,7 +34,7 @@ from pointseg.taxonomy import load_taxonomy
 _FREE_ON_RESUME = {
     "run": {"dir", "device"},
     "data": {"root", "num_workers"},
-    "model": {"backend", "init"},
+    "model": {"backend", "init", "checkpoint_activations"},
     "train": {"validate_every", "measure_collapse_every", "log_every", "num_threads"},
     "inference": {"logit_adjustment"},
 }
@@ -138,7 +138,7 @@ class Trainer:
         torch.manual_seed(derive_seed(self.config.run.seed, self.processes.rank, self.progress.step))
         self.objective.collapse_weight = self.collapse_weight()
         self.optimizer.zero_grad(set_to_none=True)
-        with self.autocast():
+        with autocast(self.config.train.amp, self.processes.device):
             losses: Losses = self.parallel(batch)
         self.scaler.scale(losses.total).backward()
         if self.config.optimizer.grad_clip is not None:
@@ -155,15 +155,6 @@ class Trainer:
         collapse = self.config.loss.collapse
         warmup_steps = round(collapse.warmup_share * self.num_steps)
         return collapse.weight * min(1.0, self.progress.step / warmup_steps) if warmup_steps else collapse.weight
-
-    def autocast(self) -> Any:
-        """The context of the forward pass: mixed precision, where the config asks for it and the device has it."""
-        device, amp = self.processes.device.type, self.config.train.amp
-        if amp == "bf16":
-            return torch.autocast(device, torch.bfloat16)
-        if amp == "fp16" and device == "cuda":
-            return torch.autocast(device, torch.float16)
-        return nullcontext()
 
     def log_losses(self, losses: Losses) -> None:
         """Read the losses (the only point where the loop waits for the device), check and log them."""

@@ -1,6 +1,6 @@
 """Networks."""
 
 from pointseg.models.blocks import ResidualBlock, VoxelBatchNorm
-from pointseg.models.unet import SparseUNet, UNetOutput
+from pointseg.models.unet import SIZES, SparseUNet, UNetOutput, UNetSize, choose_size
 
-__all__ = ["ResidualBlock", "SparseUNet", "UNetOutput", "VoxelBatchNorm"]
+__all__ = ["SIZES", "ResidualBlock", "SparseUNet", "UNetOutput", "UNetSize", "VoxelBatchNorm", "choose_size"]

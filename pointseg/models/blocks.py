@@ -3,19 +3,20 @@
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pointseg.models.recomputation import is_recomputing
 from pointseg.sparse import Backend
 
 
 class VoxelBatchNorm(nn.BatchNorm1d):
     """Batch norm over the voxels of a batch; same parameters, buffers and results as ``nn.BatchNorm1d``.
 
-    The one difference: a training batch of fewer than two voxels, whose variance means nothing and which torch
-    refuses, is normalised with the running statistics and leaves them as they are. A grid of a small scene can
-    have a single voxel at the coarsest level.
+    Two differences. A training batch of fewer than two voxels, whose variance means nothing and which torch
+    refuses, is normalised with the running statistics and leaves them as they are: a grid of a small scene can
+    have a single voxel at the coarsest level. And a batch that a backward pass computes again
+    (:mod:`pointseg.models.recomputation`) is not counted twice in the running statistics.
     """
 
     def forward(self, features: Tensor) -> Tensor:
@@ -24,6 +25,11 @@ class VoxelBatchNorm(nn.BatchNorm1d):
             return F.batch_norm(
                 features, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
             )
+        if self.training and is_recomputing():
+            # Copies, and not None: autograd has to find as many tensors as the first time.
+            assert self.running_mean is not None and self.running_var is not None
+            mean, variance = self.running_mean.clone(), self.running_var.clone()
+            return F.batch_norm(features, mean, variance, self.weight, self.bias, training=True, eps=self.eps)
         return super().forward(features)
 
 
@@ -65,4 +71,5 @@ class ResidualBlock(nn.Module):
         hidden = self.conv1(tensor)
         hidden = hidden.replace_feature(F.relu_(self.bn1(hidden.features)))
         hidden = self.conv2(hidden)
-        return hidden.replace_feature(torch.add(self.bn2(hidden.features), shortcut.features).relu_())
+        # In place: neither batch norm nor convolution needs its output in the backward pass.
+        return hidden.replace_feature(self.bn2(hidden.features).add_(shortcut.features).relu_())

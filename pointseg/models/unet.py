@@ -1,13 +1,68 @@
 """The sparse U-Net; its defaults are SpUNet-34 of the published ScanNet recipes, weight for weight."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from pointseg.models.blocks import ResidualBlock, make_conv_norm_relu
+from pointseg.models.recomputation import run_and_forget
 from pointseg.sparse import backend as find_backend
+
+_CHANNEL_MULTIPLE = 8
+"""Channels are rounded to it when a width is chosen: matrix products are fastest on multiples of 8."""
+
+
+class UNetSize(NamedTuple):
+    """What decides how large a :class:`pointseg.models.SparseUNet` is; the names are those of its arguments."""
+
+    stem_channels: int
+    channels: tuple[int, ...]
+    layers: tuple[int, ...]
+
+
+# SpUNet-34 as published. The other two have the residual blocks of MinkUNet14 and MinkUNet18 (Choy et al., "4D
+# Spatio-Temporal ConvNets", CVPR 2019), and all else from it.
+_CHANNELS = (32, 64, 128, 256, 256, 128, 96, 96)
+SIZES = {
+    "spunet14": UNetSize(32, _CHANNELS, (1, 1, 1, 1, 1, 1, 1, 1)),
+    "spunet18": UNetSize(32, _CHANNELS, (2, 2, 2, 2, 2, 2, 2, 2)),
+    "spunet34": UNetSize(32, _CHANNELS, (2, 3, 4, 6, 2, 2, 2, 2)),
+}
+
+
+def choose_size(
+    name: str,
+    *,
+    stem_channels: int | None = None,
+    channels: Sequence[int] | None = None,
+    layers: Sequence[int] | None = None,
+    width: float = 1.0,
+) -> UNetSize:
+    """The named size, with what is given in place of its own.
+
+    Args:
+        name: of ``SIZES``.
+        stem_channels: None takes the named size's, here and below.
+        channels: encoder from fine to coarse, then decoder from coarse to fine.
+        layers: residual blocks, in the same order.
+        width: factor on all channels, above 0; where it is not 1 they are rounded to multiples of 8, 8 at least.
+
+    Raises:
+        ValueError: no size has this name, or the width is not above 0.
+    """
+    if name not in SIZES:
+        raise ValueError(f"expected a size of {', '.join(SIZES)}, got {name!r}")
+    if not width > 0:
+        raise ValueError(f"width: expected a factor above 0, got {width}")
+    named = SIZES[name]
+    return UNetSize(
+        _scale(named.stem_channels if stem_channels is None else stem_channels, width),
+        tuple(_scale(number, width) for number in (named.channels if channels is None else channels)),
+        tuple(named.layers if layers is None else layers),
+    )
 
 
 class UNetOutput(NamedTuple):
@@ -33,6 +88,9 @@ class SparseUNet(nn.Module):
         channels: 2 S numbers, encoder then decoder.
         layers: 2 S numbers of residual blocks, encoder then decoder.
         backend: a name that :func:`pointseg.sparse.backend` takes.
+        checkpoint_activations: whether training keeps only the inputs of each residual block (of the first of a
+            decoder stage: what comes up and the skip connection) and computes what is in it again in the backward
+            pass. Gradients and running statistics are the same.
 
     Raises:
         ValueError: ``channels`` and ``layers`` are not 2 S positive numbers each, or another count is not positive.
@@ -47,6 +105,7 @@ class SparseUNet(nn.Module):
         channels: Sequence[int] = (32, 64, 128, 256, 256, 128, 96, 96),
         layers: Sequence[int] = (2, 3, 4, 6, 2, 2, 2, 2),
         backend: str = "torch",
+        checkpoint_activations: bool = False,
     ) -> None:
         super().__init__()
         _check_sizes(in_channels, num_classes, stem_channels, channels, layers)
@@ -54,6 +113,7 @@ class SparseUNet(nn.Module):
         self.num_classes = num_classes
         self.num_stages = len(channels) // 2
         self.feature_channels = channels[-1]
+        self.checkpoint_activations = checkpoint_activations
         self._backend = find_backend(backend)
 
         make = self._backend
@@ -122,14 +182,21 @@ class SparseUNet(nn.Module):
         tensor = self._backend.SparseConvTensor(features, coords, spatial_shape, batch_size)
         tensor = self.conv_input(tensor)
         skips = []
+        run = run_and_forget if self._forgets() else _call
         for down, blocks in zip(self.down, self.enc, strict=True):
             skips.append(tensor)
-            tensor = _run(blocks, down(tensor))
+            tensor = down(tensor)
+            for block in blocks.children():
+                tensor = run(block, tensor)
         for up, blocks in zip(reversed(self.up), reversed(self.dec), strict=True):
-            tensor = up(tensor)
-            joined = torch.cat([tensor.features, skips.pop().features], dim=1)
-            tensor = _run(blocks, tensor.replace_feature(joined))
+            first, *others = blocks.children()
+            tensor = run(partial(_join, up, first), tensor, skips.pop())
+            for block in others:
+                tensor = run(block, tensor)
         return UNetOutput(self.final(tensor).features, tensor.features)
+
+    def _forgets(self) -> bool:
+        return self.checkpoint_activations and self.training and torch.is_grad_enabled()
 
     def _empty_output(self, features: Tensor) -> UNetOutput:
         """No rows, but on the graph; spconv takes no tensor without voxels."""
@@ -140,10 +207,13 @@ class SparseUNet(nn.Module):
         )
 
 
-def _run(blocks: nn.Module, tensor: Any) -> Any:
-    for block in blocks.values():  # type: ignore[operator]
-        tensor = block(tensor)
-    return tensor
+def _join(up: nn.Module, block: nn.Module, coarse: Any, skip: Any) -> Any:
+    """The coarse features brought up to the voxels of the skip connection, beside its features, through a block."""
+    return block(skip.replace_feature(torch.cat([up(coarse).features, skip.features], dim=1)))
+
+
+def _call(function: Callable[..., Any], *tensors: Any) -> Any:
+    return function(*tensors)
 
 
 def _check_sizes(
@@ -159,3 +229,9 @@ def _check_sizes(
         )
     if min(channels) < 1 or min(layers) < 1:
         raise ValueError(f"channels and layers: expected numbers >= 1, got {tuple(channels)} and {tuple(layers)}")
+
+
+def _scale(channels: int, width: float) -> int:
+    if width == 1:
+        return channels
+    return max(_CHANNEL_MULTIPLE, round(channels * width / _CHANNEL_MULTIPLE) * _CHANNEL_MULTIPLE)

@@ -13,28 +13,34 @@ from pointseg.sparse.threads import num_threads_on, run_parts
 Result = TypeVar("Result")
 
 
-def sparse_convolution(features: Tensor, weight: Tensor, forward: Rulebook, backward: Rulebook) -> Tensor:
-    """``output[o] = sum over pairs (k, i, o) of weight[:, k] @ features[i]``.
+def sparse_convolution(
+    features: Tensor, weight: Tensor, forward: Rulebook, backward: Rulebook, bias: Tensor | None = None
+) -> Tensor:
+    """``output[o] = bias + sum over pairs (k, i, o) of weight[:, k] @ features[i]``.
 
     Args:
         features: (num_inputs, C_in) floating point.
         weight: (C_out, kx, ky, kz, C_in), spconv's layout, of the same dtype.
         forward: rulebook from input to output rows.
         backward: the transposed rulebook, from output to input rows.
+        bias: (C_out,), or None.
 
     Returns:
-        (num_outputs, C_out). Differentiable once in features and weight. On a CPU the order of summation is
+        (num_outputs, C_out). Differentiable once in features, weight and bias. On a CPU the order of summation is
         fixed for a number of threads, so equal inputs give equal bits.
     """
     if torch.is_autocast_enabled(features.device.type):
         dtype = torch.get_autocast_dtype(features.device.type)
         features, weight = features.to(dtype), weight.to(dtype)
-    return _SparseConvolution.apply(features, weight, forward, backward)
+        bias = None if bias is None else bias.to(dtype)
+    return _SparseConvolution.apply(features, weight, bias, forward, backward)
 
 
 class _SparseConvolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, features: Tensor, weight: Tensor, forward: Rulebook, backward: Rulebook) -> Tensor:
+    def forward(
+        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, forward: Rulebook, backward: Rulebook
+    ) -> Tensor:
         ctx.save_for_backward(features, weight)
         ctx.backward_rulebook = backward
         matrices = [matrix.t() for matrix in _matrices_by_offset(weight, forward)]
@@ -46,16 +52,16 @@ class _SparseConvolution(torch.autograd.Function):
             products = features.new_empty((forward.max_block_pairs, out_channels))
             for block in blocks:
                 _gather(features, block, gathered)
-                _multiply_and_sum(gathered, matrices, block, products, output)
+                _multiply_and_sum(gathered, matrices, block, products, output, bias)
 
         _over_blocks(forward, run)
         return output
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
         features, weight = ctx.saved_tensors
-        of_features, of_weight = ctx.needs_input_grad[:2]
+        of_features, of_weight, of_bias = ctx.needs_input_grad[:3]
         rulebook: Rulebook = ctx.backward_rulebook
         matrices = _matrices_by_offset(weight, rulebook)
         _, out_channels, in_channels = matrices.shape
@@ -80,7 +86,8 @@ class _SparseConvolution(torch.autograd.Function):
         parts = _over_blocks(rulebook, run)
         # In the order of the parts, so that equal inputs give equal bits.
         grad_weight = _weight_layout(sum(parts[1:], start=parts[0]), rulebook, weight) if of_weight else None
-        return grad_features if of_features else None, grad_weight, None, None
+        grad_bias = grad_output.sum(dim=0) if of_bias else None
+        return grad_features if of_features else None, grad_weight, grad_bias, None, None
 
 
 def _matrices_by_offset(weight: Tensor, rulebook: Rulebook) -> Tensor:
@@ -111,9 +118,14 @@ def _gather(rows: Tensor, block: Block, gathered: Tensor) -> None:
 
 
 def _multiply_and_sum(
-    gathered: Tensor, matrices: Sequence[Tensor], block: Block, products: Tensor, output: Tensor
+    gathered: Tensor,
+    matrices: Sequence[Tensor],
+    block: Block,
+    products: Tensor,
+    output: Tensor,
+    bias: Tensor | None = None,
 ) -> None:
-    """Multiply the gathered rows by the matrix of their offset, and sum the products of each output row."""
+    """Multiply the gathered rows by the matrix of their offset, and sum the products of each output row, and bias."""
     num_pairs = block.input_row.numel()
     products = products[:num_pairs]
     factors = gathered[:num_pairs].split(block.num_pairs)
@@ -121,7 +133,11 @@ def _multiply_and_sum(
         torch.mm(factor, matrix, out=product)
     # An embedding bag sums rows of a table: here the products of each output row, in single precision or better.
     sums = torch.embedding_bag(products, block.pair_of_sum, block.first_pair, False, 0)[0]
-    output[block.start : block.start + block.num_rows] = sums
+    rows = output[block.start : block.start + block.num_rows]
+    if bias is None:
+        rows.copy_(sums)
+    else:
+        torch.add(sums, bias, out=rows)
 
 
 def _add_weight_gradient(gathered: Tensor, features: Tensor, block: Block, rows: Tensor, grads: Tensor) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.nn import functional as F
 
 from pointseg.sparse.convolution import sparse_convolution
 from pointseg.sparse.neighbours import ConvGeometry, NeighbourMap, expand3, map_strided, map_submanifold
@@ -105,10 +106,7 @@ class _SparseConvolutionLayer(SparseModule):
 
     def _multiply(self, tensor: SparseConvTensor) -> SparseConvTensor:
         weight = self.weight.view(self.in_channels, self.out_channels)
-        return tensor.replace_feature(self._add_bias(tensor.features @ weight))
-
-    def _add_bias(self, features: Tensor) -> Tensor:
-        return features if self.bias is None else features + self.bias.to(features.dtype)
+        return tensor.replace_feature(F.linear(tensor.features, weight.t(), self.bias))
 
     def _check_channels(self, tensor: SparseConvTensor) -> None:
         if tensor.features.shape[1] != self.in_channels:
@@ -168,8 +166,8 @@ class SubMConv3d(_SparseConvolutionLayer):
         elif not found.submanifold:
             raise ValueError(f"indice_key {self.indice_key!r} belongs to a strided convolution; give it one of its own")
         self._check_same_geometry(found, tensor)
-        features = sparse_convolution(tensor.features, self.weight, found.forward, found.backward)
-        return tensor.replace_feature(self._add_bias(features))
+        features = sparse_convolution(tensor.features, self.weight, found.forward, found.backward, self.bias)
+        return tensor.replace_feature(features)
 
 
 class SparseConv3d(_SparseConvolutionLayer):
@@ -213,8 +211,8 @@ class SparseConv3d(_SparseConvolutionLayer):
         found = map_strided(tensor.indices, tensor.spatial_shape, self.geometry, self._num_channels)
         if self.indice_key is not None:
             tensor.indice_dict[self.indice_key] = found
-        features = sparse_convolution(tensor.features, self.weight, found.forward, found.backward)
-        return tensor.derive(self._add_bias(features), found.output_indices, found.output_shape)
+        features = sparse_convolution(tensor.features, self.weight, found.forward, found.backward, self.bias)
+        return tensor.derive(features, found.output_indices, found.output_shape)
 
 
 class SparseInverseConv3d(_SparseConvolutionLayer):
@@ -249,5 +247,5 @@ class SparseInverseConv3d(_SparseConvolutionLayer):
             raise ValueError(
                 f"indice_key {self.indice_key!r} led to {found.output_indices.shape[0]} voxels, got {tensor.num_voxels}"
             )
-        features = sparse_convolution(tensor.features, self.weight, found.backward, found.forward)
-        return tensor.derive(self._add_bias(features), found.input_indices, found.input_shape)
+        features = sparse_convolution(tensor.features, self.weight, found.backward, found.forward, self.bias)
+        return tensor.derive(features, found.input_indices, found.input_shape)

@@ -13,7 +13,7 @@ from pointseg.collapse import CenterCollapse, ClassCenters
 
 BACKENDS = [
     "index_add",
-    pytest.param("torch_scatter", marks=pytest.mark.needs_torch_scatter),
+    pytest.param("torch_scatter", marks=pytest.mark.needs("torch_scatter")),
 ]
 
 
@@ -29,7 +29,7 @@ def test_centers_are_the_means_of_a_literal_loop(backend: str) -> None:
         torch.testing.assert_close(centers[k], expected)
 
 
-@pytest.mark.needs_torch_scatter
+@pytest.mark.needs("torch_scatter")
 @pytest.mark.parametrize("scope", ["batch", "scene"])
 def test_the_two_backends_are_equal(scope: str) -> None:
     """Centers and the gradient of the features, to 1e-5, in float32."""

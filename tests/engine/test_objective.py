@@ -9,8 +9,7 @@ import torch
 from pointseg import losses
 from pointseg.config import CollapseConfig, LossConfig, load_config
 from pointseg.data.class_counts import ClassCounts
-from pointseg.engine.objective import build_collapse
-from pointseg.engine.recognition import PointRecognition
+from pointseg.engine.objective import PointRecognition, build_collapse
 from pointseg.errors import UsageError
 from pointseg.train import main as train
 

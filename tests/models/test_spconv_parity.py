@@ -7,15 +7,12 @@ from torch.nn import functional as F
 from pointseg.models import SparseUNet
 from tests.sparse.dense_reference import random_voxels
 
+pytestmark = pytest.mark.needs("spconv")
+
 
 @pytest.fixture
-def networks(monkeypatch: pytest.MonkeyPatch) -> tuple[SparseUNet, SparseUNet]:
+def networks(spconv_on_cpu: None) -> tuple[SparseUNet, SparseUNet]:
     """Ours and spconv's, with the same weights."""
-    pytest.importorskip("spconv.pytorch")
-    if torch.cuda.is_available():
-        pytest.skip("compares on the CPU, where spconv must not take its GPU algorithms")
-    # spconv asks for the current CUDA stream even where the tensors are on the CPU.
-    monkeypatch.setattr("spconv.pytorch.ops.get_current_stream", lambda: 0)
     torch.manual_seed(0)
     sizes = {"stem_channels": 8, "channels": (8, 12, 16, 12, 8, 8), "layers": (1, 2, 1, 1, 1, 1)}
     ours, theirs = SparseUNet(6, 5, **sizes), SparseUNet(6, 5, **sizes, backend="spconv")  # type: ignore[arg-type]

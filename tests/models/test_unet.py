@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pointseg.models import SparseUNet, UNetOutput
+from pointseg.models import SparseUNet, UNetOutput, choose_size
 from pointseg.sparse import padded_spatial_shape
 from tests.sparse.dense_reference import random_voxels
 
@@ -183,3 +183,37 @@ def test_features_of_other_width_are_refused() -> None:
     _, coords = make_scene(10)
     with pytest.raises(ValueError, match=r"features: expected \(M, 4\), got \(10, 6\)"):
         small_network()(torch.zeros(10, 6), coords, 1, SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("name", "num_parameters"), [("spunet14", 12_912_104), ("spunet18", 23_035_496), ("spunet34", 39_187_304)]
+)
+def test_sizes_have_names(name: str, num_parameters: int) -> None:
+    network = SparseUNet(9, 200, **choose_size(name)._asdict())
+    assert sum(parameter.numel() for parameter in network.parameters()) == num_parameters
+    assert sum(key.endswith("conv1.weight") for key in network.state_dict()) == sum(choose_size(name).layers)
+
+
+@pytest.mark.parametrize(
+    ("width", "channels"),
+    [
+        (0.5, (16, 32, 64, 128, 128, 64, 48, 48)),
+        (0.2, (8, 16, 24, 48, 48, 24, 16, 16)),
+        (2.0, (64, 128, 256, 512, 512, 256, 192, 192)),
+    ],
+)
+def test_a_width_scales_all_channels_to_multiples_of_eight(width: float, channels: tuple[int, ...]) -> None:
+    size = choose_size("spunet18", width=width)
+    assert size.channels == channels
+    assert size.stem_channels == channels[0]
+    assert size.layers == (2,) * 8
+
+
+def test_what_is_given_goes_before_the_named_size() -> None:
+    """And stays as it is without a width, multiple of eight or not."""
+    size = choose_size("spunet34", channels=(10, 20, 20, 10), layers=(1, 1, 1, 1))
+    assert size == (32, (10, 20, 20, 10), (1, 1, 1, 1))
+    with pytest.raises(ValueError, match="spunet14, spunet18, spunet34, got 'spunet50'"):
+        choose_size("spunet50")
+    with pytest.raises(ValueError, match="width: expected a factor above 0, got 0"):
+        choose_size("spunet34", width=0)

@@ -8,15 +8,12 @@ import torch
 from pointseg.sparse import Backend, SparseConvTensor, backend
 from tests.sparse.dense_reference import random_voxels
 
+pytestmark = [pytest.mark.needs("spconv"), pytest.mark.usefixtures("spconv_on_cpu")]
+
 
 @pytest.fixture
-def spconv(monkeypatch: pytest.MonkeyPatch) -> Backend:
-    """The spconv backend with its Native algorithm, and a backward that runs without a GPU."""
-    pytest.importorskip("spconv.pytorch")
-    if torch.cuda.is_available():
-        pytest.skip("compares on the CPU, where spconv must not take its GPU algorithms")
-    # spconv asks for the current CUDA stream even where the tensors are on the CPU.
-    monkeypatch.setattr("spconv.pytorch.ops.get_current_stream", lambda: 0)
+def spconv(spconv_on_cpu: None) -> Backend:
+    """The spconv backend with its Native algorithm."""
     return backend("spconv")
 
 
