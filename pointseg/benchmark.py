@@ -11,18 +11,19 @@ import torch
 from pointseg.atomic import write_text
 from pointseg.command_line import CommandParser, run_command
 from pointseg.config import load_config
-from pointseg.engine.benchmarks.backends import BACKENDS, choose_backends
+from pointseg.engine.benchmarks.backends import BACKENDS, BARE, choose_backends
 from pointseg.engine.benchmarks.conv import measure_conv
 from pointseg.engine.benchmarks.data import measure_data
 from pointseg.engine.benchmarks.evaluate import measure_evaluate
 from pointseg.engine.benchmarks.prepare import measure_prepare
 from pointseg.engine.benchmarks.regularizer import measure_regularizer
 from pointseg.engine.benchmarks.report import build_report, format_report
-from pointseg.engine.benchmarks.step import measure_step
+from pointseg.engine.benchmarks.step import StepJob, measure_step
+from pointseg.engine.benchmarks.surface import find_coords
 from pointseg.engine.benchmarks.timing import limit_threads
 from pointseg.engine.distributed import choose_device
 
-_CONFIG_OF_MODEL = {"spunet34": "scannet200"}
+_MODELS = ("spunet14", "spunet18", "spunet34")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -42,12 +43,15 @@ def run_benchmark(arguments: Namespace, device: torch.device, num_threads: int) 
     name, repeats, seed = arguments.benchmark, arguments.repeats, arguments.seed
     if name == "conv":
         backends = choose_backends(arguments.backends, device)
-        return measure_conv(device, arguments.voxels, arguments.channels, backends, repeats, seed)
+        coords = find_coords(arguments.voxels, arguments.scene, seed)
+        return measure_conv(device, coords, arguments.channels, backends, repeats, seed)
     if name == "step":
-        backends = choose_backends(arguments.backends, device)
-        config = load_config(arguments.cfg or _CONFIG_OF_MODEL[arguments.model])
+        backends = choose_backends(arguments.backends, device, with_bare=True)
         model = Path(arguments.cfg).stem if arguments.cfg else arguments.model
-        return measure_step(config, model, device, num_threads, arguments.voxels, backends, repeats, seed)
+        size = [] if arguments.cfg else [f"model.name={model}"]
+        config = load_config(arguments.cfg or "scannet200", [*size, *arguments.overrides])
+        job = StepJob(config, device, num_threads, arguments.voxels, arguments.scenes, arguments.scene, seed)
+        return measure_step(job, model, backends, repeats)
     if name == "data":
         return measure_data(load_config(arguments.cfg), arguments.vertices, arguments.scene, repeats, seed)
     if name == "prepare":
@@ -65,21 +69,25 @@ def build_parser() -> CommandParser:
 
     conv = benchmarks.add_parser("conv", help="one submanifold convolution 3x3x3, every backend")
     _add_voxels(conv, 120_000)
+    _add_scene(conv)
     conv.add_argument("--channels", type=_positive, nargs="+", default=[32, 96, 256], help="in and out")
     _add_backends(conv)
     _add_shared(conv, repeats=5)
 
     step = benchmarks.add_parser("step", help="inference and a training step of a network, every backend")
     _add_voxels(step, 80_000)
+    step.add_argument("--scenes", type=_positive, default=1, help="of --voxels each in the batch")
+    _add_scene(step)
     network = step.add_mutually_exclusive_group()
-    network.add_argument("--model", choices=tuple(_CONFIG_OF_MODEL), default="spunet34", help="the network")
+    network.add_argument("--model", choices=_MODELS, default="spunet34", help="with the recipe of scannet200.yaml")
     network.add_argument("--cfg", metavar="NAME", help="take the network, losses and optimiser of this config")
-    _add_backends(step)
+    _add_backends(step, BARE)
     _add_shared(step, repeats=3)
+    step.add_argument("overrides", nargs="*", metavar="key.sub=value", help="set a key of the config")
 
     data = benchmarks.add_parser("data", help="load, augment, voxelise and collate a scene, on one core")
     data.add_argument("--vertices", type=_positive, default=150_000, help="of the scene that is made")
-    data.add_argument("--scene", type=Path, metavar="PREPARED", help="folder of a prepared scene; default: make one")
+    _add_scene(data)
     data.add_argument("--cfg", metavar="NAME", default="scannet200", help="config whose recipe to take")
     _add_shared(data, repeats=10, one_core=True)
 
@@ -103,10 +111,15 @@ def _add_voxels(parser: CommandParser, default: int) -> None:
     parser.add_argument("--voxels", type=_positive, default=default, help="of the surface that is made")
 
 
-def _add_backends(parser: CommandParser) -> None:
-    known = ", ".join(BACKENDS)
+def _add_scene(parser: CommandParser) -> None:
+    parser.add_argument("--scene", type=Path, metavar="PREPARED", help="folder of a prepared scene; default: make one")
+
+
+def _add_backends(parser: CommandParser, *others: str) -> None:
+    choices = (*BACKENDS, *others)
+    known = ", ".join(choices)
     parser.add_argument(
-        "--backends", nargs="+", choices=BACKENDS, metavar="NAME", help=f"of {known}; default: all that work here"
+        "--backends", nargs="+", choices=choices, metavar="NAME", help=f"of {known}; default: all that work here"
     )
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,19 @@ def spconv_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip("compares on the CPU, where spconv must not take its GPU algorithms")
     # spconv asks for the current CUDA stream even where the tensors are on the CPU.
     monkeypatch.setattr("spconv.pytorch.ops.get_current_stream", lambda: 0)
+
+
+@pytest.fixture
+def exact_backend(request: pytest.FixtureRequest) -> Iterator[None]:
+    """For a test with the parameters ``backend`` and ``device`` of tests/parity_cases.py."""
+    parameters = request.node.callspec.params
+    if (parameters["backend"], parameters["device"]) == ("spconv", "cpu"):
+        request.getfixturevalue("spconv_on_cpu")
+    # TF32 has ten bits: not what float32 is held to.
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    yield
+    torch.set_float32_matmul_precision(precision)
 
 
 def write_boxes(root: Path, split: str, num_scenes: int, num_points: int = 600) -> None:

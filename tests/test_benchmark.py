@@ -1,6 +1,5 @@
 """Each benchmark runs, and says what it measured; how fast anything is, no test says."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -18,9 +17,11 @@ from pointseg.benchmark import main
 from pointseg.config import load_config
 from pointseg.data.loader import Draw, TrainingScenes
 from pointseg.engine.benchmarks import conv
+from pointseg.engine.benchmarks.bare_spconv import BareUNet
 from pointseg.engine.benchmarks.child import Child
 from pointseg.engine.benchmarks.surface import count_pairs, make_batch, make_surface, write_surface_scene
 from pointseg.engine.benchmarks.timing import measure_in_turn
+from pointseg.engine.network import build_network
 from pointseg.errors import DataError, UsageError
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +36,7 @@ KEYS_OF_BENCHMARK = {
     "regularizer": "num_voxels num_classes branch_ms step_ms branch_share",
     "evaluate": "num_vertices ms_per_scene ms_with_collapse collapse_share",
 }
-needs_spconv = pytest.mark.skipif(importlib.util.find_spec("spconv") is None, reason="spconv is not installed")
+needs_spconv = pytest.mark.needs("spconv")
 
 
 def _run(arguments: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], str]:
@@ -77,8 +78,9 @@ def _check_table(table: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _check_ratios(rows: Sequence[Mapping[str, Any]], key: str, times: Sequence[str]) -> None:
-    """A row's ratio is the time of spconv's row over its own, and null without spconv's row."""
-    reference = next((row for row in rows if row["backend"] == "spconv"), None)
+    """A row's ratio is the time of spconv's row, bare where there is one, over its own, and null without such a row."""
+    rows_of = {row["backend"]: row for row in rows}
+    reference = rows_of.get("bare_spconv", rows_of.get("spconv"))
     for row in rows:
         if reference is None:
             assert row[key] is None
@@ -116,7 +118,9 @@ def test_conv_ratios_and_shares_follow_from_the_seconds(monkeypatch: pytest.Monk
         ("product", "forward"): 0.5,
     }
     monkeypatch.setattr(conv, "measure_in_turn", lambda work, num_repeats: {name: seconds[name] for name in work})
-    ours, theirs = conv.measure_conv(torch.device("cpu"), 200, [4], ["torch", "spconv"], num_repeats=1)
+    ours, theirs = conv.measure_conv(
+        torch.device("cpu"), make_surface(200).coords, [4], ["torch", "spconv"], num_repeats=1
+    )
     assert (ours.forward_ms, ours.backward_ms) == pytest.approx((20, 50))
     assert (ours.forward_vs_spconv, ours.training_vs_spconv) == pytest.approx((1.5, 0.75))
     assert (theirs.forward_vs_spconv, theirs.training_vs_spconv) == (1, 1)
@@ -124,15 +128,24 @@ def test_conv_ratios_and_shares_follow_from_the_seconds(monkeypatch: pytest.Monk
     assert ours.matmul_share == pytest.approx((needed / 0.02) / (2 * 2048**3 / 0.5))
 
 
-@pytest.mark.parametrize("backends", ["torch", pytest.param("torch spconv", marks=needs_spconv)])
+@pytest.mark.parametrize(
+    "backends",
+    [
+        "torch",
+        pytest.param("torch spconv", marks=needs_spconv),
+        pytest.param("torch bare_spconv", marks=needs_spconv),
+    ],
+)
 def test_step(backends: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report, table = _run(f"step --cfg demo.yaml --voxels 400 --threads 1 --backends {backends}", tmp_path, capsys)
+    report, table = _run(
+        f"step --cfg demo.yaml --voxels 400 --scenes 2 --threads 1 --backends {backends}", tmp_path, capsys
+    )
     rows = report["rows"]
     _check_report(report, "step", len(backends.split()))
     _check_table(table, rows)
     assert report["threads"] == 1
     assert [(row["backend"], row["model"], row["num_voxels"]) for row in rows] == [
-        (backend, "demo", 400) for backend in backends.split()
+        (backend, "demo", 800) for backend in backends.split()
     ]
     assert all(row["wait_share"] is None for row in rows)
     _check_ratios(rows, "inference_vs_spconv", ["forward_s"])
@@ -164,6 +177,31 @@ def test_one_row(
         assert row["branch_share"] == pytest.approx(row["branch_ms"] / row["step_ms"])
 
 
+def test_step_of_a_named_size_with_other_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = "model.width=0.25 model.checkpoint_activations=true"
+    arguments = f"step {keys} --model spunet14 --voxels 300 --threads 1 --backends torch"
+    assert _run(arguments, tmp_path, capsys)[0]["rows"][0]["model"] == "spunet14"
+
+
+@needs_spconv
+def test_the_bare_network_has_the_layers_of_ours() -> None:
+    """The same parameters in number and shape, in any order, whatever the size."""
+    for name, overrides in (("demo", []), ("scannet200", ["model.width=0.5"])):
+        config = load_config(name, overrides)
+        ours, bare = build_network(config, torch.device("cpu")), BareUNet(config)
+        shapes = [sorted(tuple(p.shape) for p in network.parameters()) for network in (ours, bare)]
+        assert shapes[0] == shapes[1]
+
+
+def test_voxels_of_a_prepared_scene(prepared_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scene = next((prepared_root / "train").iterdir())
+    num_voxels = len(np.unique(np.floor(np.load(scene / "coord.npy") / 0.02), axis=0))
+    report, _ = _run(f"conv --scene {scene} --channels 4 --threads 1 --backends torch", tmp_path, capsys)
+    assert report["rows"][0]["num_voxels"] == pytest.approx(num_voxels, rel=0.02)  # another origin of the grid
+    report, _ = _run(f"step --cfg demo --scene {scene} --threads 1 --backends torch", tmp_path, capsys)
+    assert report["rows"][0]["num_voxels"] == pytest.approx(num_voxels, rel=0.02)
+
+
 def test_data_of_a_prepared_scene(prepared_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scene = next((prepared_root / "train").iterdir())
     report, _ = _run(f"data --scene {scene} --vertices 2000", tmp_path, capsys)
@@ -180,6 +218,9 @@ def test_data_of_a_prepared_scene(prepared_root: Path, tmp_path: Path, capsys: p
         ("conv --backends cudnn", "invalid choice"),
         ("step --model spunet34 --cfg demo", "not allowed with"),
         ("step --cfg none_of_ours", "no such config"),
+        ("conv --scene missing", "no such folder"),
+        ("step --scene missing", "no such folder"),
+        ("step model.widht=2", "unknown key model.widht"),
         ("data --scene missing", "no such folder"),
         ("data --threads 2", "unrecognized"),
     ],

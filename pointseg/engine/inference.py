@@ -15,7 +15,7 @@ from pointseg.data.points import Points, center_points, points_from_scene
 from pointseg.data.voxelize import Voxels, build_grid, stack_features, voxelize_by_mean
 from pointseg.engine.checkpoint import load_weights, read_checkpoint
 from pointseg.engine.distributed import choose_device
-from pointseg.engine.network import autocast, build_network, run_network
+from pointseg.engine.network import autocast, build_network, explain_out_of_memory, run_network
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import UsageError
 from pointseg.losses import adjust_logits
@@ -25,6 +25,7 @@ from pointseg.scans.scene import Scene
 from pointseg.taxonomy import Taxonomy, load_taxonomy
 
 TTA = ("none", "rot4", "full")
+_LESS_MEMORY = "use --device cpu, inference.amp: fp16 in the run's config.yaml, or a part of the scan at a time"
 
 
 class Segmenter:
@@ -89,20 +90,20 @@ class Segmenter:
         views = view_matrices(tta)
         if len(views) == 1:
             voxels = self._voxelize(points)
-            return self._logits(voxels).argmax(dim=1)[voxels.voxel_of_point.to(self.device)].cpu().numpy()
+            return self._logits(voxels, scene.name).argmax(dim=1)[voxels.voxel_of_point.to(self.device)].cpu().numpy()
         # One view in memory at a time: only this sum is kept.
         total = torch.zeros(len(points), self.taxonomy.num_classes, device=self.device)
         for matrix in views:
             view = transform(points, matrix)
             for voxels, covered in self._coverings(view, every_point=tta == "full"):
-                probability = self._logits(voxels).float().softmax(dim=1)
+                probability = self._logits(voxels, scene.name).float().softmax(dim=1)
                 total[covered.to(self.device)] += probability[voxels.voxel_of_point[covered].to(self.device)]
         return total.argmax(dim=1).cpu().numpy()
 
     def forward_scene(self, scene: Scene) -> tuple[Voxels, UNetOutput]:
         """The scene's voxels (mean features, majority label; on the CPU) and the network's output for them."""
         voxels = self._voxelize(center_points(points_from_scene(scene, self.config.data.features)))
-        return voxels, self._forward(voxels)
+        return voxels, self._forward(voxels, scene.name)
 
     def _voxelize(self, points: Points) -> Voxels:
         return voxelize_by_mean(points, self.config.data.voxel_size_m)
@@ -120,8 +121,8 @@ class Segmenter:
             features = stack_features(points.select(chosen))
             yield Voxels(grid.coords, features, points.label[chosen], grid.voxel_of_point), chosen[count > turn]
 
-    def _logits(self, voxels: Voxels) -> torch.Tensor:
-        return self.adjust(self._forward(voxels).logits)
+    def _logits(self, voxels: Voxels, name: str) -> torch.Tensor:
+        return self.adjust(self._forward(voxels, name).logits)
 
     def adjust(self, logits: torch.Tensor) -> torch.Tensor:
         """The logits (M, K) that decide: those of the network, or adjusted for the classes' frequency."""
@@ -130,10 +131,11 @@ class Segmenter:
         assert self.log_prior is not None, "the constructor said so"
         return adjust_logits(logits, self.log_prior, self.logit_adjustment)
 
-    def _forward(self, voxels: Voxels) -> UNetOutput:
-        batch = collate([("scene", voxels)]).to(self.device)
+    def _forward(self, voxels: Voxels, name: str) -> UNetOutput:
+        batch = collate([(name, voxels)]).to(self.device)
         self.network.eval()
-        with torch.inference_mode(), autocast(self.config.inference.amp, self.device):
+        amp = autocast(self.config.inference.amp, self.device)
+        with torch.inference_mode(), explain_out_of_memory(batch, _LESS_MEMORY), amp:
             return run_network(self.network, batch, self.network.num_stages)
 
 

@@ -1,6 +1,7 @@
 """The network of a config, and a batch through it."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -8,6 +9,7 @@ import torch
 from pointseg.config import Config
 from pointseg.data.batch import Batch
 from pointseg.engine.checkpoint import load_weights, read_checkpoint
+from pointseg.errors import DataError
 from pointseg.models import SparseUNet, UNetOutput, choose_size
 from pointseg.sparse import padded_spatial_shape
 from pointseg.taxonomy import load_taxonomy
@@ -51,6 +53,24 @@ def autocast(amp: str, device: torch.device) -> AbstractContextManager[object]:
     if amp == "fp16" and device.type == "cuda":
         return torch.autocast(device.type, torch.float16)
     return nullcontext()
+
+
+@contextmanager
+def explain_out_of_memory(batch: Batch, remedy: str) -> Iterator[None]:
+    """Say of a batch that a GPU has no memory for how large it is, and what helps.
+
+    Raises:
+        DataError: in place of PyTorch's error.
+    """
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        num_voxels = torch.bincount(batch.coords.cpu()[:, 0], minlength=batch.num_scenes).tolist()
+        largest = max(num_voxels)
+        raise DataError(
+            f"the GPU has too little memory for {batch.num_scenes} scene(s) of {sum(num_voxels):,} voxels together "
+            f"(the largest, {batch.names[num_voxels.index(largest)]}, has {largest:,}); {remedy}"
+        ) from None
 
 
 def run_network(network: torch.nn.Module, batch: Batch, num_stages: int) -> UNetOutput:

@@ -1,4 +1,4 @@
-"""Optimiser and learning-rate schedule from the config."""
+"""From gradients to weights: the update, its optimiser and the learning-rate schedule of the config."""
 
 import torch
 from torch import nn
@@ -7,9 +7,38 @@ from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR, Polyno
 from pointseg.config import OptimizerConfig
 
 
+class Update:
+    """One update of the weights from a loss. Nothing in it makes the host wait for a GPU.
+
+    Under fp16 the loss is scaled, and an update whose gradients are not finite is left out.
+
+    Attributes:
+        optimizer: holds the parameters that learn.
+        scaler: does nothing but under fp16.
+    """
+
+    def __init__(self, module: nn.Module, config: OptimizerConfig, amp: str, device: torch.device) -> None:
+        self.optimizer = build_optimizer(module, config)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16" and device.type == "cuda")
+        self._grad_clip = config.grad_clip
+        self._parameters = list(module.parameters())
+
+    def __call__(self, loss: torch.Tensor) -> None:
+        """Backward, clip, step. The gradients are dropped at once: the next forward pass has their memory."""
+        self.scaler.scale(loss).backward()
+        if self._grad_clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self._parameters, self._grad_clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+
+
 def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum, or AdamW, over the parameters that learn."""
     parameters = [p for p in module.parameters() if p.requires_grad]
+    # On a GPU one kernel updates all, and looks itself whether fp16's gradients are finite: the host need not wait.
+    fused = True if parameters and all(p.is_cuda for p in parameters) else None
     if config.name == "sgd":
         return torch.optim.SGD(
             parameters,
@@ -17,8 +46,11 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.O
             momentum=config.momentum,
             nesterov=config.momentum > 0,
             weight_decay=config.weight_decay,
+            fused=fused,
         )
-    return torch.optim.AdamW(parameters, lr=config.lr, betas=(config.momentum, 0.999), weight_decay=config.weight_decay)
+    return torch.optim.AdamW(
+        parameters, lr=config.lr, betas=(config.momentum, 0.999), weight_decay=config.weight_decay, fused=fused
+    )
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, config: OptimizerConfig, num_steps: int) -> LRScheduler:

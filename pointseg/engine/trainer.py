@@ -21,9 +21,9 @@ from pointseg.engine.checkpoint import load_weights, read_checkpoint, save_check
 from pointseg.engine.distributed import Processes, synchronize_batch_norm
 from pointseg.engine.evaluation import evaluate_scenes, new_statistics
 from pointseg.engine.inference import Segmenter
-from pointseg.engine.network import autocast, build_network
+from pointseg.engine.network import autocast, build_network, explain_out_of_memory
 from pointseg.engine.objective import Losses, Objective
-from pointseg.engine.optimizer import build_optimizer, build_schedule
+from pointseg.engine.optimizer import Update, build_schedule
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.engine.run_log import RunLog
 from pointseg.errors import DataError, StoppedError, UsageError
@@ -38,6 +38,10 @@ _FREE_ON_RESUME = {
     "train": {"validate_every", "measure_collapse_every", "log_every", "num_threads"},
     "inference": {"logit_adjustment"},
 }
+
+_LESS_MEMORY = (
+    "lower data.scenes_per_batch or data.max_points, set model.checkpoint_activations=true, or use train.amp=fp16"
+)
 
 
 @dataclass
@@ -75,9 +79,8 @@ class Trainer:
             train_folders, config, processes.rank, processes.world_size, pin=device.type == "cuda"
         )
         self.num_steps = config.train.passes * self.loader.batches_per_pass
-        self.optimizer = build_optimizer(self.objective, config.optimizer)
-        self.schedule = build_schedule(self.optimizer, config.optimizer, self.num_steps)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=config.train.amp == "fp16" and device.type == "cuda")
+        self.update = Update(self.objective, config.optimizer, config.train.amp, device)
+        self.schedule = build_schedule(self.update.optimizer, config.optimizer, self.num_steps)
         self.progress = Progress()
         if resume and self.directory.last_checkpoint.is_file():
             self.load_checkpoint()
@@ -137,15 +140,10 @@ class Trainer:
         # What is drawn in a step (dropout) depends on seed, process and step alone: a resumed run draws the same.
         torch.manual_seed(derive_seed(self.config.run.seed, self.processes.rank, self.progress.step))
         self.objective.collapse_weight = self.collapse_weight()
-        self.optimizer.zero_grad(set_to_none=True)
-        with autocast(self.config.train.amp, self.processes.device):
-            losses: Losses = self.parallel(batch)
-        self.scaler.scale(losses.total).backward()
-        if self.config.optimizer.grad_clip is not None:
-            self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.objective.parameters(), self.config.optimizer.grad_clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        with explain_out_of_memory(batch, _LESS_MEMORY):
+            with autocast(self.config.train.amp, self.processes.device):
+                losses: Losses = self.parallel(batch)
+            self.update(losses.total)
         if self.progress.step + 1 < self.num_steps:
             self.schedule.step()
         return losses
@@ -171,7 +169,7 @@ class Trainer:
                 "loss": total,
                 "recognition": recognition,
                 "collapse": collapse,
-                "lr": self.optimizer.param_groups[0]["lr"],
+                "lr": self.update.optimizer.param_groups[0]["lr"],
                 "scenes_per_s": self.scenes_since_log / elapsed,
             },
         )
@@ -224,9 +222,9 @@ class Trainer:
             "model": self.network.state_dict(),
             "collapse": None if collapse is None else collapse.state_dict(),
             "class_counts": self.class_counts.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.update.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "scaler": self.scaler.state_dict(),
+            "scaler": self.update.scaler.state_dict(),
             "progress": vars(self.progress),
         }
         save_checkpoint(self.directory.last_checkpoint, self.config, state)
@@ -245,9 +243,9 @@ class Trainer:
         load_weights(self.network, state["model"], path)
         if self.objective.collapse is not None:
             self.objective.collapse.load_state_dict(state["collapse"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.update.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
+        self.update.scaler.load_state_dict(state["scaler"])
         self.progress = Progress(**state["progress"])
         if self.processes.is_first:
             self.directory.drop_metrics_after(self.progress.step)

@@ -8,21 +8,29 @@ from pointseg import sparse
 from pointseg.errors import UsageError
 
 BACKENDS = ("torch", "spconv", "spconv_triton")
+BARE = "bare_spconv"
+"""No backend of ours, but the plainest network in spconv (``bare_spconv``): what the whole network is held against."""
 
 
-def choose_backends(wanted: Sequence[str] | None, device: torch.device) -> list[str]:
+def choose_backends(wanted: Sequence[str] | None, device: torch.device, with_bare: bool = False) -> list[str]:
     """The backends to measure: ``wanted``, or all that can be imported and compute on the device.
+
+    Args:
+        wanted: of ``BACKENDS`` and ``BARE``; None for all.
+        device: where to compute.
+        with_bare: whether ``BARE`` is one of all.
 
     Raises:
         UsageError: one that is wanted can't be used.
     """
     if wanted is not None:
         for name in wanted:
-            sparse.backend(name)
+            sparse.backend("spconv" if name == BARE else name)
         return list(dict.fromkeys(wanted))
     if device.type == "cpu" and torch.cuda.is_available():
         return ["torch"]  # the others would take their GPU kernels
-    return [name for name in BACKENDS if _is_importable(name)]
+    found = [name for name in BACKENDS if _is_importable(name)]
+    return [*found, BARE] if with_bare and "spconv" in found else found
 
 
 def let_spconv_train_on_cpu() -> None:

@@ -9,7 +9,7 @@ from pointseg import sparse
 from pointseg.data.batch import Batch
 from pointseg.engine.benchmarks.backends import let_spconv_train_on_cpu
 from pointseg.engine.benchmarks.matmul import MatrixProduct
-from pointseg.engine.benchmarks.surface import count_pairs, make_batch
+from pointseg.engine.benchmarks.surface import count_pairs, fill_batch
 from pointseg.engine.benchmarks.timing import measure_in_turn, speedup, stopwatch
 
 
@@ -33,17 +33,26 @@ class ConvRow:
 
 def measure_conv(
     device: torch.device,
-    num_voxels: int,
+    coords: torch.Tensor,
     channels: Sequence[int],
     backends: Sequence[str],
     num_repeats: int,
     seed: int = 0,
 ) -> list[ConvRow]:
-    """Measure all backends of one number of channels in turn, with the matrix product among them."""
+    """Measure all backends of one number of channels in turn, with the matrix product among them.
+
+    Args:
+        device: where to compute.
+        coords: (M, 3) int32 voxels, unique, not negative; on the CPU.
+        channels: in and out, for each row.
+        backends: of ``pointseg.sparse.backend``.
+        num_repeats: measurements to take the median of.
+        seed: of the features.
+    """
     if "spconv" in backends:
         let_spconv_train_on_cpu()
-    batch = make_batch(num_voxels, in_channels=1, num_classes=1, seed=seed).to(device)
-    num_pairs = count_pairs(batch.coords[:, 1:].cpu())
+    batch = fill_batch([coords], in_channels=1, num_classes=1, seed=seed).to(device)
+    num_pairs = count_pairs(coords)
     rows = []
     for width in channels:
         rows += _measure_width(device, batch, num_pairs, width, backends, num_repeats)

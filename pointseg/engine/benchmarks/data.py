@@ -10,9 +10,8 @@ import torch
 from pointseg.config import Config
 from pointseg.data.batch import collate
 from pointseg.data.loader import Draw, TrainingScenes
-from pointseg.engine.benchmarks.surface import write_surface_scene
+from pointseg.engine.benchmarks.surface import check_scene_folder, write_surface_scene
 from pointseg.engine.benchmarks.timing import measure_in_turn, stopwatch
-from pointseg.errors import UsageError
 from pointseg.scans.prepared import read_scene
 
 
@@ -33,8 +32,8 @@ def measure_data(
     Raises:
         UsageError: ``scene`` is no folder.
     """
-    if scene is not None and not scene.is_dir():
-        raise UsageError(f"{scene}: there is no such folder; give a scene of a prepared tree, ROOT/train/<scene>")
+    if scene is not None:
+        check_scene_folder(scene)
     with TemporaryDirectory() as temporary:
         if scene is None:
             scene = write_surface_scene(Path(temporary) / "train" / "surface", num_vertices, seed)

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 import torch
 
 from pointseg.config import Config
+from pointseg.engine.benchmarks.surface import make_batch
 from pointseg.engine.benchmarks.timing import measure_in_turn, stopwatch
 from pointseg.engine.benchmarks.training import TrainingStep
 from pointseg.engine.objective import build_collapse
 from pointseg.errors import UsageError
+from pointseg.taxonomy import load_taxonomy
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ def measure_regularizer(
     """
     if config.loss.collapse.weight == 0:
         raise UsageError("loss.collapse.weight is 0: the config has no center branch; choose another config by --cfg")
-    training = TrainingStep(config, device, num_voxels, seed)
+    num_classes = load_taxonomy(config.taxonomy).num_classes
+    training = TrainingStep(config, device, make_batch(num_voxels, config.in_channels, num_classes, seed), seed)
     channels = training.network.feature_channels
     branch = build_collapse(channels, config.loss.collapse, training.class_counts).to(device).train()
     features = torch.randn(num_voxels, channels, device=device, requires_grad=True)
@@ -45,12 +48,12 @@ def measure_regularizer(
         features.grad = None
         (config.loss.collapse.weight * branch(features, training.batch.labels)).backward()
 
-    work = {"branch": stopwatch(run_branch, device), "step": stopwatch(training.train, device)}
+    work = {"branch": stopwatch(run_branch, device), "step": stopwatch(training.run, device)}
     seconds = measure_in_turn(work, num_repeats)
     return [
         RegularizerRow(
             num_voxels=num_voxels,
-            num_classes=training.num_classes,
+            num_classes=num_classes,
             branch_ms=1e3 * seconds["branch"],
             step_ms=1e3 * seconds["step"],
             branch_share=seconds["branch"] / seconds["step"],

@@ -1,18 +1,23 @@
-"""The whole network: inference, a training step and their memory, every backend in a process of its own."""
+"""The whole network: inference, a training step and its memory, every backend in processes of its own."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from pointseg.config import Config
-from pointseg.engine.benchmarks.backends import let_spconv_train_on_cpu
+from pointseg.engine.benchmarks.backends import BARE, let_spconv_train_on_cpu
+from pointseg.engine.benchmarks.bare_spconv import BarePrediction, BareTrainingStep
 from pointseg.engine.benchmarks.child import Child
 from pointseg.engine.benchmarks.memory import peak_memory_gib
+from pointseg.engine.benchmarks.surface import fill_batch, find_coords
 from pointseg.engine.benchmarks.timing import measure_in_turn, speedup, stopwatch
-from pointseg.engine.benchmarks.training import TrainingStep
+from pointseg.engine.benchmarks.training import Prediction, TrainingStep
+from pointseg.taxonomy import load_taxonomy
 
 
 @dataclass(frozen=True)
@@ -22,13 +27,15 @@ class StepRow:
     backend: str
     model: str
     num_voxels: int
+    """Of the batch."""
     forward_s: float
     """Inference."""
     step_s: float
     """Forward, losses, backward and update."""
     peak_gib: float
-    """Of a process that does nothing else; on a GPU, of its tensors there."""
+    """Of a process that does nothing but training steps; on a GPU, of its tensors there."""
     inference_vs_spconv: float | None
+    """Against the network in bare spconv, or where that was not measured against ours on spconv; the same below."""
     training_vs_spconv: float | None
     wait_share: float | None
     """Share of the step in which it waits for data; None: the batch was there already."""
@@ -42,7 +49,21 @@ class StepJob:
     device: torch.device
     num_threads: int
     num_voxels: int
+    """Of a scene that is made."""
+    num_scenes: int
+    scene: Path | None
     seed: int
+    backend: str = "torch"
+    trains: bool = False
+
+
+# (bare, trains) -> what is measured
+_WORK: dict[tuple[bool, bool], Any] = {
+    (False, False): Prediction,
+    (False, True): TrainingStep,
+    (True, False): BarePrediction,
+    (True, True): BareTrainingStep,
+}
 
 
 class StepMeasurement:
@@ -50,49 +71,59 @@ class StepMeasurement:
 
     def __init__(self, job: StepJob) -> None:
         torch.set_num_threads(job.num_threads)
-        if job.config.model.backend == "spconv":
+        if "spconv" in job.backend:
             let_spconv_train_on_cpu()
+        model = job.config.model.model_copy(update={"backend": "spconv" if job.backend == BARE else job.backend})
+        config = job.config.model_copy(update={"model": model})
+        scenes = [find_coords(job.num_voxels, job.scene, job.seed + index) for index in range(job.num_scenes)]
+        batch = fill_batch(scenes, config.in_channels, load_taxonomy(config.taxonomy).num_classes, job.seed)
+        self.num_voxels = len(batch.coords)
         self.device = job.device
-        self.training = TrainingStep(job.config, job.device, job.num_voxels, job.seed)
-        self.measure_forward = stopwatch(self.training.predict, job.device)
-        self.measure_step = stopwatch(self.training.train, job.device)
+        build = _WORK[job.backend == BARE, job.trains]
+        self.measure = stopwatch(build(config, job.device, batch, job.seed).run, job.device)
+
+    def read_num_voxels(self) -> int:
+        """Of the batch."""
+        return self.num_voxels
 
     def peak_gib(self) -> float:
         """The most memory until now."""
         return peak_memory_gib(self.device)
 
 
-def measure_step(
-    config: Config,
-    model: str,
-    device: torch.device,
-    num_threads: int,
-    num_voxels: int,
-    backends: Sequence[str],
-    num_repeats: int,
-    seed: int = 0,
-) -> list[StepRow]:
-    """Measure all backends in turn: all processes are there at the same time, and one of them works."""
+def measure_step(job: StepJob, model: str, backends: Sequence[str], num_repeats: int) -> list[StepRow]:
+    """Measure all backends in turn: all processes are there at the same time, and one of them works.
+
+    Args:
+        job: what all have in common.
+        model: what a row calls the network.
+        backends: of ``pointseg.sparse.backend``, and ``BARE``.
+        num_repeats: measurements to take the median of.
+    """
     with ExitStack() as stack:
-        work, children = {}, {}
-        for backend in backends:
-            chosen = config.model_copy(update={"model": config.model.model_copy(update={"backend": backend})})
-            job = StepJob(chosen, device, num_threads, num_voxels, seed)
-            child = children[backend] = stack.enter_context(Child(backend, StepMeasurement, job))
-            work[backend, "forward"] = partial(child.call, "measure_forward")
-            work[backend, "step"] = partial(child.call, "measure_step")
-        seconds = measure_in_turn(work, num_repeats)
-        peak_gib = {backend: child.call("peak_gib") for backend, child in children.items()}
+        children = {
+            (backend, trains): stack.enter_context(
+                Child(backend, StepMeasurement, replace(job, backend=backend, trains=trains))
+            )
+            for backend in backends
+            for trains in (False, True)
+        }
+        seconds = measure_in_turn(
+            {name: partial(child.call, "measure") for name, child in children.items()}, num_repeats
+        )
+        peak_gib = {backend: children[backend, True].call("peak_gib") for backend in backends}
+        num_voxels = children[backends[0], True].call("read_num_voxels")
+    reference = BARE if BARE in backends else "spconv"
     return [
         StepRow(
             backend=backend,
             model=model,
             num_voxels=num_voxels,
-            forward_s=seconds[backend, "forward"],
-            step_s=seconds[backend, "step"],
+            forward_s=seconds[backend, False],
+            step_s=seconds[backend, True],
             peak_gib=peak_gib[backend],
-            inference_vs_spconv=speedup(seconds.get(("spconv", "forward")), seconds[backend, "forward"]),
-            training_vs_spconv=speedup(seconds.get(("spconv", "step")), seconds[backend, "step"]),
+            inference_vs_spconv=speedup(seconds.get((reference, False)), seconds[backend, False]),
+            training_vs_spconv=speedup(seconds.get((reference, True)), seconds[backend, True]),
             wait_share=None,
         )
         for backend in backends

@@ -10,7 +10,8 @@ import torch
 from pointseg.data.augment import rotation_about
 from pointseg.data.batch import Batch, collate
 from pointseg.data.voxelize import Voxels, build_grid
-from pointseg.scans.prepared import SEGMENT_OF_TAXONOMY, write_scene
+from pointseg.errors import UsageError
+from pointseg.scans.prepared import SEGMENT_OF_TAXONOMY, read_scene, write_scene
 from pointseg.taxonomy import load_taxonomy
 
 VOXEL_SIZE_M = 0.02
@@ -72,17 +73,47 @@ def write_surface_scene(folder: Path, num_vertices: int, seed: int = 0) -> Path:
     return folder
 
 
-def make_batch(num_voxels: int, in_channels: int, num_classes: int, seed: int = 0) -> Batch:
-    """The surface as a batch of one scene: random features, and random labels of all classes."""
-    surface = make_surface(num_voxels, seed)
+def make_batch(num_voxels: int, in_channels: int, num_classes: int, seed: int = 0, num_scenes: int = 1) -> Batch:
+    """Surfaces as a batch of scenes of ``num_voxels`` each: random features, and random labels of all classes."""
+    return fill_batch([make_surface(num_voxels, seed + i).coords for i in range(num_scenes)], in_channels, num_classes)
+
+
+def fill_batch(scenes: list[torch.Tensor], in_channels: int, num_classes: int, seed: int = 0) -> Batch:
+    """Voxels (M, 3) of scenes with random features, and random labels of all classes."""
     generator = torch.Generator().manual_seed(seed)
-    voxels = Voxels(
-        coords=surface.coords,
-        features=torch.randn(num_voxels, in_channels, generator=generator),
-        label=torch.randint(num_classes, (num_voxels,), generator=generator),
-        voxel_of_point=torch.arange(num_voxels),
+    return collate(
+        [
+            (
+                f"scene {index}",
+                Voxels(
+                    coords=coords,
+                    features=torch.randn(len(coords), in_channels, generator=generator),
+                    label=torch.randint(num_classes, (len(coords),), generator=generator),
+                    voxel_of_point=torch.arange(len(coords)),
+                ),
+            )
+            for index, coords in enumerate(scenes)
+        ]
     )
-    return collate([("surface", voxels)])
+
+
+def find_coords(num_voxels: int, scene: Path | None, seed: int = 0) -> torch.Tensor:
+    """Voxels (M, 3) of 2 cm: of the prepared ``scene``, or where it is None of a surface of ``num_voxels``.
+
+    Raises:
+        UsageError: ``scene`` is no folder.
+        DataError: it is no prepared scene.
+    """
+    if scene is None:
+        return make_surface(num_voxels, seed).coords
+    check_scene_folder(scene)
+    return build_grid(torch.from_numpy(np.array(read_scene(scene, "scannet200").xyz)), VOXEL_SIZE_M).coords
+
+
+def check_scene_folder(scene: Path) -> None:
+    """Raise a UsageError where ``scene`` is no folder."""
+    if not scene.is_dir():
+        raise UsageError(f"{scene}: there is no such folder; give a scene of a prepared tree, ROOT/train/<scene>")
 
 
 def count_pairs(coords: torch.Tensor) -> int:

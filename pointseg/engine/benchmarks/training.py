@@ -1,40 +1,54 @@
-"""A training step as the trainer does it, on made voxels: what other costs are held against."""
+"""A training step as the trainer does it, and a prediction, on made voxels: what other costs are held against."""
 
 import torch
 
 from pointseg.config import Config
+from pointseg.data.batch import Batch
 from pointseg.data.class_counts import ClassCounts
-from pointseg.engine.benchmarks.surface import make_batch
-from pointseg.engine.network import build_network, run_network
+from pointseg.engine.inference import Segmenter
+from pointseg.engine.network import autocast, build_network, run_network
 from pointseg.engine.objective import Objective
-from pointseg.engine.optimizer import build_optimizer
-from pointseg.taxonomy import load_taxonomy
+from pointseg.engine.optimizer import Update
 
 
 class TrainingStep:
-    """Network, losses and optimiser of a config, and one batch: a surface with labels of all classes. In float32."""
+    """Network, losses and optimiser of a config on one batch."""
 
-    def __init__(self, config: Config, device: torch.device, num_voxels: int, seed: int = 0) -> None:
+    def __init__(self, config: Config, device: torch.device, batch: Batch, seed: int = 0) -> None:
         torch.manual_seed(seed)
-        self.num_classes = load_taxonomy(config.taxonomy).num_classes
-        self.batch = make_batch(num_voxels, config.in_channels, self.num_classes, seed).to(device)
+        self.amp = config.train.amp
+        self.device = device
+        self.batch = batch.to(device)
         self.network = build_network(config, device)
-        self.class_counts = count_labels(self.batch.labels, self.num_classes)
+        self.class_counts = count_labels(batch.labels, self.network.num_classes)
         self.objective = Objective(self.network, config.loss, self.class_counts).to(device)
-        self.optimizer = build_optimizer(self.objective, config.optimizer)
+        self.update = Update(self.objective, config.optimizer, config.train.amp, device)
 
-    def predict(self) -> None:
-        """The network's forward pass as in inference."""
-        self.network.eval()
-        with torch.inference_mode():
-            run_network(self.network, self.batch, self.network.num_stages)
-
-    def train(self) -> None:
+    def run(self) -> None:
         """Forward, backward, update."""
         self.objective.train()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.objective(self.batch).total.backward()
-        self.optimizer.step()
+        with autocast(self.amp, self.device):
+            losses = self.objective(self.batch)
+        self.update(losses.total)
+
+
+class Prediction:
+    """Network of a config as it predicts, on one batch."""
+
+    def __init__(self, config: Config, device: torch.device, batch: Batch, seed: int = 0) -> None:
+        torch.manual_seed(seed)
+        self.amp = config.inference.amp
+        self.device = device
+        self.batch = batch.to(device)
+        without_prior = config.model_copy(
+            update={"inference": config.inference.model_copy(update={"logit_adjustment": 0.0})}
+        )
+        self.network = Segmenter(build_network(config, device), without_prior, device).network.eval()
+
+    def run(self) -> None:
+        """The forward pass."""
+        with torch.inference_mode(), autocast(self.amp, self.device):
+            run_network(self.network, self.batch, self.network.num_stages)
 
 
 def count_labels(labels: torch.Tensor, num_classes: int) -> ClassCounts:

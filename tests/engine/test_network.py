@@ -1,0 +1,59 @@
+"""A network of a config: what it says when a GPU is full."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pointseg.engine.inference import load_segmenter
+from pointseg.errors import DataError
+from pointseg.models import SparseUNet
+from pointseg.predict import main as predict
+from pointseg.train import main as train
+
+
+@pytest.fixture
+def full_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every forward pass fails as it does on a GPU without memory."""
+
+    def fail(*_: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nSee the documentation.")
+
+    monkeypatch.setattr(SparseUNet, "forward", fail)
+
+
+@pytest.mark.usefixtures("full_gpu")
+def test_a_batch_without_memory_is_one_line_with_its_sizes_and_ways_out(tiny_overrides: list[str]) -> None:
+    with pytest.raises(DataError) as caught:
+        train(["--cfg", "demo.yaml", *tiny_overrides])
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "too little memory for 2 scene(s) of " in message
+    assert "the largest, scene116" in message
+    for way in ("data.scenes_per_batch", "data.max_points", "model.checkpoint_activations=true", "train.amp=fp16"):
+        assert way in message
+
+
+@pytest.mark.usefixtures("full_gpu")
+def test_a_scan_without_memory_is_one_line_with_its_name(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict(["--run", str(trained_run), "--split", "val", "--out", str(tmp_path / "out")]) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if "too little memory" in line]
+    assert [line.split("the largest, ")[1].split(",")[0] for line in lines] == ["scene11800_00", "scene11801_00"]
+    assert all("--device cpu" in line for line in lines)
+
+
+def test_bf16_predicts_nearly_the_same(trained_run: Path, prepared_root: Path) -> None:
+    """And in bfloat16, which a label that differs now and then shows; the logits of the two differ in all points."""
+    from pointseg.scans.prepared import read_scene
+
+    segmenter = load_segmenter(trained_run)
+    scene = read_scene(next((prepared_root / "val").iterdir()), "scannet200")
+    config = segmenter.config
+    half = load_segmenter(trained_run)
+    half.config = config.model_copy(update={"inference": config.inference.model_copy(update={"amp": "bf16"})})
+    exact, rounded = segmenter.forward_scene(scene)[1].logits, half.forward_scene(scene)[1].logits
+    assert rounded.dtype == torch.bfloat16
+    assert 0 < (exact - rounded).abs().max() < 5e-2 * exact.abs().max()
+    assert (segmenter.predict_scene(scene) == half.predict_scene(scene)).mean() > 0.95
