@@ -1,5 +1,6 @@
 # make demo    everything, from raw scans to the pictures, on a CPU
 # make test    lint, types and the test suite
+# make gpu-check   the GPU's tests and the benchmark of a training step, on a machine with a GPU
 # make install the part they share: .venv with pointseg in it
 
 PYTHON ?= python3
@@ -14,7 +15,10 @@ DEMO_DATA  ?= data/demo
 DEMO_RUN   ?= runs/demo
 DEMO_PICTURES ?= 3
 
-.PHONY: install demo test check format clean
+# Its environment has the GPU's libraries in it (see the README), and is left as it is.
+GPU_PYTHON ?= $(BIN)/python
+
+.PHONY: install demo test gpu-check check format clean
 .DELETE_ON_ERROR:
 
 install: $(VENV)/installed
@@ -53,6 +57,12 @@ demo: install
 
 test: $(VENV)/installed-dev check
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
+
+gpu-check:
+	@$(GPU_PYTHON) -c 'import torch; torch.cuda.is_available() or exit(1)' || \
+	  { echo "$(GPU_PYTHON) finds no GPU; see GPU in README.md, or type: make gpu-check GPU_PYTHON=python3" >&2; exit 1; }
+	$(GPU_PYTHON) -m pytest -m gpu
+	$(GPU_PYTHON) -m pointseg.benchmark step --device cuda --scenes 12 --voxels 100000 --json gpu-check.json
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -139,7 +139,6 @@ def test_a_state_brings_statistics_to_another_process() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_a_gpu_gives_the_same_statistics() -> None:
     features, labels = _draw_points()
     here, there = _gather(features, labels), _gather(features.cuda(), labels.cuda())

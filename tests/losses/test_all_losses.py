@@ -134,7 +134,6 @@ def test_nothing_waits_for_the_device(loss: Loss, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_a_gpu_gives_the_value_and_gradient_of_the_cpu_without_a_wait(
     loss: Loss, monkeypatch: pytest.MonkeyPatch
 ) -> None:
