@@ -1,6 +1,11 @@
-"""Augmentation of training scenes: each function is (Points, ..., generator) -> Points."""
+"""Augmentation of training scenes: each function is (Points, ..., generator) -> Points, on the device of both.
+
+The recipe is the one with which SpUNet-34 was published. A probability of 0 or 1 is not drawn, so that switching one
+augmentation off leaves what the others draw as it was. Draws on a GPU are others than on a CPU.
+"""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -8,17 +13,32 @@ import torch
 from pointseg.config import AugmentConfig
 from pointseg.data.points import Points
 
+_MAX_NODES = 2**21
+"""Of the noise grid of an elastic distortion: 25 MB."""
+
 
 def augment(points: Points, config: AugmentConfig, generator: torch.Generator) -> Points:
-    """Apply the whole recipe; what is drawn depends on ``generator`` alone."""
-    points = rotate(points, config.rotate_z_deg, config.rotate_xy_deg, generator)
+    """Apply the whole recipe but for what needs other scenes; what is drawn depends on ``generator`` alone.
+
+    Returns:
+        the scene; without any point where dropout left none.
+    """
+    points = drop_points(points, config.drop_points_share, config.drop_points_probability, generator)
+    if not len(points):
+        return points
+    probabilities = config.rotate_z_probability, config.rotate_xy_probability
+    points = rotate(points, config.rotate_z_deg, config.rotate_xy_deg, generator, *probabilities)
     points = scale(points, config.scale, generator)
     points = flip(points, config.flip_probability, generator)
     points = jitter(points, config.jitter_m, config.jitter_clip_m, generator)
+    points = distort_elastically(points, config.elastic, config.elastic_probability, generator)
     if points.rgb is not None:
         points = auto_contrast(points, config.auto_contrast_probability, generator)
         points = shift_color(points, config.color_shift, config.color_probability, generator)
         points = jitter_color(points, config.color_jitter, config.color_probability, generator)
+        shifts = config.hue_shift, config.saturation_shift
+        points = shift_hue_and_saturation(points, *shifts, config.hue_saturation_probability, generator)
+        points = drop_color(points, config.color_drop_probability, generator)
     return points
 
 
@@ -26,16 +46,41 @@ def crop(points: Points, max_points: int, generator: torch.Generator) -> Points:
     """Keep the ``max_points`` points nearest to a randomly chosen one, in their order."""
     if len(points) <= max_points:
         return points
-    center = points.xyz[torch.randint(len(points), (), generator=generator)]
+    center = points.xyz[torch.randint(len(points), (), generator=generator, device=generator.device)]
     squared_distance = (points.xyz - center).square().sum(dim=1)
-    nearest = squared_distance.topk(max_points, largest=False, sorted=False).indices
-    return points.select(nearest.sort().values)
+    farthest = squared_distance.kthvalue(max_points).values
+    # Of several that are as far as the last, the first.
+    return points.select((squared_distance <= farthest).nonzero().squeeze(1)[:max_points])
 
 
-def rotate(points: Points, z_deg: float, xy_deg: float, generator: torch.Generator) -> Points:
-    """Turn coordinates and normals about z, x and y by angles drawn evenly from ±the given degrees."""
-    angles = torch.empty(3).uniform_(-1, 1, generator=generator) * torch.tensor([xy_deg, xy_deg, z_deg])
+def drop_points(points: Points, share: float, probability: float, generator: torch.Generator) -> Points:
+    """Leave each point out with the chance ``share``; it may leave none."""
+    if share == 0 or not _happens(probability, generator):
+        return points
+    kept = torch.rand(len(points), generator=generator, device=generator.device) >= share
+    return points.select(kept.to(points.xyz.device))
+
+
+def rotate(
+    points: Points,
+    z_deg: float,
+    xy_deg: float,
+    generator: torch.Generator,
+    z_probability: float = 1.0,
+    xy_probability: float = 1.0,
+) -> Points:
+    """Turn coordinates and normals about z, x and y by angles drawn evenly from ±the given degrees.
+
+    Each of the three happens with its probability, independently of the others.
+    """
+    shares = _uniform(3, -1, 1, generator)
+    angles = shares * torch.tensor([xy_deg, xy_deg, z_deg]).to(shares)
+    if z_probability < 1 or xy_probability < 1:
+        drawn = _uniform(3, 0, 1, generator)
+        angles[drawn >= torch.tensor([xy_probability, xy_probability, z_probability]).to(drawn)] = 0.0
     x, y, z = torch.deg2rad(angles).tolist()
+    if x == y == z == 0.0:
+        return points
     return transform(points, rotation_about("x", x) @ rotation_about("y", y) @ rotation_about("z", z))
 
 
@@ -51,33 +96,94 @@ def rotation_about(axis: str, angle: float) -> torch.Tensor:
 
 def scale(points: Points, factor: tuple[float, float], generator: torch.Generator) -> Points:
     """Multiply all coordinates by one factor drawn evenly from the range."""
-    drawn = torch.empty(()).uniform_(*factor, generator=generator)
-    return replace(points, xyz=points.xyz * drawn.to(points.xyz))
+    return replace(points, xyz=points.xyz * _uniform(1, *factor, generator).to(points.xyz))
 
 
 def flip(points: Points, probability: float, generator: torch.Generator) -> Points:
     """Mirror x, and independently y, each with the given probability; normals turn with them."""
-    mirrored = torch.rand(2, generator=generator) < probability
-    signs = torch.ones(3)
-    signs[:2][mirrored] = -1.0
-    return transform(points, torch.diag(signs))
+    drawn = _uniform(2, 0, 1, generator)
+    signs = torch.cat([torch.where(drawn < probability, -1.0, 1.0), torch.ones_like(drawn[:1])]).to(points.xyz)
+    normal = points.normal if points.normal is None else points.normal * signs
+    return replace(points, xyz=points.xyz * signs, normal=normal)
 
 
 def jitter(points: Points, sigma_m: float, clip_m: float, generator: torch.Generator) -> Points:
     """Add normal noise to each coordinate, clipped at ``clip_m`` either way."""
     if sigma_m == 0:
         return points
-    noise = torch.randn(points.xyz.shape, generator=generator).mul_(sigma_m).clamp_(-clip_m, clip_m)
+    noise = _normal(points.xyz.shape, generator).mul_(sigma_m).clamp_(-clip_m, clip_m)
     return replace(points, xyz=points.xyz + noise.to(points.xyz))
+
+
+def distort_elastically(
+    points: Points, levels: Sequence[tuple[float, float]], probability: float, generator: torch.Generator
+) -> Points:
+    """Move neighbours alike: displacements are blurred noise, trilinear between the nodes of a grid.
+
+    After Simard et al., "Best Practices for Convolutional Neural Networks Applied to Visual Document Analysis"
+    (ICDAR 2003), as SparseConvNet brought it to scans: normal noise, averaged over three nodes along each axis, twice.
+    Unlike there, the levels are added up before they move anything, the noise goes on beyond the scene, so that the
+    margins move as far as the middle, and the grid of a scene of more than 2**21 nodes has larger cells. Normals stay
+    as they are, as there.
+
+    Args:
+        points: the scene.
+        levels: each (granularity, magnitude): cell of the grid, and factor on the blurred noise, both metres. A node's
+            displacement along an axis has a standard deviation of (19/81)**1.5 = 0.11 magnitudes.
+        probability: of a distortion.
+        generator: the source of the noise.
+    """
+    if not levels or not _happens(probability, generator):
+        return points
+    low, high = torch.aminmax(points.xyz, dim=0)
+    extent_m = (high - low).tolist()
+    cell_m = min(granularity for granularity, _ in levels)
+    while math.prod(int(e / cell_m) + 2 for e in extent_m) > _MAX_NODES:
+        cell_m *= 1.5
+    num_nodes = [int(e / cell_m) + 2 for e in extent_m]
+    field = torch.zeros(3, *num_nodes, device=generator.device)
+    for granularity, magnitude in levels:
+        ratio = min(1.0, cell_m / granularity)
+        noise = _blurred_noise([int((n - 1) * ratio) + 2 for n in num_nodes], generator)
+        for axis in range(3) if ratio < 1 else ():
+            noise = _refine(noise, 1 + axis, num_nodes[axis], ratio)
+        field += magnitude * noise[:, : num_nodes[0], : num_nodes[1], : num_nodes[2]]
+    # grid_sample takes -1..1 from the first to the last node, and the axes in reverse order.
+    last_node = torch.tensor(num_nodes).to(points.xyz) - 1
+    position = ((points.xyz - low) * (2 / (cell_m * last_node)) - 1).flip(1)
+    moved = torch.nn.functional.grid_sample(
+        field.to(points.xyz)[None], position[None, None, None], padding_mode="border", align_corners=True
+    )
+    return replace(points, xyz=points.xyz + moved.view(3, -1).T)
+
+
+def _blurred_noise(num_nodes: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    """(3, X, Y, Z) normal noise of deviation 1, averaged over three nodes along each axis, twice."""
+    noise = _normal((3, *(n + 4 for n in num_nodes)), generator)
+    for axis in (1, 2, 3):
+        for _ in range(2):
+            n = noise.shape[axis] - 2
+            noise = (noise.narrow(axis, 0, n) + noise.narrow(axis, 1, n) + noise.narrow(axis, 2, n)) / 3
+    return noise
+
+
+def _refine(field: torch.Tensor, axis: int, num_nodes: int, ratio: float) -> torch.Tensor:
+    """Interpolate along one axis at ``num_nodes`` nodes that are ``ratio`` of a cell apart."""
+    position = torch.arange(num_nodes, device=field.device) * ratio
+    left = position.long().clamp_max(field.shape[axis] - 2)
+    shape = [1] * field.dim()
+    shape[axis] = num_nodes
+    weight = (position - left).view(shape)
+    return torch.lerp(field.index_select(axis, left), field.index_select(axis, left + 1), weight)
 
 
 def auto_contrast(points: Points, probability: float, generator: torch.Generator) -> Points:
     """Blend the colours, by a random share, with colours stretched to 0..1 in each channel."""
     assert points.rgb is not None
-    happens, share = torch.rand(2, generator=generator).tolist()
+    happens, share = _uniform(2, 0, 1, generator).tolist()
     if happens >= probability:
         return points
-    low, high = points.rgb.amin(dim=0), points.rgb.amax(dim=0)
+    low, high = torch.aminmax(points.rgb, dim=0)
     stretched = (points.rgb - low) / (high - low).clamp_min(1 / 255)
     return replace(points, rgb=torch.lerp(points.rgb, stretched, share))
 
@@ -85,8 +191,8 @@ def auto_contrast(points: Points, probability: float, generator: torch.Generator
 def shift_color(points: Points, largest: float, probability: float, generator: torch.Generator) -> Points:
     """Add one offset a channel, drawn evenly from ±``largest`` (share of the range), clipped to 0..1."""
     assert points.rgb is not None
-    happens = torch.rand((), generator=generator).item() < probability
-    offset = torch.empty(3).uniform_(-largest, largest, generator=generator)
+    happens = float(_uniform(1, 0, 1, generator)) < probability
+    offset = _uniform(3, -largest, largest, generator)
     if not happens:
         return points
     return replace(points, rgb=(points.rgb + offset.to(points.rgb)).clamp_(0, 1))
@@ -95,10 +201,43 @@ def shift_color(points: Points, largest: float, probability: float, generator: t
 def jitter_color(points: Points, sigma: float, probability: float, generator: torch.Generator) -> Points:
     """Add normal noise to each colour, standard deviation ``sigma`` (share of the range), clipped to 0..1."""
     assert points.rgb is not None
-    if torch.rand((), generator=generator).item() >= probability or sigma == 0:
+    if float(_uniform(1, 0, 1, generator)) >= probability or sigma == 0:
         return points
-    noise = torch.randn(points.rgb.shape, generator=generator).mul_(sigma)
+    noise = _normal(points.rgb.shape, generator).mul_(sigma)
     return replace(points, rgb=(points.rgb + noise.to(points.rgb)).clamp_(0, 1))
+
+
+def shift_hue_and_saturation(
+    points: Points, hue: float, saturation: float, probability: float, generator: torch.Generator
+) -> Points:
+    """Turn all colours about the grey axis of the colour cube, and move them away from it or towards it.
+
+    Args:
+        points: with colours.
+        hue: the turn is drawn evenly from ±``hue``, share of the whole circle; a third of it makes red green.
+        saturation: the distance from grey is multiplied by 1 ± ``saturation``, drawn evenly. Clipped to 0..1.
+        probability: of both.
+        generator: the source of the draws.
+    """
+    assert points.rgb is not None
+    if not _happens(probability, generator):
+        return points
+    turn, change = _uniform(2, -1, 1, generator).tolist()
+    grey = torch.full((3, 3), 1 / 3)
+    # Products with the unit vector of the grey axis: Rodrigues' formula.
+    cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
+    angle = 2 * math.pi * hue * turn
+    rotation = math.cos(angle) * (torch.eye(3) - grey) + math.sin(angle) * cross
+    matrix = grey + (1 + saturation * change) * rotation
+    return replace(points, rgb=(points.rgb @ matrix.T.to(points.rgb)).clamp_(0, 1))
+
+
+def drop_color(points: Points, probability: float, generator: torch.Generator) -> Points:
+    """Make all colours black, so that form alone has to do."""
+    assert points.rgb is not None
+    if not _happens(probability, generator):
+        return points
+    return replace(points, rgb=torch.zeros_like(points.rgb))
 
 
 def transform(points: Points, matrix: torch.Tensor) -> Points:
@@ -106,3 +245,18 @@ def transform(points: Points, matrix: torch.Tensor) -> Points:
     transposed = matrix.T.to(points.xyz)
     normal = points.normal if points.normal is None else points.normal @ transposed
     return replace(points, xyz=points.xyz @ transposed, normal=normal)
+
+
+def _happens(probability: float, generator: torch.Generator) -> bool:
+    """Whether something of this probability happens; drawn only where it is in doubt."""
+    return probability >= 1 or (probability > 0 and float(_uniform(1, 0, 1, generator)) < probability)
+
+
+def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> torch.Tensor:
+    """(count,) float32 on the device of the generator: even over low..high."""
+    return torch.empty(count, device=generator.device).uniform_(low, high, generator=generator)
+
+
+def _normal(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    """Standard normal noise, float32, on the device of the generator."""
+    return torch.randn(tuple(shape), generator=generator, device=generator.device)

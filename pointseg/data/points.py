@@ -1,5 +1,6 @@
 """A scene on its way to the network: tensors, on any device."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -28,11 +29,56 @@ class Points:
 
     def select(self, index: torch.Tensor) -> "Points":
         """The points of a bool mask or of integer positions, in that order."""
+        positions = index.nonzero().squeeze(1) if index.dtype == torch.bool else index
+        return self._map(lambda part: part.index_select(0, positions))
+
+    def to(self, device: torch.device) -> "Points":
+        """The points on ``device``."""
+        return self._map(lambda part: part.to(device, non_blocking=True))
+
+    def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "Points":
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: part[index] for name, part in parts.items() if part is not None})
+        return replace(self, **{name: function(part) for name, part in parts.items() if part is not None})
 
 
-def points_from_scene(scene: Scene, features: tuple[str, ...]) -> Points:
+@dataclass(frozen=True)
+class PackedScene:
+    """A scene as tensors of few bytes: what a cache keeps, and what is sent to a GPU. Nothing writes into it."""
+
+    name: str
+    xyz: torch.Tensor
+    """(N, 3) float32, metres, z up."""
+    rgb: torch.Tensor | None
+    """(N, 3) uint8."""
+    normal: torch.Tensor | None
+    """(N, 3) float32, unit."""
+    label: torch.Tensor
+    """(N,) int16, IGNORE = -1; all IGNORE where the scene has no labels."""
+
+    def unpack(self) -> Points:
+        """As points; what need not be converted is shared."""
+        rgb = None if self.rgb is None else self.rgb.float().div_(255)
+        return Points(xyz=self.xyz, rgb=rgb, normal=self.normal, label=self.label.long())
+
+    def to(self, device: torch.device) -> "PackedScene":
+        """The scene on ``device``."""
+        return self._map(lambda part: part.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "PackedScene":
+        """The scene in page-locked memory, from which copies to a GPU need not wait."""
+        return self._map(torch.Tensor.pin_memory)
+
+    def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "PackedScene":
+        return replace(
+            self,
+            xyz=function(self.xyz),
+            rgb=None if self.rgb is None else function(self.rgb),
+            normal=None if self.normal is None else function(self.normal),
+            label=function(self.label),
+        )
+
+
+def pack_scene(scene: Scene, features: tuple[str, ...]) -> PackedScene:
     """Copy a scene into tensors.
 
     Args:
@@ -49,17 +95,39 @@ def points_from_scene(scene: Scene, features: tuple[str, ...]) -> Points:
                 f"or train with data.features without {part}"
             )
     label = np.full(scene.num_points, IGNORE) if scene.label is None else scene.label
-    return Points(
+    return PackedScene(
+        name=scene.name,
         xyz=torch.tensor(np.asarray(scene.xyz)),
-        rgb=torch.tensor(np.asarray(scene.rgb)).float().div_(255) if "rgb" in features else None,
+        rgb=torch.tensor(np.asarray(scene.rgb)) if "rgb" in features else None,
         normal=torch.tensor(np.asarray(scene.normal)) if "normal" in features else None,
-        label=torch.tensor(np.asarray(label), dtype=torch.int64),
+        label=torch.tensor(np.asarray(label), dtype=torch.int16),
     )
+
+
+def points_from_scene(scene: Scene, features: tuple[str, ...]) -> Points:
+    """Copy a scene into tensors; as :func:`pack_scene`."""
+    return pack_scene(scene, features).unpack()
+
+
+def concatenate(parts: Sequence[Points]) -> Points:
+    """All points of ``parts``, in their order; all of them have colours and normals, or none has."""
+    return Points(
+        xyz=torch.cat([points.xyz for points in parts]),
+        rgb=_join([points.rgb for points in parts]),
+        normal=_join([points.normal for points in parts]),
+        label=torch.cat([points.label for points in parts]),
+    )
+
+
+def _join(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    known = [part for part in parts if part is not None]
+    assert len(known) in (0, len(parts)), "some have it and others have not"
+    return torch.cat(known) if known else None
 
 
 def center_points(points: Points, vertical: bool = True) -> Points:
     """Shift the middle of the bounding box to the origin in x and y and, if ``vertical``, its bottom to z = 0."""
-    low, high = points.xyz.amin(dim=0), points.xyz.amax(dim=0)
+    low, high = torch.aminmax(points.xyz, dim=0)
     origin = (low + high) / 2
     origin[2] = low[2] if vertical else 0.0
     return replace(points, xyz=points.xyz - origin)

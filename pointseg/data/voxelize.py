@@ -60,7 +60,7 @@ def build_grid(xyz: torch.Tensor, voxel_size_m: float, order: torch.Tensor | Non
     Raises:
         DataError: the extent over the voxel size does not fit int32 coordinates.
     """
-    cell = ((xyz - xyz.amin(dim=0)) / voxel_size_m).floor_().long()
+    cell = ((xyz - torch.aminmax(xyz, dim=0).min) / voxel_size_m).floor_().long()
     extent = cell.amax(dim=0) + 1
     if bool((extent > _MAX_CELLS).any()) or extent.double().prod() >= 2.0**62:
         raise DataError(
@@ -71,24 +71,33 @@ def build_grid(xyz: torch.Tensor, voxel_size_m: float, order: torch.Tensor | Non
     if order is None:
         sorted_key, point_order = key.sort(stable=True)
     else:
-        sorted_key, position = key[order].sort(stable=True)
-        point_order = order[position]
+        sorted_key, position = key.index_select(0, order).sort(stable=True)
+        point_order = order.index_select(0, position)
     starts_voxel = torch.ones_like(sorted_key, dtype=torch.bool)
     starts_voxel[1:] = sorted_key[1:] != sorted_key[:-1]
     voxel_of_point = torch.empty_like(point_order)
     voxel_of_point[point_order] = starts_voxel.cumsum(0) - 1
     first = starts_voxel.nonzero().squeeze(1)
-    return VoxelGrid(cell[point_order[first]].int(), voxel_of_point, point_order, first)
+    coords = cell.index_select(0, point_order.index_select(0, first)).int()
+    return VoxelGrid(coords, voxel_of_point, point_order, first)
+
+
+def draw_points(points: Points, voxel_size_m: float, generator: torch.Generator) -> tuple[VoxelGrid, Points]:
+    """Lay points on a grid and keep one of each voxel, each with the same chance.
+
+    Label and features of a voxel are those of one point, also where points of several labels share it.
+    """
+    order = torch.randperm(len(points), generator=generator, device=generator.device).to(points.xyz.device)
+    grid = build_grid(points.xyz, voxel_size_m, order)
+    return grid, points.select(grid.point_order.index_select(0, grid.first))
 
 
 def voxelize_at_random(
     points: Points, voxel_size_m: float, features: Sequence[str], generator: torch.Generator
 ) -> Voxels:
     """One point a voxel, each with the same chance: the training form (a new draw each pass)."""
-    order = torch.randperm(len(points), generator=generator).to(points.xyz.device)
-    grid = build_grid(points.xyz, voxel_size_m, order)
-    chosen = points.select(grid.point_order[grid.first])
-    return Voxels(grid.coords, stack_features(chosen, features), chosen.label, grid.voxel_of_point)
+    grid, drawn = draw_points(points, voxel_size_m, generator)
+    return Voxels(grid.coords, stack_features(drawn, features), drawn.label, grid.voxel_of_point)
 
 
 def voxelize_by_mean(points: Points, voxel_size_m: float, features: Sequence[str]) -> Voxels:

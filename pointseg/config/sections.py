@@ -1,16 +1,16 @@
-"""The typed config of a run: one complete YAML in, validated, saved with the run.
+"""The sections of a config, and what each key means."""
 
-A YAML names every key (a test sees to it). ``key.sub=value`` on the command line overrides one.
-"""
+from typing import Literal
 
-import difflib
-from pathlib import Path
-from typing import Any, Literal
-
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
-
-from pointseg.errors import UsageError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 Feature = Literal["xyz", "rgb", "normal"]
 _NUM_NAMED_STAGES = 8
@@ -51,15 +51,34 @@ class DataConfig(Section):
     """Scenes a batch, over all processes together."""
     max_points: PositiveInt | None = 100_000
     """Points of a training scene kept around a random center, nearest first; null: all."""
+    max_voxels: PositiveInt | None = None
+    """Voxels of a batch of each process: the largest scenes are cropped until it fits, and counted; null: any."""
     num_workers: int = Field(default=8, ge=0)
     """Loader processes for each training process; 0: load in the training process."""
+    device: Literal["auto", "cpu", "cuda"] = "cpu"
+    """Where scenes are augmented and voxelised; cuda: on the network's GPU, without workers; auto: where it is."""
+    cache: Literal["none", "ram", "device"] = "none"
+    """Where training scenes are kept once read: nowhere, in RAM, or in the memory of data.device."""
 
 
 class AugmentConfig(Section):
-    """What is done to a training scene. A range is drawn from evenly."""
+    """What is done to a training scene, in this order. A range is drawn from evenly.
 
+    What came after the first runs is off by default: a config without it means what it meant.
+    """
+
+    copy_paste: int = Field(default=0, ge=0)
+    """Objects of tail classes, from other training scenes, to set down in each scene where there is room."""
+    drop_points_probability: float = Field(default=0.0, ge=0, le=1)
+    """Chance that points are left out."""
+    drop_points_share: float = Field(default=0.2, ge=0, lt=1)
+    """Chance of each point to be left out then."""
+    rotate_z_probability: float = Field(default=1.0, ge=0, le=1)
+    """Chance of the turn about the vertical."""
     rotate_z_deg: float = Field(default=180.0, ge=0)
     """Turn about the vertical by up to this many degrees, either way."""
+    rotate_xy_probability: float = Field(default=1.0, ge=0, le=1)
+    """Chance of the tilt about x, and the same for y."""
     rotate_xy_deg: float = Field(default=2.8, ge=0)
     """Tilt about x and y by up to this many degrees, either way."""
     scale: tuple[PositiveFloat, PositiveFloat] = (0.9, 1.1)
@@ -70,6 +89,10 @@ class AugmentConfig(Section):
     """Standard deviation of the noise on each coordinate, metres."""
     jitter_clip_m: float = Field(default=0.02, ge=0)
     """Largest noise on a coordinate, metres."""
+    elastic_probability: float = Field(default=0.0, ge=0, le=1)
+    """Chance of an elastic distortion."""
+    elastic: tuple[tuple[PositiveFloat, NonNegativeFloat], ...] = ((0.2, 0.4), (0.8, 1.6))
+    """Its levels, each (granularity, magnitude): cell of a noise grid and factor on the blurred noise, both metres."""
     auto_contrast_probability: float = Field(default=0.2, ge=0, le=1)
     """Chance to stretch the colours to the whole range, blended at random."""
     color_shift: float = Field(default=0.05, ge=0, le=1)
@@ -78,6 +101,16 @@ class AugmentConfig(Section):
     """Standard deviation of the noise on each colour, share of the whole range."""
     color_probability: float = Field(default=0.95, ge=0, le=1)
     """Chance of the colour shift, and the same for the colour jitter."""
+    hue_saturation_probability: float = Field(default=0.0, ge=0, le=1)
+    """Chance that hue and saturation change."""
+    hue_shift: float = Field(default=0.5, ge=0, le=0.5)
+    """Turn of the hue, share of the whole circle, either way."""
+    saturation_shift: float = Field(default=0.2, ge=0, le=1)
+    """Change of the saturation, share of what it is, either way."""
+    color_drop_probability: float = Field(default=0.0, ge=0, le=1)
+    """Chance that all colours become black."""
+    mix_probability: float = Field(default=0.0, ge=0, le=1)
+    """Chance that two scenes of a batch become one (Mix3D, 3DV 2021); there are fewer, larger scenes then."""
 
 
 class ModelConfig(Section):
@@ -250,90 +283,3 @@ class Config(Section):
     def in_channels(self) -> int:
         """Input channels of the network."""
         return 3 * len(self.data.features)
-
-
-def load_config(name: str, overrides: list[str] | None = None) -> Config:
-    """Read a YAML and apply ``key.sub=value`` overrides.
-
-    Args:
-        name: a path, or a file's name in ``configs/`` (with or without ``.yaml``).
-        overrides: each ``key.sub=value``; the value is YAML.
-
-    Raises:
-        UsageError: no such file, an unknown key (the nearest known one is named), a wrong value.
-    """
-    path = find_config(name)
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}; mend the file") from None
-    if not isinstance(tree, dict):
-        raise UsageError(f"{path}: expected keys and values, found {type(tree).__name__}; see configs/scannet200.yaml")
-    for override in overrides or []:
-        _apply_override(tree, override)
-    config = _validate(tree, str(path))
-    if config.run.dir is None:
-        config = config.model_copy(update={"run": config.run.model_copy(update={"dir": f"runs/{path.stem}"})})
-    return config
-
-
-def find_config(name: str) -> Path:
-    """Where ``--cfg NAME`` is: a path, or a file in ``configs/`` of the checkout or the installed wheel."""
-    package = Path(__file__).parent
-    for folder in (Path(), package.parent / "configs", package / "configs"):
-        for candidate in (folder / name, folder / f"{name}.yaml"):
-            if candidate.is_file():
-                return candidate
-    known = sorted({p.name for folder in (package.parent, package) for p in (folder / "configs").glob("*.yaml")})
-    raise UsageError(f"{name}: no such config; give a path or one of {', '.join(known)}")
-
-
-def dump_config(config: Config) -> str:
-    """The config as YAML that :func:`load_config` reads back to an equal config."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def config_from_dict(tree: dict[str, Any], where: str) -> Config:
-    """Validate a config that was stored elsewhere, in a checkpoint for example."""
-    return _validate(tree, where)
-
-
-def _apply_override(tree: dict[str, Any], override: str) -> None:
-    key, equals, value = override.partition("=")
-    if not equals or not key:
-        raise UsageError(f"{override!r} is not key.sub=value; write for example train.passes=10")
-    *sections, last = key.split(".")
-    for section in sections:
-        child = tree.setdefault(section, {})
-        if not isinstance(child, dict):
-            raise UsageError(f"{override}: {section} is a value, not a section; see configs/scannet200.yaml")
-        tree = child
-    try:
-        tree[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UsageError(f"{override}: {value!r} is not a YAML value; quote it") from None
-
-
-def _validate(tree: dict[str, Any], where: str) -> Config:
-    try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        raise UsageError(f"{where}: {'; '.join(_describe(e) for e in error.errors())}") from None
-
-
-def _describe(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        nearest = difflib.get_close_matches(key, _known_keys(Config), n=1, cutoff=0.0)
-        return f"unknown key {key}; the nearest known key is {nearest[0]}"
-    problem = error["msg"].removeprefix("Value error, ")
-    return f"{key}: {problem}, got {error['input']!r}" if key else problem
-
-
-def _known_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
-    keys = []
-    for name, field in section.model_fields.items():
-        keys.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += _known_keys(field.annotation, f"{prefix}{name}.")
-    return keys

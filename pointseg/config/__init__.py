@@ -1,0 +1,121 @@
+"""The typed config of a run: one complete YAML in, validated, saved with the run.
+
+A YAML names every key (a test sees to it). ``key.sub=value`` on the command line overrides one.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pointseg.config.sections import (
+    AugmentConfig,
+    CollapseConfig,
+    Config,
+    DataConfig,
+    LossConfig,
+    OptimizerConfig,
+)
+from pointseg.errors import UsageError
+
+__all__ = [
+    "AugmentConfig",
+    "CollapseConfig",
+    "Config",
+    "DataConfig",
+    "LossConfig",
+    "OptimizerConfig",
+    "config_from_dict",
+    "dump_config",
+    "find_config",
+    "load_config",
+]
+
+
+def load_config(name: str, overrides: list[str] | None = None) -> Config:
+    """Read a YAML and apply ``key.sub=value`` overrides.
+
+    Args:
+        name: a path, or a file's name in ``configs/`` (with or without ``.yaml``).
+        overrides: each ``key.sub=value``; the value is YAML.
+
+    Raises:
+        UsageError: no such file, an unknown key (the nearest known one is named), a wrong value.
+    """
+    path = find_config(name)
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}; mend the file") from None
+    if not isinstance(tree, dict):
+        raise UsageError(f"{path}: expected keys and values, found {type(tree).__name__}; see configs/scannet200.yaml")
+    for override in overrides or []:
+        _apply_override(tree, override)
+    config = _validate(tree, str(path))
+    if config.run.dir is None:
+        config = config.model_copy(update={"run": config.run.model_copy(update={"dir": f"runs/{path.stem}"})})
+    return config
+
+
+def find_config(name: str) -> Path:
+    """Where ``--cfg NAME`` is: a path, or a file in ``configs/`` of the checkout or the installed wheel."""
+    package = Path(__file__).parents[1]
+    for folder in (Path(), package.parent / "configs", package / "configs"):
+        for candidate in (folder / name, folder / f"{name}.yaml"):
+            if candidate.is_file():
+                return candidate
+    known = sorted({p.name for folder in (package.parent, package) for p in (folder / "configs").glob("*.yaml")})
+    raise UsageError(f"{name}: no such config; give a path or one of {', '.join(known)}")
+
+
+def dump_config(config: Config) -> str:
+    """The config as YAML that :func:`load_config` reads back to an equal config."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def config_from_dict(tree: dict[str, Any], where: str) -> Config:
+    """Validate a config that was stored elsewhere, in a checkpoint for example."""
+    return _validate(tree, where)
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise UsageError(f"{override!r} is not key.sub=value; write for example train.passes=10")
+    *sections, last = key.split(".")
+    for section in sections:
+        child = tree.setdefault(section, {})
+        if not isinstance(child, dict):
+            raise UsageError(f"{override}: {section} is a value, not a section; see configs/scannet200.yaml")
+        tree = child
+    try:
+        tree[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UsageError(f"{override}: {value!r} is not a YAML value; quote it") from None
+
+
+def _validate(tree: dict[str, Any], where: str) -> Config:
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(f"{where}: {'; '.join(_describe(e) for e in error.errors())}") from None
+
+
+def _describe(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        nearest = difflib.get_close_matches(key, _known_keys(Config), n=1, cutoff=0.0)
+        return f"unknown key {key}; the nearest known key is {nearest[0]}"
+    problem = error["msg"].removeprefix("Value error, ")
+    return f"{key}: {problem}, got {error['input']!r}" if key else problem
+
+
+def _known_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, field in section.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += _known_keys(field.annotation, f"{prefix}{name}.")
+    return keys
