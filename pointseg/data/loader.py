@@ -1,20 +1,34 @@
-"""Training scenes in batches. What pass e sees at position i depends on (seed, e, i) alone."""
+"""Training scenes in batches. What pass e sees at position i depends on (seed, e, i) alone.
 
-from collections.abc import Iterator
+That holds for any number of workers and processes, after a resume, with mixing and with pasted objects. It does not
+hold from one kind of ``data.device`` to another, which draws other numbers; and of a scene that is too large for
+``data.max_voxels``, how much is left depends on the others of its batch.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from pointseg.config import Config
 from pointseg.data.augment import augment, crop
-from pointseg.data.batch import Batch, collate
-from pointseg.data.points import center_points, points_from_scene
-from pointseg.data.voxelize import Voxels, voxelize_at_random
-from pointseg.errors import PointsegError, UsageError
+from pointseg.data.batch import Batch, DrawnScene, make_batch, mix
+from pointseg.data.points import PackedScene, center_points, pack_scene
+from pointseg.errors import DataError, PointsegError, UsageError
 from pointseg.scans.prepared import read_scene
+
+if TYPE_CHECKING:
+    from pointseg.data.paste import ObjectBank
+
+_CPU = torch.device("cpu")
+_WORKER_DIED = r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)"
+"""What PyTorch says; it has no exception of its own for that."""
 
 
 class Draw(NamedTuple):
@@ -26,47 +40,143 @@ class Draw(NamedTuple):
 
 
 class TrainingScenes(Dataset):
-    """Prepared scenes, augmented and voxelised anew at each draw."""
+    """Batches of prepared scenes: augmented, mixed and voxelised anew at each draw, on ``device``.
 
-    def __init__(self, folders: list[Path], config: Config) -> None:
+    Raises:
+        DataError: a scene that is to be cached, or whose objects are to be pasted, is damaged.
+        UsageError: the benchmark has no tail classes whose objects could be pasted.
+    """
+
+    def __init__(self, folders: Sequence[Path], config: Config, device: torch.device = _CPU) -> None:
         self.folders = folders
         self.config = config
+        self.device = device
+        self.bank: ObjectBank | None = None
+        if config.augment.copy_paste:
+            from pointseg.data.paste import build_bank
 
-    def __getitem__(self, draw: Draw) -> tuple[str, Voxels]:
-        config = self.config
-        generator = torch.Generator().manual_seed(derive_seed(config.run.seed, draw.pass_index, draw.position))
-        scene = read_scene(self.folders[draw.scene_index], config.taxonomy)
-        points = center_points(points_from_scene(scene, config.data.features))
-        if config.data.max_points is not None:
-            points = crop(points, config.data.max_points, generator)
-            points = center_points(points, vertical=False)
-        points = augment(points, config.augment, generator)
-        return scene.name, voxelize_at_random(points, config.data.voxel_size_m, config.data.features, generator)
+            self.bank = build_bank(folders, config.taxonomy, config.data.features, device)
+        # For each worker its process and the scene that it is at: all that is left to know of one that dies.
+        self.at_work = torch.full((max(1, config.data.num_workers), 2), -1).share_memory_()
+        # Workers are forked and share what is there before: nobody writes into it.
+        self.cache = None if config.data.cache == "none" else [self.read(index) for index in range(len(folders))]
 
     def __len__(self) -> int:
         return len(self.folders)
 
+    def __getitem__(self, draws: Sequence[Draw]) -> Batch:
+        scenes = [self.draw_scene(draw) for draw in draws]
+        if self.config.augment.mix_probability:
+            scenes = self.mix_pairs(draws, scenes)
+        return make_batch(scenes, self.config.data)
+
+    def draw_scene(self, draw: Draw) -> DrawnScene:
+        """One scene, augmented.
+
+        Raises:
+            DataError: it can't be read or augmented; the message names it.
+        """
+        worker = get_worker_info()
+        if worker is not None:
+            self.at_work[worker.id] = torch.tensor([os.getpid(), draw.scene_index])
+        try:
+            return self._draw_scene(draw)
+        except PointsegError:
+            raise
+        except Exception as error:
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            raise DataError(
+                f"{self.folders[draw.scene_index]}: can't be made ready for training ({text}); "
+                f"python data_prep/check_scans.py {self.config.data.root} finds what is damaged"
+            ) from error
+
+    def _draw_scene(self, draw: Draw) -> DrawnScene:
+        config, generator = self.config, self._seeded(draw.pass_index, draw.position)
+        scene = self.read(draw.scene_index) if self.cache is None else self.cache[draw.scene_index].to(self.device)
+        points = center_points(scene.unpack())
+        if config.data.max_points is not None:
+            points = crop(points, config.data.max_points, generator)
+            points = center_points(points, vertical=False)
+        if self.bank is not None:
+            points = self.bank.paste(points, config.augment.copy_paste, generator)
+        augmented = augment(points, config.augment, generator)
+        if not len(augmented):
+            return DrawnScene(scene.name, points, generator, num_unaugmented=1)
+        return DrawnScene(scene.name, augmented, generator)
+
+    def read(self, index: int) -> PackedScene:
+        """A scene from its files: on the device, or where it is kept in RAM for a GPU, in page-locked memory."""
+        scene = pack_scene(read_scene(self.folders[index], self.config.taxonomy), self.config.data.features)
+        if self.config.data.cache == "ram":
+            return scene.pin_memory() if self.device.type == "cuda" else scene
+        return scene.to(self.device)
+
+    def mix_pairs(self, draws: Sequence[Draw], scenes: Sequence[DrawnScene]) -> list[DrawnScene]:
+        """Mix the first scene with the second, the third with the fourth, each pair with the config's probability."""
+        mixed = []
+        for start in range(0, len(scenes), 2):
+            pair = scenes[start : start + 2]
+            generator = self._seeded(draws[start].pass_index, draws[start].position, 1)
+            drawn = float(torch.rand((), generator=generator, device=self.device))
+            if len(pair) == 2 and drawn < self.config.augment.mix_probability:
+                points = mix(pair[0].points, pair[1].points)
+                num_unaugmented = pair[0].num_unaugmented + pair[1].num_unaugmented
+                mixed.append(DrawnScene(f"{pair[0].name}+{pair[1].name}", points, generator, num_unaugmented))
+            else:
+                mixed += pair
+        return mixed
+
+    def _seeded(self, *parts: int) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(derive_seed(self.config.run.seed, *parts))
+
 
 class PassSampler(Sampler[list[Draw]]):
-    """The batches of one pass for one process.
+    """The batches of one or several passes for one process.
 
     A pass is a random order of all scenes. Where it does not fill the last batch, it begins again from
     the front: every scene is seen, and every batch is full. Each process takes its share of each batch.
+
+    Args:
+        num_scenes: of the training split.
+        scenes_per_batch: of all processes together.
+        seed: of the order.
+        rank: of this process.
+        world_size: number of processes.
+        in_pairs: whether the scenes 2i and 2i + 1 of a batch go to the same process, which may mix them.
+
+    Raises:
+        UsageError: the processes can't share a batch evenly.
     """
 
-    def __init__(self, num_scenes: int, scenes_per_batch: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
-        if scenes_per_batch % world_size:
+    def __init__(
+        self,
+        num_scenes: int,
+        scenes_per_batch: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        in_pairs: bool = False,
+    ) -> None:
+        self.group = 2 if in_pairs else 1
+        multiple = world_size * self.group if world_size > 1 else 1
+        if scenes_per_batch % multiple:
+            pairs = " in pairs that can be mixed" if in_pairs else ""
             raise UsageError(
-                f"data.scenes_per_batch={scenes_per_batch} can't be shared by {world_size} processes; "
-                f"choose a multiple of {world_size}"
+                f"data.scenes_per_batch={scenes_per_batch} can't be shared by {world_size} processes{pairs}; "
+                f"choose a multiple of {multiple}"
             )
         self.num_scenes = num_scenes
         self.scenes_per_batch = scenes_per_batch
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
-        self.pass_index = 0
-        self.first_batch = 0
+        self.start(0)
+
+    def start(self, pass_index: int, first_batch: int = 0, num_passes: int = 1) -> None:
+        """Choose where to begin, and after how many passes to end."""
+        self.pass_index = pass_index
+        self.first_batch = first_batch
+        self.num_passes = num_passes
 
     @property
     def batches_per_pass(self) -> int:
@@ -74,33 +184,58 @@ class PassSampler(Sampler[list[Draw]]):
         return -(-self.num_scenes // self.scenes_per_batch)
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        order = np.random.default_rng([self.seed, self.pass_index]).permutation(self.num_scenes)
-        padded = np.resize(order, self.batches_per_pass * self.scenes_per_batch)
-        for batch in range(self.first_batch, self.batches_per_pass):
-            start = batch * self.scenes_per_batch
-            positions = range(start + self.rank, start + self.scenes_per_batch, self.world_size)
-            yield [Draw(self.pass_index, i, int(padded[i])) for i in positions]
+        own = [i for i in range(self.scenes_per_batch) if i // self.group % self.world_size == self.rank]
+        for turn in range(self.num_passes):
+            pass_index = self.pass_index + turn
+            order = np.random.default_rng([self.seed, pass_index]).permutation(self.num_scenes)
+            padded = np.resize(order, self.batches_per_pass * self.scenes_per_batch)
+            for batch in range(0 if turn else self.first_batch, self.batches_per_pass):
+                positions = [batch * self.scenes_per_batch + i for i in own]
+                yield [Draw(pass_index, i, int(padded[i])) for i in positions]
 
     def __len__(self) -> int:
-        return self.batches_per_pass - self.first_batch
+        return self.num_passes * self.batches_per_pass - self.first_batch
 
 
 class TrainingLoader:
-    """Batches of any pass from any position, loaded ahead by worker processes."""
+    """Batches of any pass from any position, made ahead: by worker processes, or by a thread on the network's GPU.
+
+    Args:
+        folders: the training split.
+        config: of the run.
+        rank: of this process.
+        world_size: number of processes.
+        device: where the network is.
+
+    Raises:
+        UsageError: ``data.device`` is a GPU and the network is not, or as :class:`PassSampler`.
+        DataError: as :class:`TrainingScenes`.
+    """
 
     def __init__(
-        self, folders: list[Path], config: Config, rank: int = 0, world_size: int = 1, pin: bool = False
+        self,
+        folders: Sequence[Path],
+        config: Config,
+        rank: int = 0,
+        world_size: int = 1,
+        device: torch.device = _CPU,
     ) -> None:
-        self.sampler = PassSampler(len(folders), config.data.scenes_per_batch, config.run.seed, rank, world_size)
-        workers = config.data.num_workers
+        data = config.data
+        self.num_passes = config.train.passes
+        in_pairs = config.augment.mix_probability > 0
+        self.sampler = PassSampler(len(folders), data.scenes_per_batch, config.run.seed, rank, world_size, in_pairs)
+        self.scenes = TrainingScenes(folders, config, choose_data_device(data.device, device))
         self._loader = DataLoader(
-            TrainingScenes(folders, config),
-            batch_sampler=self.sampler,
-            collate_fn=collate,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=pin,
+            self.scenes,
+            sampler=self.sampler,
+            batch_size=None,  # a draw is a whole batch
+            collate_fn=_as_it_is,
+            num_workers=data.num_workers,
+            persistent_workers=data.num_workers > 0,
+            pin_memory=device.type == "cuda",
         )
+        self._stream: Iterator[Batch] = iter(())
+        self._next: tuple[int, int] | None = None
 
     @property
     def batches_per_pass(self) -> int:
@@ -108,15 +243,73 @@ class TrainingLoader:
         return self.sampler.batches_per_pass
 
     def batches(self, pass_index: int, first_batch: int = 0) -> Iterator[Batch]:
-        """Yield the batches of a pass, from the given one on."""
-        self.sampler.pass_index, self.sampler.first_batch = pass_index, first_batch
+        """Yield the batches of a pass, from the given one on. While the last are used, the next pass is begun.
+
+        Raises:
+            DataError: a scene is damaged, or a worker died; the message names the scene.
+        """
+        for batch_index in range(first_batch, self.batches_per_pass):
+            if self._next != (pass_index, batch_index):
+                self.sampler.start(pass_index, batch_index, max(1, self.num_passes - pass_index))
+                self._stream = self._open()
+            self._next = None
+            try:
+                with self.explain_dead_worker():
+                    batch = next(self._stream)
+            except PointsegError as error:
+                # A worker's error arrives as a whole traceback; its last line is the message.
+                raise type(error)(str(error).strip().splitlines()[-1].split(f"{type(error).__name__}: ")[-1]) from None
+            is_last = batch_index + 1 == self.batches_per_pass
+            self._next = (pass_index + 1, 0) if is_last else (pass_index, batch_index + 1)
+            yield batch
+
+    def _open(self) -> Iterator[Batch]:
+        """What the sampler asks for, from where it stands."""
+        if self.scenes.device.type == "cpu":
+            return iter(self._loader)
+        from pointseg.data.prefetch import prefetch
+
+        return prefetch(self.scenes.__getitem__, self.sampler, self.scenes.device)
+
+    @contextmanager
+    def explain_dead_worker(self) -> Iterator[None]:
+        """Say which scene a worker was at when it died. PyTorch may raise that anywhere, by a signal.
+
+        Raises:
+            DataError: in place of PyTorch's error.
+        """
         try:
-            yield from self._loader
-        except PointsegError as error:
-            # A worker's error arrives as a whole traceback; its last line is the message.
-            raise type(error)(str(error).strip().splitlines()[-1].split(f"{type(error).__name__}: ")[-1]) from None
+            yield
+        except RuntimeError as error:
+            # Where the loop was waiting for the worker, the signal stands in the cause.
+            texts = (str(error.__cause__), str(error))
+            death = next(filter(None, (re.match(_WORKER_DIED, text) for text in texts)), None)
+            if death is None:
+                raise
+            pids = [int(pid) for pid in death[1].split(",")]
+            scenes = [self.scenes.folders[scene] for pid, scene in self.scenes.at_work.tolist() if pid in pids]
+            where = " and ".join(map(str, scenes)) or "before its first scene"
+            raise DataError(
+                f"{where}: the loading process that was at it (pid {death[1]}) {death[2].split('. ')[0].rstrip('. ')}; "
+                "give it more memory (also in /dev/shm), lower data.num_workers, or see more with data.num_workers=0"
+            ) from None
+
+
+def choose_data_device(name: str, network_device: torch.device) -> torch.device:
+    """Where ``data.device`` has scenes augmented, given where the network is.
+
+    Raises:
+        UsageError: ``cuda``, and the network is on the CPU.
+    """
+    if name == "cuda" and network_device.type != "cuda":
+        raise UsageError("data.device=cuda: the network is on the CPU; use data.device=auto, or run.device=cuda")
+    return _CPU if name == "cpu" else network_device
 
 
 def derive_seed(*parts: int) -> int:
     """One 63-bit seed from several numbers, so that neighbouring numbers give unrelated draws."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

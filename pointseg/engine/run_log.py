@@ -1,5 +1,6 @@
 """What a run tells: a progress bar for people, ``metrics.jsonl`` and TensorBoard for later."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,60 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from pointseg.collapse.metrics import Measures, flatten_measures
+from pointseg.data.batch import Batch
 from pointseg.engine.run_directory import RunDirectory
+
+
+class Tally:
+    """What the batches since the last line of training figures were like, and how long they took.
+
+    Args:
+        scenes_per_batch: of all processes together, before mixing.
+        world_size: number of processes.
+    """
+
+    RARE = ("cropped_scenes", "unaugmented_scenes")
+
+    def __init__(self, scenes_per_batch: int, world_size: int) -> None:
+        self._scenes_per_batch = scenes_per_batch
+        self._world_size = world_size
+        self._begin()
+
+    def add(self, batch: Batch) -> None:
+        """Count one batch."""
+        self._num_batches += 1
+        self._num_scenes += batch.num_scenes
+        self._num_cropped += batch.num_cropped
+        self._num_unaugmented += batch.num_unaugmented
+
+    def pause(self) -> None:
+        """Stop the clock: what follows is no training."""
+        self._seconds += time.perf_counter() - self._resumed
+
+    def resume(self) -> None:
+        """Let the clock go on."""
+        self._resumed = time.perf_counter()
+
+    def read(self) -> dict[str, float]:
+        """The figures, named as in ``metrics.jsonl``; the next ones begin.
+
+        ``effective_batch_size`` is the mean number of scenes after mixing, of all processes if they are like this one;
+        ``cropped_scenes`` and ``unaugmented_scenes`` count those of this process.
+        """
+        self.pause()
+        figures = {
+            "scenes_per_s": self._num_batches * self._scenes_per_batch / self._seconds,
+            "effective_batch_size": self._num_scenes * self._world_size / self._num_batches,
+            "cropped_scenes": self._num_cropped,
+            "unaugmented_scenes": self._num_unaugmented,
+        }
+        self._begin()
+        return figures
+
+    def _begin(self) -> None:
+        self._num_batches = self._num_scenes = self._num_cropped = self._num_unaugmented = 0
+        self._seconds = 0.0
+        self.resume()
 
 
 class RunLog:
@@ -30,6 +84,7 @@ class RunLog:
         self._bar.set_postfix_str(
             f"loss {row['loss']:.3f} = pr {row['recognition']:.3f} + λ·cr {row['collapse']:.3f}, "
             f"lr {row['lr']:.1e}, {row['scenes_per_s']:.1f} scenes/s"
+            + "".join(f", {row[key]:.0f} {key.replace('_', ' ')}" for key in Tally.RARE if row.get(key))
         )
 
     def log_validation(self, step: int, pass_index: int, evaluation: Mapping[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 import signal
 import sys
-import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from pointseg.engine.network import autocast, build_network, explain_out_of_memo
 from pointseg.engine.objective import Losses, Objective
 from pointseg.engine.optimizer import Update, build_schedule
 from pointseg.engine.run_directory import RunDirectory
-from pointseg.engine.run_log import RunLog
+from pointseg.engine.run_log import RunLog, Tally
 from pointseg.errors import DataError, StoppedError, UsageError
 from pointseg.scans.prepared import list_scenes
 from pointseg.taxonomy import load_taxonomy
@@ -33,14 +32,15 @@ from pointseg.taxonomy import load_taxonomy
 # What may differ between a run and its resumption: it changes where and how fast, not what is computed.
 _FREE_ON_RESUME = {
     "run": {"dir", "device"},
-    "data": {"root", "num_workers"},
+    "data": {"root", "num_workers", "cache"},
     "model": {"backend", "init", "checkpoint_activations"},
     "train": {"validate_every", "measure_collapse_every", "log_every", "num_threads"},
     "inference": {"logit_adjustment"},
 }
 
 _LESS_MEMORY = (
-    "lower data.scenes_per_batch or data.max_points, set model.checkpoint_activations=true, or use train.amp=fp16"
+    "set data.max_voxels or model.checkpoint_activations=true, lower data.scenes_per_batch or data.max_points, "
+    "or use train.amp=fp16"
 )
 
 
@@ -75,9 +75,7 @@ class Trainer:
             synchronize_batch_norm(self.objective)
 
         self.val_folders = list_scenes(config.data.root, config.data.val_split) if config.data.val_split else []
-        self.loader = TrainingLoader(
-            train_folders, config, processes.rank, processes.world_size, pin=device.type == "cuda"
-        )
+        self.loader = TrainingLoader(train_folders, config, processes.rank, processes.world_size, device)
         self.num_steps = config.train.passes * self.loader.batches_per_pass
         self.update = Update(self.objective, config.optimizer, config.train.amp, device)
         self.schedule = build_schedule(self.update.optimizer, config.optimizer, self.num_steps)
@@ -113,15 +111,16 @@ class Trainer:
         if self.processes.is_first and progress.step == 0:
             self.directory.begin(config)
         self.log = RunLog(self.directory, self.num_steps, progress.step, self.processes.is_first)
-        with closing(self.log), StopRequest() as stop:
+        with closing(self.log), StopRequest() as stop, self.loader.explain_dead_worker():
+            self.tally = Tally(config.data.scenes_per_batch, self.processes.world_size)
             while progress.pass_index < config.train.passes:
-                self.started, self.scenes_since_log = time.perf_counter(), 0
+                self.tally.resume()
                 for batch in self.loader.batches(progress.pass_index, progress.batch_index):
                     losses = self.train_step(batch.to(self.processes.device))
                     progress.batch_index += 1
                     progress.step += 1
                     self.log.step_done()
-                    self.scenes_since_log += config.data.scenes_per_batch
+                    self.tally.add(batch)
                     if progress.step % config.train.log_every == 0 or progress.step == self.num_steps:
                         self.log_losses(losses)
                     if self.should_stop(stop):
@@ -129,6 +128,7 @@ class Trainer:
                         raise StoppedError(
                             f"{self.directory.path}: stopped after step {progress.step}; --resume goes on"
                         )
+                self.tally.pause()
                 progress.pass_index, progress.batch_index = progress.pass_index + 1, 0
                 if self.validation_is_due():
                     self.validate()
@@ -162,7 +162,6 @@ class Trainer:
                 f"{self.directory.path}: the loss is {total} at step {self.progress.step}; lower optimizer.lr, set "
                 "optimizer.grad_clip, or use train.amp=none"
             )
-        elapsed = time.perf_counter() - self.started
         self.log.log_training(
             self.progress.step,
             {
@@ -170,10 +169,9 @@ class Trainer:
                 "recognition": recognition,
                 "collapse": collapse,
                 "lr": self.update.optimizer.param_groups[0]["lr"],
-                "scenes_per_s": self.scenes_since_log / elapsed,
+                **self.tally.read(),
             },
         )
-        self.started, self.scenes_since_log = time.perf_counter(), 0
 
     def validation_is_due(self) -> bool:
         """After every n-th pass and after the last, where there is a validation split."""

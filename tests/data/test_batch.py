@@ -1,8 +1,10 @@
-"""A batch is its scenes side by side."""
+"""A batch is its scenes side by side, mixed in pairs, and no larger than it may be."""
 
+import pytest
 import torch
 
-from pointseg.data.batch import collate
+from pointseg.config import DataConfig
+from pointseg.data.batch import DrawnScene, collate, largest_share, make_batch, mix
 from pointseg.data.points import Points
 from pointseg.data.voxelize import voxelize_by_mean
 
@@ -28,3 +30,101 @@ def test_scenes_are_concatenated_with_their_way_back() -> None:
         assert torch.equal(batch.features[own], voxels.features[voxels.voxel_of_point])
         assert torch.equal(batch.labels[batch.coords[:, 0] == index], voxels.label)
         assert len(own) == len(points)
+
+
+def _scene(num_points: int, label: int, size_m: float = 1.0, offset_m: float = 0.0, seed: int = 0) -> Points:
+    generator = torch.Generator().manual_seed(seed)
+    xyz = torch.rand(num_points, 3, generator=generator) * size_m + offset_m
+    return Points(xyz, torch.rand(num_points, 3, generator=generator), None, torch.full((num_points,), label))
+
+
+def _drawn(*scenes: Points) -> list[DrawnScene]:
+    return [DrawnScene(f"s{i}", p, torch.Generator().manual_seed(i)) for i, p in enumerate(scenes)]
+
+
+DATA = DataConfig(voxel_size_m=0.1, features=("xyz", "rgb"))
+
+
+def test_mixed_scenes_are_centred_on_one_floor_and_keep_what_they_are() -> None:
+    first, second = _scene(200, 1, size_m=2.0, offset_m=5.0), _scene(100, 2, offset_m=-3.0)
+    mixed = mix(first, second)
+    assert mixed.label.tolist() == [1] * 200 + [2] * 100
+    assert torch.equal(mixed.rgb, torch.cat([first.rgb, second.rgb]))
+    for part, scene in ((mixed.xyz[:200], first), (mixed.xyz[200:], second)):
+        torch.testing.assert_close(torch.pdist(part), torch.pdist(scene.xyz), atol=1e-5, rtol=1e-5)
+        low, high = part.amin(0), part.amax(0)
+        torch.testing.assert_close(low[:2], -high[:2], atol=1e-6, rtol=0)
+        assert low[2] == 0
+
+
+def test_a_mixed_scene_has_each_voxel_once_and_is_one_scene() -> None:
+    """Two voxelised scenes laid over each other, as other frameworks do it, would share most of their voxels."""
+    first, second = _scene(5000, 1), _scene(5000, 2, seed=1)
+    batch = make_batch(_drawn(mix(first, second), _scene(500, 3)), DATA)
+    rows = [tuple(row) for row in batch.coords.tolist()]
+    assert rows == sorted(set(rows))
+    own = batch.coords[:, 0] == 0
+    assert set(batch.labels[own].tolist()) == {1, 2}
+    assert int(own.sum()) < 1.3 * 11**3
+    assert batch.num_scenes == 2
+    assert batch.voxel_of_point == ()
+
+
+def test_a_voxel_of_two_scenes_is_of_one_drawn_point() -> None:
+    """Each point has the same chance, so that a voxel with more points of one scene is more often of that scene."""
+    first = Points(torch.zeros(3, 3), torch.full((3, 3), 0.25), None, torch.full((3,), 1))
+    second = Points(torch.zeros(1, 3), torch.full((1, 3), 0.75), None, torch.full((1,), 2))
+    num_first = 0
+    for seed in range(800):
+        scene = DrawnScene("mixed", mix(first, second), torch.Generator().manual_seed(seed))
+        batch = make_batch([scene], DATA)
+        label = int(batch.labels)
+        assert batch.features[0, 3:].tolist() == [0.25 if label == 1 else 0.75] * 3
+        num_first += label == 1
+    assert abs(num_first - 600) < 5 * 12.3
+
+
+@pytest.mark.parametrize(
+    ("num_voxels", "max_voxels", "expected"),
+    [
+        ([10, 20, 30], None, 30),
+        ([10, 20, 30], 60, 30),
+        ([10, 20, 30], 59, 29),
+        ([10, 20, 30], 50, 20),
+        ([30, 10, 20], 49, 19),
+        ([10, 20, 30], 9, 3),
+        ([5], 3, 3),
+        ([5, 5, 5], 1, 1),
+    ],
+)
+def test_the_largest_scenes_give_up_what_is_too_much(
+    num_voxels: list[int], max_voxels: int | None, expected: int
+) -> None:
+    limit = largest_share(num_voxels, max_voxels)
+    assert limit == expected
+    if max_voxels is not None and max_voxels >= len(num_voxels):
+        assert sum(min(n, limit) for n in num_voxels) <= max_voxels
+        # It is the largest limit that does: one more voxel for each that is cropped would be too many.
+        assert sum(min(n, limit + 1) for n in num_voxels) > max_voxels or limit == max(num_voxels)
+
+
+def test_a_batch_has_no_more_voxels_than_it_may_and_says_what_was_cropped() -> None:
+    small, large = _scene(200, 1, size_m=0.5), _scene(60_000, 2, size_m=3.0)
+    whole = make_batch(_drawn(small, large), DATA)
+    assert whole.num_cropped == 0
+    num_small, num_large = torch.bincount(whole.coords[:, 0].long()).tolist()
+    batch = make_batch(_drawn(small, large), DATA.model_copy(update={"max_voxels": num_small + 4000}))
+    assert batch.num_cropped == 1
+    counts = torch.bincount(batch.coords[:, 0].long()).tolist()
+    assert counts[0] == num_small
+    assert 3000 < counts[1] <= 4000 < num_large
+    # What is left is a ball around one of its points, as much of it as is in the room, centred: it begins at voxel 0.
+    own = batch.coords[batch.coords[:, 0] == 1]
+    assert own[:, 1:].amin(dim=0).tolist() == [0, 0, 0]
+    assert (own[:, 1:].amax(dim=0) < 31).all()
+    xyz = batch.features[batch.coords[:, 0] == 1, :3]
+    torch.testing.assert_close(xyz.amin(0)[:2], -xyz.amax(0)[:2], atol=0.1, rtol=0)
+    rows = [tuple(row) for row in batch.coords.tolist()]
+    assert rows == sorted(set(rows))
+    again = make_batch(_drawn(small, large), DATA.model_copy(update={"max_voxels": num_small + 4000}))
+    assert torch.equal(batch.features, again.features)

@@ -28,6 +28,21 @@ def test_training_learns_and_stays_finite(backend: str, amp: str, tiny_overrides
     assert sum(losses[-6:]) < 0.8 * sum(losses[:6])
 
 
+@pytest.mark.parametrize("cache", ["none", "ram", "device"])
+def test_scenes_that_are_made_ready_on_the_gpu_are_learned_from(
+    cache: str, tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    """By a thread beside the training loop, with the whole recipe."""
+    keys = ["run.device=cuda", "data.device=cuda", f"data.cache={cache}", "train.passes=12", "optimizer.lr=0.02"]
+    keys += ["augment.elastic_probability=0.95", "augment.drop_points_probability=0.2", "augment.mix_probability=0.5"]
+    train(["--cfg", "demo.yaml", *tiny_overrides, *keys])
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = [row["loss"] for row in rows if row["kind"] == "train"]
+    assert len(losses) == 36
+    assert all(loss == loss and loss < float("inf") for loss in losses)
+    assert sum(losses[-6:]) < 0.9 * sum(losses[:6])
+
+
 @pytest.mark.parametrize("backend", BACKENDS[1:])
 def test_a_step_does_not_wait_for_the_gpu(backend: str, tiny_overrides: list[str]) -> None:
     """What the library needs to build its neighbour maps is its own; nothing else reads from the device."""

@@ -13,7 +13,17 @@ import torch
 from pointseg.config import load_config
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import DataError, StoppedError, UsageError
+from pointseg.scans.prepared import read_scene
+from pointseg.scans.scene import Scene
 from pointseg.train import main as train
+
+# All that draws: with it, too, a resumed run sees the same scenes.
+RECIPE = [
+    "augment.drop_points_probability=0.5",
+    "augment.rotate_xy_probability=0.5",
+    "augment.elastic_probability=0.95",
+    "augment.mix_probability=0.8",
+]
 
 
 def _rows(run: Path, kind: str = "train") -> list[dict]:
@@ -40,18 +50,27 @@ def test_training_learns_and_leaves_a_whole_run(trained_run: Path) -> None:
 
 def test_a_training_row_has_the_loss_its_parts_the_rate_and_the_speed(trained_run: Path) -> None:
     row = _rows(trained_run)[0]
-    assert row.keys() == {"kind", "step", "loss", "recognition", "collapse", "lr", "scenes_per_s"}
+    names = "kind step loss recognition collapse lr scenes_per_s effective_batch_size cropped_scenes unaugmented_scenes"
+    assert row.keys() == set(names.split())
+    assert (row["effective_batch_size"], row["cropped_scenes"], row["unaugmented_scenes"]) == (2, 0, 0)
     weight = load_config(str(trained_run / "config.yaml")).loss.collapse.weight
     assert row["loss"] == pytest.approx(row["recognition"] + weight * row["collapse"], rel=1e-5)
     assert row["scenes_per_s"] > 0
 
 
-@pytest.mark.parametrize("preset", ["paper", "release"])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ["loss.collapse.preset=paper"],
+        ["loss.collapse.preset=release"],
+        ["loss.collapse.scope=scene", "data.scenes_per_batch=4", "train.passes=3", *RECIPE],
+    ],
+)
 def test_a_run_that_was_stopped_in_a_pass_ends_where_one_that_was_not_ends(
-    preset: str, tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    keys: list[str], tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bit by bit: weights, and every line of metrics but the speed. The release preset draws a dropout."""
-    overrides = ["--cfg", "demo.yaml", *tiny_overrides, f"loss.collapse.preset={preset}"]
+    overrides = ["--cfg", "demo.yaml", *tiny_overrides, *keys]
     train([*overrides, f"run.dir={tmp_path / 'whole'}"])
 
     from pointseg.engine.trainer import Trainer
@@ -77,6 +96,36 @@ def test_a_run_that_was_stopped_in_a_pass_ends_where_one_that_was_not_ends(
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     for a, b in zip(_rows(tmp_path / "whole"), _rows(run), strict=True):
         assert {**a, "scenes_per_s": 0} == {**b, "scenes_per_s": 0}
+
+
+def test_a_row_counts_what_was_mixed_cropped_and_left_unaugmented_since_the_last(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    """Five scenes are two steps of four: three rows of two steps each, over the ends of passes."""
+    keys = ["augment.drop_points_probability=1.0", "augment.drop_points_share=0.99999999"]
+    keys += ["augment.mix_probability=1.0", "data.scenes_per_batch=4", "data.max_voxels=300", "train.log_every=2"]
+    train(["--cfg", "demo.yaml", *tiny_overrides, *keys, "train.passes=3"])
+    rows = _rows(tmp_path / "run")
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    assert [row["effective_batch_size"] for row in rows] == [2, 2, 2]
+    assert [row["unaugmented_scenes"] for row in rows] == [8, 8, 8]
+    assert all(2 <= row["cropped_scenes"] <= 4 for row in rows)
+
+
+def test_a_worker_that_is_killed_ends_the_run_with_one_line(
+    tiny_overrides: list[str], prepared_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = sorted((prepared_root / "train").iterdir())[2]
+
+    def die(path: Path, taxonomy: str) -> Scene:
+        if path == folder:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read_scene(path, taxonomy)
+
+    monkeypatch.setattr("pointseg.data.loader.read_scene", die)
+    with pytest.raises(DataError, match=f"{folder.name}: the loading process .* is killed by signal") as caught:
+        train(["--cfg", "demo.yaml", *tiny_overrides, "data.num_workers=1"])
+    assert "\n" not in str(caught.value)
 
 
 def test_a_finished_run_resumes_to_nothing(trained_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
