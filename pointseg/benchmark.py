@@ -3,6 +3,7 @@
 import json
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from pointseg.engine.benchmarks.surface import find_coords
 from pointseg.engine.benchmarks.timing import limit_threads
 from pointseg.engine.distributed import choose_device
 
+_STEPS_WITH_LOADER = 10
 _MODELS = ("spunet14", "spunet18", "spunet34")
 
 
@@ -51,9 +53,12 @@ def run_benchmark(arguments: Namespace, device: torch.device, num_threads: int) 
         size = [] if arguments.cfg else [f"model.name={model}"]
         config = load_config(arguments.cfg or "scannet200", [*size, *arguments.overrides])
         job = StepJob(config, device, num_threads, arguments.voxels, arguments.scenes, arguments.scene, seed)
+        if arguments.end_to_end:
+            job = replace(job, num_steps_with_loader=_STEPS_WITH_LOADER)
         return measure_step(job, model, backends, repeats)
     if name == "data":
-        return measure_data(load_config(arguments.cfg), arguments.vertices, arguments.scene, repeats, seed)
+        config = load_config(arguments.cfg, arguments.overrides)
+        return measure_data(config, arguments.vertices, arguments.scene, repeats, seed)
     if name == "prepare":
         return measure_prepare(arguments.vertices, repeats, seed)
     if name == "regularizer":
@@ -81,6 +86,11 @@ def build_parser() -> CommandParser:
     network = step.add_mutually_exclusive_group()
     network.add_argument("--model", choices=_MODELS, default="spunet34", help="with the recipe of scannet200.yaml")
     network.add_argument("--cfg", metavar="NAME", help="take the network, losses and optimiser of this config")
+    step.add_argument(
+        "--end-to-end",
+        action="store_true",
+        help="also train with a loader on scenes that are made, and say for which share of the time it is waited for",
+    )
     _add_backends(step, BARE)
     _add_shared(step, repeats=3)
     step.add_argument("overrides", nargs="*", metavar="key.sub=value", help="set a key of the config")
@@ -89,6 +99,7 @@ def build_parser() -> CommandParser:
     data.add_argument("--vertices", type=_positive, default=150_000, help="of the scene that is made")
     _add_scene(data)
     data.add_argument("--cfg", metavar="NAME", default="scannet200", help="config whose recipe to take")
+    data.add_argument("overrides", nargs="*", metavar="key.sub=value", help="set a key of the config")
     _add_shared(data, repeats=10, one_core=True)
 
     prepare = benchmarks.add_parser("prepare", help="prepare a raw scan, on one core")

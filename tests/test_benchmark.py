@@ -4,7 +4,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ import torch
 
 from pointseg.benchmark import main
 from pointseg.config import load_config
+from pointseg.data.batch import Batch
 from pointseg.data.loader import Draw, TrainingScenes
-from pointseg.engine.benchmarks import conv
+from pointseg.engine.benchmarks import conv, waiting
 from pointseg.engine.benchmarks.bare_spconv import BareUNet
 from pointseg.engine.benchmarks.child import Child
 from pointseg.engine.benchmarks.surface import count_pairs, make_batch, make_surface, write_surface_scene
@@ -152,10 +154,44 @@ def test_step(backends: str, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     _check_ratios(rows, "training_vs_spconv", ["step_s"])
 
 
+def test_step_with_a_loader(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The measuring process has workers of its own."""
+    keys = "augment.mix_probability=0.5 data.num_workers=1"
+    arguments = f"step {keys} --cfg demo --voxels 400 --scenes 2 --threads 1 --backends torch --end-to-end"
+    report, _ = _run(arguments, tmp_path, capsys)
+    _check_report(report, "step", 1)
+    assert 0 < report["rows"][0]["wait_share"] < 1
+
+
+def test_waiting_is_what_the_loader_takes_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loader that takes three times as long as the step: three quarters of the time, but for the measurement."""
+
+    class SlowStep:
+        def __init__(self, *_: object) -> None: ...
+
+        def run(self, batch: Batch) -> None:
+            time.sleep(0.02)
+
+    class SlowLoader:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def batches(self, pass_index: int) -> Iterator[Batch]:
+            for _ in range(2):
+                time.sleep(0.06)
+                yield make_batch(10, in_channels=9, num_classes=2)
+
+    monkeypatch.setattr(waiting, "TrainingStep", SlowStep)
+    monkeypatch.setattr(waiting, "TrainingLoader", SlowLoader)
+    config = load_config("demo", ["data.scenes_per_batch=1"])
+    share = waiting.measure_wait_share(config, torch.device("cpu"), 50, None, num_steps=3)
+    assert share == pytest.approx(0.75, abs=0.15)
+
+
 @pytest.mark.parametrize(
     ("benchmark", "arguments", "sizes"),
     [
         ("data", "--vertices 2000", {"num_vertices": 2000}),
+        ("data", "--vertices 2000 data.cache=ram data.max_points=null", {"num_vertices": 2000}),
         ("prepare", "--vertices 2000", {}),
         ("regularizer", "--voxels 400 --cfg demo --threads 1", {"num_voxels": 400, "num_classes": 200}),
         ("evaluate", "--vertices 2000 --threads 1", {"num_vertices": 2000}),
@@ -222,6 +258,8 @@ def test_data_of_a_prepared_scene(prepared_root: Path, tmp_path: Path, capsys: p
         ("step --scene missing", "no such folder"),
         ("step model.widht=2", "unknown key model.widht"),
         ("data --scene missing", "no such folder"),
+        ("data augment.elastik=1", "unknown key augment.elastik"),
+        ("step --end-to-end --device cpu data.device=cuda", "the network is on the CPU"),
         ("data --threads 2", "unrecognized"),
     ],
 )
@@ -268,7 +306,7 @@ def test_pairs_are_those_that_a_literal_search_finds() -> None:
 def test_a_surface_scene_is_a_scene_to_train_on(tmp_path: Path) -> None:
     folder = write_surface_scene(tmp_path / "train" / "surface", 500)
     for name in ("scannet200", "scannet20"):
-        assert TrainingScenes([folder], load_config(name))[Draw(0, 0, 0)][0] == "surface"
+        assert TrainingScenes([folder], load_config(name))[[Draw(0, 0, 0)]].names == ("surface",)
 
 
 def test_rivals_are_measured_in_turn_and_the_median_counts() -> None:

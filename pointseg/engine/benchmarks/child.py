@@ -24,10 +24,15 @@ class Child:
         # Spawned, not forked: a fork would begin with all of this process' memory.
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, build, arguments), daemon=True)
+        # No daemon: those may not start processes of their own, as a loader does.
+        self._process = context.Process(target=_serve, args=(theirs, build, arguments))
         self._process.start()
         theirs.close()
-        self._receive()
+        try:
+            self._receive()
+        except BaseException:
+            self._end()
+            raise
 
     def call(self, method: str) -> Any:
         """The result of a method without arguments.
@@ -58,6 +63,9 @@ class Child:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         # It holds nothing that has to be put away, and may be in the middle of a long step.
         self._process.terminate()
         self._process.join()

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from pointseg.config import Config
+from pointseg.data.loader import choose_data_device
 from pointseg.engine.benchmarks.backends import BARE, let_spconv_train_on_cpu
 from pointseg.engine.benchmarks.bare_spconv import BarePrediction, BareTrainingStep
 from pointseg.engine.benchmarks.child import Child
@@ -17,6 +18,7 @@ from pointseg.engine.benchmarks.memory import peak_memory_gib
 from pointseg.engine.benchmarks.surface import fill_batch, find_coords
 from pointseg.engine.benchmarks.timing import measure_in_turn, speedup, stopwatch
 from pointseg.engine.benchmarks.training import Prediction, TrainingStep
+from pointseg.engine.benchmarks.waiting import measure_wait_share
 from pointseg.taxonomy import load_taxonomy
 
 
@@ -38,7 +40,7 @@ class StepRow:
     """Against the network in bare spconv, or where that was not measured against ours on spconv; the same below."""
     training_vs_spconv: float | None
     wait_share: float | None
-    """Share of the step in which it waits for data; None: the batch was there already."""
+    """Share of the time in which steps with a loader wait for data; None: the batch was there already."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class StepJob:
     num_scenes: int
     scene: Path | None
     seed: int
+    num_steps_with_loader: int = 0
+    """To measure ``wait_share``; 0: not."""
     backend: str = "torch"
     trains: bool = False
 
@@ -74,9 +78,12 @@ class StepMeasurement:
         if "spconv" in job.backend:
             let_spconv_train_on_cpu()
         model = job.config.model.model_copy(update={"backend": "spconv" if job.backend == BARE else job.backend})
-        config = job.config.model_copy(update={"model": model})
+        data = job.config.data.model_copy(update={"scenes_per_batch": job.num_scenes})
+        config = job.config.model_copy(update={"model": model, "data": data})
         scenes = [find_coords(job.num_voxels, job.scene, job.seed + index) for index in range(job.num_scenes)]
         batch = fill_batch(scenes, config.in_channels, load_taxonomy(config.taxonomy).num_classes, job.seed)
+        self.job = job
+        self.config = config
         self.num_voxels = len(batch.coords)
         self.device = job.device
         build = _WORK[job.backend == BARE, job.trains]
@@ -90,6 +97,15 @@ class StepMeasurement:
         """The most memory until now."""
         return peak_memory_gib(self.device)
 
+    def wait_share(self) -> float | None:
+        """Of steps with a loader; None where that is not asked for, or no network of ours."""
+        job = self.job
+        if not job.num_steps_with_loader or job.backend == BARE:
+            return None
+        return measure_wait_share(
+            self.config, job.device, job.num_voxels, job.scene, job.num_steps_with_loader, job.seed
+        )
+
 
 def measure_step(job: StepJob, model: str, backends: Sequence[str], num_repeats: int) -> list[StepRow]:
     """Measure all backends in turn: all processes are there at the same time, and one of them works.
@@ -99,7 +115,12 @@ def measure_step(job: StepJob, model: str, backends: Sequence[str], num_repeats:
         model: what a row calls the network.
         backends: of ``pointseg.sparse.backend``, and ``BARE``.
         num_repeats: measurements to take the median of.
+
+    Raises:
+        UsageError: there is no such scene, or the loader can't work where the config wants it to.
     """
+    if job.num_steps_with_loader:
+        choose_data_device(job.config.data.device, job.device)
     with ExitStack() as stack:
         children = {
             (backend, trains): stack.enter_context(
@@ -112,6 +133,7 @@ def measure_step(job: StepJob, model: str, backends: Sequence[str], num_repeats:
             {name: partial(child.call, "measure") for name, child in children.items()}, num_repeats
         )
         peak_gib = {backend: children[backend, True].call("peak_gib") for backend in backends}
+        wait_share = {backend: children[backend, True].call("wait_share") for backend in backends}
         num_voxels = children[backends[0], True].call("read_num_voxels")
     reference = BARE if BARE in backends else "spconv"
     return [
@@ -124,7 +146,7 @@ def measure_step(job: StepJob, model: str, backends: Sequence[str], num_repeats:
             peak_gib=peak_gib[backend],
             inference_vs_spconv=speedup(seconds.get((reference, False)), seconds[backend, False]),
             training_vs_spconv=speedup(seconds.get((reference, True)), seconds[backend, True]),
-            wait_share=None,
+            wait_share=wait_share[backend],
         )
         for backend in backends
     ]

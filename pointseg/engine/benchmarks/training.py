@@ -12,7 +12,7 @@ from pointseg.engine.optimizer import Update
 
 
 class TrainingStep:
-    """Network, losses and optimiser of a config on one batch."""
+    """Network, losses and optimiser of a config; on one batch, unless it is given others of the same classes."""
 
     def __init__(self, config: Config, device: torch.device, batch: Batch, seed: int = 0) -> None:
         torch.manual_seed(seed)
@@ -24,11 +24,11 @@ class TrainingStep:
         self.objective = Objective(self.network, config.loss, self.class_counts).to(device)
         self.update = Update(self.objective, config.optimizer, config.train.amp, device)
 
-    def run(self) -> None:
+    def run(self, batch: Batch | None = None) -> None:
         """Forward, backward, update."""
         self.objective.train()
         with autocast(self.amp, self.device):
-            losses = self.objective(self.batch)
+            losses = self.objective(self.batch if batch is None else batch)
         self.update(losses.total)
 
 
