@@ -19,8 +19,8 @@ from pointseg.output.longtail_plot import draw_longtail
 from pointseg.scans.parallel import count_cores
 from pointseg.scans.splits import SPLITS
 
-_METHODS_HELP = f"of {', '.join(method.name for method in METHODS)}; several at once with +; default: all, and "
-_METHODS_HELP += ", ".join(COMBINATIONS)
+_METHODS_HELP = f"of {', '.join(method.name for method in METHODS)}; several at once with +; default: all but "
+_METHODS_HELP += f"copy_paste, and {', '.join(COMBINATIONS)}"
 
 
 def main(argv: Sequence[str]) -> int:

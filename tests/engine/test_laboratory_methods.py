@@ -104,6 +104,16 @@ def test_what_each_run_has_of_its_own_can_not_be_overridden(override: str) -> No
         _config("focal", override)
 
 
+def test_copy_paste_changes_the_scenes_alone_and_only_where_it_is_asked_for() -> None:
+    assert "copy_paste" not in DEFAULT_NAMES
+    baseline, own = (_flat(_config(name).model_dump()) for name in (BASELINE, "copy_paste"))
+    assert {key for key in own if own[key] != baseline[key]} == {"augment.copy_paste"}
+    assert own["augment.copy_paste"] == 2
+    assert _config("copy_paste+lovasz").augment.copy_paste == 2
+    assert _config("copy_paste", "augment.copy_paste=5").augment.copy_paste == 5
+    assert _config("lovasz", "augment.copy_paste=5").augment.copy_paste == 0
+
+
 def test_a_post_hoc_method_uses_weights_that_are_trained_without_it() -> None:
     trained_as = {method.name: method.trained_as for method in map(find_method, DEFAULT_NAMES)}
     changed = {name: trainer for name, trainer in trained_as.items() if name != trainer}
@@ -118,6 +128,11 @@ def test_no_two_methods_have_one_fingerprint() -> None:
     prints = {name: fingerprint_run(_config(name), ROOMS) for name in DEFAULT_NAMES if name != "collapse"}
     assert len(set(prints.values())) == len(prints)
     assert len({method.name for method in METHODS}) == len(METHODS)
+
+
+def test_the_results_of_before_the_newest_keys_are_still_those_of_this_config() -> None:
+    """Where this figure changes, every result that the laboratory has is obsolete, and has to be meant to be."""
+    assert fingerprint_run(_config(BASELINE), ROOMS) == "97686a5f476357ca"
 
 
 def test_the_fingerprint_follows_what_decides_the_result_and_nothing_else() -> None:

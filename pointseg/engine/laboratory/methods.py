@@ -19,6 +19,7 @@ WEIGHTS = (
     "loss.lovasz",
     "loss.collapse.weight",
     "inference.logit_adjustment",
+    "augment.copy_paste",
 )
 BASELINE = "cross_entropy"
 _POST_HOC = "inference."
@@ -131,9 +132,15 @@ METHODS = (
         "cross-entropy + center collapse as the authors' 2D code: frozen maps, log-prior of scenes, λ = 1",
         keeps_weights=True,
     ),
+    Method(
+        "copy_paste",
+        {"augment.copy_paste": 2},
+        "cross-entropy on scenes with two more objects of tail classes (after Ghiasi et al., CVPR 2021)",
+    ),
 )
 COMBINATIONS = ("balanced_softmax+collapse", "lovasz+collapse", "post_hoc+collapse")
-DEFAULT_NAMES = (*(method.name for method in METHODS), *COMBINATIONS)
+# The loss decides in all of them; another way to show the scenes is compared where it is asked for.
+DEFAULT_NAMES = (*(method.name for method in METHODS if method.name != "copy_paste"), *COMBINATIONS)
 _BY_NAME = MappingProxyType({method.name: method for method in METHODS})
 
 
