@@ -105,7 +105,7 @@ class Segmenter:
         return voxels, self._forward(voxels)
 
     def _voxelize(self, points: Points) -> Voxels:
-        return voxelize_by_mean(points, self.config.data.voxel_size_m)
+        return voxelize_by_mean(points, self.config.data.voxel_size_m, self.config.data.features)
 
     def _coverings(self, points: Points, every_point: bool) -> Iterator[tuple[Voxels, torch.Tensor]]:
         """Voxels, and the points that they speak for; together they speak for each point once."""
@@ -117,7 +117,7 @@ class Segmenter:
         for turn in range(int(count.max())):
             # The turn-th point of each voxel; a voxel with fewer points shows its last one again.
             chosen = grid.point_order[grid.first + count.sub(1).clamp_max(turn)]
-            features = stack_features(points.select(chosen))
+            features = stack_features(points.select(chosen), self.config.data.features)
             yield Voxels(grid.coords, features, points.label[chosen], grid.voxel_of_point), chosen[count > turn]
 
     def _logits(self, voxels: Voxels) -> torch.Tensor:
