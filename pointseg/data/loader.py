@@ -41,7 +41,7 @@ class TrainingScenes(Dataset):
             points = crop(points, config.data.max_points, generator)
             points = center_points(points, vertical=False)
         points = augment(points, config.augment, generator)
-        return scene.name, voxelize_at_random(points, config.data.voxel_size_m, generator)
+        return scene.name, voxelize_at_random(points, config.data.voxel_size_m, config.data.features, generator)
 
     def __len__(self) -> int:
         return len(self.folders)

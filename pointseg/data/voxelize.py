@@ -1,5 +1,6 @@
 """Points to voxels and back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -80,26 +81,28 @@ def build_grid(xyz: torch.Tensor, voxel_size_m: float, order: torch.Tensor | Non
     return VoxelGrid(cell[point_order[first]].int(), voxel_of_point, point_order, first)
 
 
-def voxelize_at_random(points: Points, voxel_size_m: float, generator: torch.Generator) -> Voxels:
+def voxelize_at_random(
+    points: Points, voxel_size_m: float, features: Sequence[str], generator: torch.Generator
+) -> Voxels:
     """One point a voxel, each with the same chance: the training form (a new draw each pass)."""
     order = torch.randperm(len(points), generator=generator).to(points.xyz.device)
     grid = build_grid(points.xyz, voxel_size_m, order)
     chosen = points.select(grid.point_order[grid.first])
-    return Voxels(grid.coords, stack_features(chosen), chosen.label, grid.voxel_of_point)
+    return Voxels(grid.coords, stack_features(chosen, features), chosen.label, grid.voxel_of_point)
 
 
-def voxelize_by_mean(points: Points, voxel_size_m: float) -> Voxels:
+def voxelize_by_mean(points: Points, voxel_size_m: float, features: Sequence[str]) -> Voxels:
     """Mean features and majority label of each voxel's points: the form for evaluation."""
     grid = build_grid(points.xyz, voxel_size_m)
-    features = stack_features(points)
-    total = features.new_zeros(grid.num_voxels, features.shape[1]).index_add_(0, grid.voxel_of_point, features)
+    stacked = stack_features(points, features)
+    total = stacked.new_zeros(grid.num_voxels, stacked.shape[1]).index_add_(0, grid.voxel_of_point, stacked)
     mean = total / grid.count_points().unsqueeze(1)
     return Voxels(grid.coords, mean, majority_label(points.label, grid), grid.voxel_of_point)
 
 
-def stack_features(points: Points) -> torch.Tensor:
-    """(N, C) float32: coordinates, colours and normals, those of them that are there."""
-    return torch.cat([part for part in (points.xyz, points.rgb, points.normal) if part is not None], dim=1)
+def stack_features(points: Points, features: Sequence[str]) -> torch.Tensor:
+    """(N, 3 len(features)) float32: the inputs of the network, ``xyz``, ``rgb`` or ``normal``, in the given order."""
+    return torch.cat([getattr(points, name) for name in features], dim=1)
 
 
 def majority_label(label: torch.Tensor, grid: VoxelGrid) -> torch.Tensor:

@@ -106,7 +106,7 @@ class Segmenter:
         return voxels, self._forward(voxels, scene.name)
 
     def _voxelize(self, points: Points) -> Voxels:
-        return voxelize_by_mean(points, self.config.data.voxel_size_m)
+        return voxelize_by_mean(points, self.config.data.voxel_size_m, self.config.data.features)
 
     def _coverings(self, points: Points, every_point: bool) -> Iterator[tuple[Voxels, torch.Tensor]]:
         """Voxels, and the points that they speak for; together they speak for each point once."""
@@ -118,7 +118,7 @@ class Segmenter:
         for turn in range(int(count.max())):
             # The turn-th point of each voxel; a voxel with fewer points shows its last one again.
             chosen = grid.point_order[grid.first + count.sub(1).clamp_max(turn)]
-            features = stack_features(points.select(chosen))
+            features = stack_features(points.select(chosen), self.config.data.features)
             yield Voxels(grid.coords, features, points.label[chosen], grid.voxel_of_point), chosen[count > turn]
 
     def _logits(self, voxels: Voxels, name: str) -> torch.Tensor:
@@ -166,9 +166,7 @@ def load_segmenter(
     state = read_checkpoint(path, config)
     chosen_device = choose_device(device)
     counts = ClassCounts.from_state_dict(state["class_counts"]) if "class_counts" in state else None
-    # The weights come from the checkpoint: what the run started from need not exist any more.
-    fresh = config.model_copy(update={"model": config.model.model_copy(update={"init": None})})
-    network = build_network(fresh, chosen_device)
+    network = build_network(config, chosen_device)
     load_weights(network, state["model"], path)
     return Segmenter(network, config, chosen_device, None if counts is None else counts.adjustment_prior())
 

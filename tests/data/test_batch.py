@@ -13,7 +13,7 @@ def test_scenes_are_concatenated_with_their_way_back() -> None:
     for index, num_points in enumerate((300, 1, 80)):
         xyz = torch.rand(num_points, 3)
         points = Points(xyz, torch.rand(num_points, 3), None, torch.randint(-1, 5, (num_points,)))
-        scenes.append((f"scene{index}", points, voxelize_by_mean(points, 0.1)))
+        scenes.append((f"scene{index}", points, voxelize_by_mean(points, 0.1, ("xyz", "rgb"))))
     batch = collate([(name, voxels) for name, _, voxels in scenes])
 
     assert batch.num_scenes == 3

@@ -41,7 +41,7 @@ def test_training_takes_one_point_of_each_voxel_with_equal_chance() -> None:
     generator = torch.Generator().manual_seed(0)
     drawn: Counter[int] = Counter()
     for _ in range(3000):
-        voxels = voxelize_at_random(points, 0.1, generator)
+        voxels = voxelize_at_random(points, 0.1, ("xyz",), generator)
         assert voxels.label[1] == 3
         drawn[int(voxels.label[0])] += 1
     for label in range(3):
@@ -50,7 +50,7 @@ def test_training_takes_one_point_of_each_voxel_with_equal_chance() -> None:
 
 def test_features_and_label_of_a_drawn_voxel_are_of_one_point() -> None:
     points = _points()
-    voxels = voxelize_at_random(points, 0.1, torch.Generator().manual_seed(1))
+    voxels = voxelize_at_random(points, 0.1, ("xyz", "rgb"), torch.Generator().manual_seed(1))
     rows = {tuple(row) for row in torch.cat([points.xyz, points.rgb, points.label[:, None]], 1).tolist()}
     drawn = torch.cat([voxels.features, voxels.label[:, None]], 1).tolist()
     assert all(tuple(row) in rows for row in drawn)
@@ -58,7 +58,7 @@ def test_features_and_label_of_a_drawn_voxel_are_of_one_point() -> None:
 
 def test_evaluation_takes_mean_features_and_majority_label() -> None:
     points = _points(500)
-    voxels = voxelize_by_mean(points, 0.1)
+    voxels = voxelize_by_mean(points, 0.1, ("xyz", "rgb"))
     for v in range(len(voxels.coords)):
         members = voxels.voxel_of_point == v
         expected = torch.cat([points.xyz, points.rgb], 1)[members].mean(0)
@@ -68,6 +68,17 @@ def test_evaluation_takes_mean_features_and_majority_label() -> None:
         assert voxels.label[v] == expected_label
 
 
+@pytest.mark.parametrize("features", [("rgb",), ("xyz",), ("rgb", "xyz")])
+def test_a_voxel_has_the_inputs_that_were_asked_for_in_their_order(features: tuple[str, ...]) -> None:
+    """Coordinates, too, only where they are asked for: every voxel is somewhere, but not every network is told."""
+    points = _points(500)
+    expected = torch.cat([getattr(points, name) for name in features], 1)
+    drawn = voxelize_at_random(points, 1e-4, features, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(drawn.features[drawn.voxel_of_point], expected)
+    mean = voxelize_by_mean(points, 1e-4, features)
+    torch.testing.assert_close(mean.features[mean.voxel_of_point], expected)
+
+
 def test_a_scene_without_labels_has_ignored_voxels() -> None:
     points = _points(50)
     grid = build_grid(points.xyz, 0.1)
@@ -75,7 +86,7 @@ def test_a_scene_without_labels_has_ignored_voxels() -> None:
 
 
 def test_a_scene_of_one_point_is_one_voxel() -> None:
-    voxels = voxelize_by_mean(_points(1), 0.02)
+    voxels = voxelize_by_mean(_points(1), 0.02, ("xyz",))
     assert voxels.coords.tolist() == [[0, 0, 0]]
     assert voxels.voxel_of_point.tolist() == [0]
 

@@ -7,10 +7,13 @@ import pytest
 import torch
 
 import pointseg
+from pointseg.config import load_config
 from pointseg.engine.inference import Segmenter, load_segmenter, view_matrices
+from pointseg.engine.network import build_network
 from pointseg.errors import DataError
 from pointseg.scans.prepared import read_scene
 from pointseg.scans.scene import Scene
+from tests.conftest import TINY_NETWORK
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +81,15 @@ def test_what_the_network_needs_must_be_there(segmenter: Segmenter, scene: Scene
         segmenter.predict(scene.xyz, scene.rgb)
     with pytest.raises(DataError, match=r"rgb is float32 .*expected uint8"):
         segmenter.predict(scene.xyz, scene.rgb.astype(np.float32), scene.normal)
+
+
+@pytest.mark.parametrize("tta", ["none", "full"])
+def test_a_network_without_coordinates_among_its_inputs_predicts(scene: Scene, tta: str) -> None:
+    """Each prediction form gives it six inputs, not nine."""
+    config = load_config("demo", [*TINY_NETWORK, "data.features=[rgb,normal]", "data.voxel_size_m=0.1"])
+    cpu = torch.device("cpu")
+    label = Segmenter(build_network(config, cpu), config, cpu).predict_scene(scene, tta)
+    assert label.shape == (scene.num_points,)
 
 
 def test_one_point_is_a_scene(segmenter: Segmenter) -> None:
