@@ -92,9 +92,12 @@ def choose_scenes(segmenters: Sequence[Segmenter], data_root: str | None, split:
 
 
 def short_names(runs: Sequence[str]) -> list[str]:
-    """The last part of each path, where that tells them apart."""
-    names = [Path(run).resolve().name for run in runs]
-    return names if len(set(names)) == len(runs) else list(runs)
+    """The last part of each path that tells them apart."""
+    parts = [Path(run).resolve().parts[::-1] for run in runs]
+    for of_runs in zip(*parts, strict=False):
+        if len(set(of_runs)) == len(runs):
+            return list(of_runs)
+    return list(runs)
 
 
 def figures_of_run(name: str, analysis: Analysis, history: dict[str, list[Row]]) -> RunFigures:

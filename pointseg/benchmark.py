@@ -13,7 +13,7 @@ from pointseg.atomic import write_text
 from pointseg.command_line import CommandParser, run_command
 from pointseg.config import load_config
 from pointseg.engine.benchmarks.backends import BACKENDS, BARE, choose_backends
-from pointseg.engine.benchmarks.conv import measure_conv
+from pointseg.engine.benchmarks.conv import ConvJob, measure_conv
 from pointseg.engine.benchmarks.data import measure_data
 from pointseg.engine.benchmarks.evaluate import measure_evaluate
 from pointseg.engine.benchmarks.prepare import measure_prepare
@@ -46,7 +46,7 @@ def run_benchmark(arguments: Namespace, device: torch.device, num_threads: int) 
     if name == "conv":
         backends = choose_backends(arguments.backends, device)
         coords = find_coords(arguments.voxels, arguments.scene, seed)
-        return measure_conv(device, coords, arguments.channels, backends, repeats, seed)
+        return measure_conv(ConvJob(device, num_threads, coords, seed), arguments.channels, backends, repeats)
     if name == "step":
         backends = choose_backends(arguments.backends, device, with_bare=True)
         model = Path(arguments.cfg).stem if arguments.cfg else arguments.model

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pointseg.analyze import cosines_by_frequency, main
+from pointseg.analyze import cosines_by_frequency, main, short_names
 from pointseg.collapse.metrics import measure_collapse
 from pointseg.config import load_config
 from pointseg.engine.analysis import classifier_weight, group_masks, iou_by_frequency, read_class_frequency
@@ -269,3 +269,16 @@ def test_measures_of_a_collapsed_network_are_those_of_collapse() -> None:
     for group in ("all", "head", "common", "tail"):
         assert measures["centers_separation"][group] == pytest.approx(0, abs=1e-6)
         assert measures["alignment"][group] == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("runs", "names"),
+    [
+        (["runs/demo"], ["demo"]),
+        (["runs/demo", "runs/other/"], ["demo", "other"]),
+        (["out/runs/collapse/seed0", "out/runs/cross_entropy/seed0"], ["collapse", "cross_entropy"]),
+        (["runs/demo", "runs/demo"], ["runs/demo", "runs/demo"]),
+    ],
+)
+def test_runs_are_called_by_what_tells_them_apart(runs: list[str], names: list[str]) -> None:
+    assert short_names(runs) == names

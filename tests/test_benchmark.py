@@ -31,7 +31,9 @@ TEXTS = {"backend", "model"}
 COUNTS = {"channels", "num_voxels", "num_vertices", "num_classes"}
 NULL_WITHOUT_REFERENCE = {"forward_vs_spconv", "inference_vs_spconv", "training_vs_spconv", "wait_share"}
 KEYS_OF_BENCHMARK = {
-    "conv": "backend channels num_voxels forward_ms backward_ms forward_vs_spconv training_vs_spconv matmul_share",
+    "conv": (
+        "backend channels num_voxels forward_ms backward_ms forward_vs_spconv training_vs_spconv matmul_share peak_gib"
+    ),
     "step": ("backend model num_voxels forward_s step_s peak_gib inference_vs_spconv training_vs_spconv wait_share"),
     "data": "num_vertices ms_per_scene",
     "prepare": "num_vertices ms_per_100k_vertices",
@@ -120,9 +122,8 @@ def test_conv_ratios_and_shares_follow_from_the_seconds(monkeypatch: pytest.Monk
         ("product", "forward"): 0.5,
     }
     monkeypatch.setattr(conv, "measure_in_turn", lambda work, num_repeats: {name: seconds[name] for name in work})
-    ours, theirs = conv.measure_conv(
-        torch.device("cpu"), make_surface(200).coords, [4], ["torch", "spconv"], num_repeats=1
-    )
+    job = conv.ConvJob(torch.device("cpu"), 1, make_surface(200).coords, seed=0)
+    ours, theirs = conv.measure_conv(job, [4], ["torch", "spconv"], num_repeats=1)
     assert (ours.forward_ms, ours.backward_ms) == pytest.approx((20, 50))
     assert (ours.forward_vs_spconv, ours.training_vs_spconv) == pytest.approx((1.5, 0.75))
     assert (theirs.forward_vs_spconv, theirs.training_vs_spconv) == (1, 1)

@@ -94,6 +94,18 @@ def test_predict_any_mesh_as_the_python_api_does(place: Path) -> None:
     assert read_mesh(place / "own" / f"{scene}.ply").faces is not None
 
 
+def test_convert_there_and_back(place: Path) -> None:
+    """What a run publishes is a run again, with the same scores."""
+    file, again = place / "published.pth", place / "again"
+    call("-m", "pointseg.models.convert", place / "run", "--out", file)
+    options = ["--data-root", place / "prepared", "--voxel-size", "0.1"]
+    shown = call("-m", "pointseg.models.convert", file, "--out", again, *options)
+    assert "9 inputs: xyz, rgb, normal" in shown.stdout
+    for run in (place / "run", again):
+        call("-m", "pointseg.evaluate", "--run", run, "--json", place / f"{run.name}.json")
+    assert (place / "run.json").read_text() == (place / "again.json").read_text()
+
+
 def test_visualize(place: Path) -> None:
     scene = next((place / "prepared" / "val").iterdir())
     call("-m", "pointseg.predict", "--run", place / "run", "--split", "val", "--out", place / "val")
@@ -120,6 +132,8 @@ def test_analyze(place: Path) -> None:
         (["-m", "pointseg.predict", "--run", "{run}", "--input", "no.ply", "--out", "{out}"], 1, "no.ply"),
         (["-m", "pointseg.predict", "--run", "{run}", "--out", "{out}"], 2, "--split --input is required"),
         (["-m", "pointseg.evaluate", "--run", "{run}", "--split", "test"], 2, "has no labels"),
+        (["-m", "pointseg.models.convert", "no.pth", "--out", "{out}"], 2, "no.pth: no such file or folder"),
+        (["-m", "pointseg.models.convert", "README.md", "--out", "{out}"], 1, "can't be read as a checkpoint"),
         (["-m", "pointseg.longtail", "--out", "{out}", "--methods", "colapse"], 2, "the nearest is collapse"),
     ],
 )

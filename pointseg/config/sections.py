@@ -133,7 +133,7 @@ class ModelConfig(Section):
     backend: Literal["auto", "torch", "spconv", "spconv_triton"] = "auto"
     """Sparse convolution library; auto: the fastest that runs on the device."""
     init: str | None = None
-    """Checkpoint whose weights to start from; null: random."""
+    """Run or checkpoint whose weights to start from, all but the classifier if its classes differ; null: random."""
 
 
 class CollapseConfig(Section):

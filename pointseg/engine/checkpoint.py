@@ -1,7 +1,7 @@
 """Checkpoints: written whole or not at all, read without running anything (``weights_only``)."""
 
 import io
-import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,49 @@ def save_checkpoint(path: Path, config: Config, state: dict[str, Any]) -> None:
         "config": config.model_dump(mode="json"),
         "taxonomy": load_taxonomy(config.taxonomy).fingerprint,
     }
+    write_tensors(path, {**stamp, **state})
+
+
+def write_tensors(path: Path, content: Any) -> None:
+    """``torch.save``, whole or not at all.
+
+    Raises:
+        OSError: the disk is full or can't be written; what stood at ``path`` stays.
+    """
     # torch.save to a file turns a full disk into an error without a name or a number.
-    content = io.BytesIO()
-    torch.save({**stamp, **state}, content)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
     with atomic_file(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
+        temporary.write_bytes(buffer.getbuffer())
 
 
-def read_checkpoint(path: Path, config: Config) -> dict[str, Any]:
+def read_tensors(path: Path) -> Any:
+    """What ``torch.save`` wrote, onto the CPU and without running anything.
+
+    Raises:
+        DataError: the file is damaged, is something else, or could only be read by running what is in it.
+        OSError: it can't be opened.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file raises anything: RuntimeError, EOFError, UnpicklingError, TypeError
+        raise DataError(f"{path}: {_explain(error)}") from None
+
+
+def is_checkpoint(content: Any) -> bool:
+    """Whether this is what :func:`save_checkpoint` writes."""
+    return isinstance(content, dict) and {"config", "taxonomy", "model"} <= content.keys()
+
+
+def read_checkpoint(path: Path, config: Config, any_classes: bool = False) -> dict[str, Any]:
     """Read a checkpoint onto the CPU and check that it fits the config's classes and inputs.
+
+    Args:
+        path: of the file.
+        config: of the network that is to take the weights.
+        any_classes: whether it may be of other classes; all but the weights of the classifier are of use then.
 
     Raises:
         UsageError: there is none, or it is of other classes or inputs.
@@ -41,14 +75,13 @@ def read_checkpoint(path: Path, config: Config) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UsageError(f"{path}: no such checkpoint; train first: python -m pointseg.train --cfg NAME")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"{path}: can't be read as a checkpoint ({reason}); use another one or train again") from None
-    if not isinstance(checkpoint, dict) or not {"config", "taxonomy", "model"} <= checkpoint.keys():
-        raise DataError(f"{path}: is no checkpoint of pointseg; give one that pointseg.train wrote")
-    if checkpoint["taxonomy"] != load_taxonomy(config.taxonomy).fingerprint:
+    checkpoint = read_tensors(path)
+    if not is_checkpoint(checkpoint):
+        raise DataError(
+            f"{path}: is no checkpoint of pointseg; give one that pointseg.train wrote, or make a run of it first: "
+            f"python -m pointseg.models.convert {path} --out RUN"
+        )
+    if not any_classes and checkpoint["taxonomy"] != load_taxonomy(config.taxonomy).fingerprint:
         raise UsageError(
             f"{path}: was trained on {checkpoint['config'].get('taxonomy')} with other classes than this "
             f"{config.taxonomy}; evaluate it with its own config"
@@ -83,3 +116,19 @@ def load_weights(model: torch.nn.Module, state: dict[str, torch.Tensor], path: P
             "data.features as they were when it was trained"
         )
     model.load_state_dict(state)
+
+
+def _explain(error: Exception) -> str:
+    """What ``torch.load`` found wrong, in one line; it says so in paragraphs."""
+    text = str(error).strip()
+    refused = re.search(r"GLOBAL (\S+)", text)
+    if refused:
+        return (
+            f"holds {refused[1]}, and reading that would run code of the file; where you trust it, save its tensors "
+            "alone: {'state_dict': ...}"
+        )
+    if "Weights only load failed" in text:
+        reason = "it is no file of torch.save"
+    else:
+        reason = text.splitlines()[0] if text else type(error).__name__
+    return f"can't be read as a checkpoint ({reason}); use another one or train again"

@@ -166,9 +166,7 @@ def load_segmenter(
     state = read_checkpoint(path, config)
     chosen_device = choose_device(device)
     counts = ClassCounts.from_state_dict(state["class_counts"]) if "class_counts" in state else None
-    # The weights come from the checkpoint: what the run started from need not exist any more.
-    fresh = config.model_copy(update={"model": config.model.model_copy(update={"init": None})})
-    network = build_network(fresh, chosen_device)
+    network = build_network(config, chosen_device)
     load_weights(network, state["model"], path)
     return Segmenter(network, config, chosen_device, None if counts is None else counts.adjustment_prior())
 

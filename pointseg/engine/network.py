@@ -9,6 +9,7 @@ import torch
 from pointseg.config import Config
 from pointseg.data.batch import Batch
 from pointseg.engine.checkpoint import load_weights, read_checkpoint
+from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import DataError
 from pointseg.models import SparseUNet, UNetOutput, choose_size
 from pointseg.sparse import padded_spatial_shape
@@ -16,7 +17,7 @@ from pointseg.taxonomy import load_taxonomy
 
 
 def build_network(config: Config, device: torch.device) -> SparseUNet:
-    """The U-Net of the config on ``device``: random weights, or those of ``model.init``."""
+    """The U-Net of the config on ``device``, with random weights."""
     model = config.model
     size = choose_size(
         model.name,
@@ -35,10 +36,36 @@ def build_network(config: Config, device: torch.device) -> SparseUNet:
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm1d):
             module.momentum = model.norm_momentum
-    if model.init is not None:
-        path = Path(model.init)
-        load_weights(network, read_checkpoint(path, config)["model"], path)
     return network.to(device)
+
+
+def load_initial_weights(network: SparseUNet, config: Config) -> str | None:
+    """Copy the weights of ``model.init``, a run or a checkpoint, into the network of the config.
+
+    The classifier of other classes stays as it is; all else has to fit.
+
+    Returns:
+        None: everything was copied; else what was not, and why, in words.
+
+    Raises:
+        UsageError: there is no such checkpoint, or it is of other inputs or sizes.
+        DataError: it is damaged, or no checkpoint of pointseg.
+    """
+    assert config.model.init is not None
+    path = Path(config.model.init)
+    if path.is_dir():
+        path = RunDirectory(path).find_checkpoint()
+    checkpoint = read_checkpoint(path, config, any_classes=True)
+    weights = checkpoint["model"]
+    if checkpoint["taxonomy"] == load_taxonomy(config.taxonomy).fingerprint:
+        load_weights(network, weights, path)
+        return None
+    classifier = {name: value for name, value in network.state_dict().items() if name.startswith("final.")}
+    load_weights(network, {**weights, **classifier}, path)
+    return (
+        f"{' and '.join(classifier)} start at random: {path} was trained on {checkpoint['config'].get('taxonomy')}, "
+        f"with other classes than this {config.taxonomy}; all other weights are its"
+    )
 
 
 def choose_backend(name: str, device: torch.device) -> str:

@@ -38,18 +38,20 @@ class RunDirectory:
         """The best checkpoint, or the last one where none was validated yet."""
         return self.best_checkpoint if self.best_checkpoint.is_file() else self.last_checkpoint
 
-    def refuse_overwriting(self) -> None:
+    def refuse_overwriting(
+        self, remedy: str = "go on with --resume, or choose another folder with run.dir=PATH"
+    ) -> None:
         """A run that has a checkpoint is never begun anew.
+
+        Args:
+            remedy: what the caller's user can do.
 
         Raises:
             UsageError: there is a checkpoint already.
         """
         for checkpoint in (self.last_checkpoint, self.best_checkpoint):
             if checkpoint.is_file():
-                raise UsageError(
-                    f"{checkpoint}: this run has a checkpoint already; go on with --resume, "
-                    "or choose another folder with run.dir=PATH"
-                )
+                raise UsageError(f"{checkpoint}: this run has a checkpoint already; {remedy}")
 
     def begin(self, config: Config) -> None:
         """Make the folder of a new run and keep the config."""

@@ -20,7 +20,7 @@ from pointseg.engine.checkpoint import load_weights, read_checkpoint, save_check
 from pointseg.engine.distributed import Processes, synchronize_batch_norm
 from pointseg.engine.evaluation import evaluate_scenes, new_statistics
 from pointseg.engine.inference import Segmenter
-from pointseg.engine.network import autocast, build_network, explain_out_of_memory
+from pointseg.engine.network import autocast, build_network, explain_out_of_memory, load_initial_weights
 from pointseg.engine.objective import Losses, Objective
 from pointseg.engine.optimizer import Update, build_schedule
 from pointseg.engine.run_directory import RunDirectory
@@ -68,6 +68,10 @@ class Trainer:
             torch.set_num_threads(config.train.num_threads)
 
         self.network = build_network(config, device)
+        if config.model.init is not None and not (resume and self.directory.last_checkpoint.is_file()):
+            remark = load_initial_weights(self.network, config)
+            if remark is not None and processes.is_first:
+                print(remark, file=sys.stderr)
         train_folders = list_scenes(config.data.root, config.data.train_split)
         self.class_counts = self.count_classes(train_folders, resume)
         self.objective = self.build_objective().to(device)
@@ -231,6 +235,11 @@ class Trainer:
         """Go on from the last checkpoint of the run."""
         path = self.directory.last_checkpoint
         state = read_checkpoint(path, self.config)
+        if "optimizer" not in state:
+            raise UsageError(
+                f"{path}: holds weights alone, and there is no training to resume; begin a new run from them with "
+                f"model.init={self.directory.path} run.dir=PATH"
+            )
         trained = config_from_dict(state["config"], str(path))
         changed = _changed_keys(trained, self.config)
         if changed:

@@ -8,6 +8,7 @@ scenes have no segment and instance. Scenes that we prepared also hold ``source.
 import io
 import json
 import os
+import shlex
 import zlib
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from pointseg.atomic import atomic_directory
+from pointseg.command_line import describe_os_error
 from pointseg.errors import DataError, UsageError
 from pointseg.scans.scene import Scene
 from pointseg.scans.splits import SPLITS
@@ -23,7 +25,6 @@ from pointseg.taxonomy import IGNORE, load_taxonomy
 
 REPORT_NAME = "preprocess_report.json"
 SOURCE_NAME = "source.json"
-PREPARE_COMMAND = "python data_prep/preprocess_scannet.py --raw RAW --out {root}"
 SEGMENT_OF_TAXONOMY = {"scannet200": "segment200", "scannet20": "segment20"}
 GEOMETRY = ("coord", "color", "normal")
 ANNOTATION = ("segment20", "segment200", "instance")
@@ -41,7 +42,7 @@ def list_scenes(root: str | os.PathLike[str], split: str) -> list[Path]:
     scenes = scene_folders(root, split)
     if not scenes:
         what = f"has no {split} scenes" if Path(root).is_dir() else "there is no such folder"
-        raise UsageError(f"{root}: {what}; prepare them with: {PREPARE_COMMAND.format(root=root)}")
+        raise UsageError(f"{root}: {what}; prepare them with: {prepare_command(root)}")
     return scenes
 
 
@@ -93,14 +94,18 @@ def read_array(folder: Path, part: str) -> np.ndarray:
     """One array of a prepared scene: geometry in the dtype of the tree, annotation as (N,) int64.
 
     Raises:
-        DataError: the file is missing, truncated or no array, or its shape or dtype can't be what it should.
+        DataError: the file is missing, truncated, can't be read or is no array, or its shape or dtype can't be what
+            it should.
     """
     path = folder / f"{part}.npy"
     try:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path}: is missing; {prepare_again(folder)}") from None
-    except (ValueError, EOFError) as error:
+    except OSError as error:
+        raise DataError(f"{describe_os_error(error)}; {prepare_again(folder)}") from None
+    except Exception as error:
+        # NumPy reads the header as Python: what a damaged one raises can be anything, a MemoryError among it.
         reason = str(error).splitlines()[0] if str(error) else "empty file"
         raise DataError(f"{path}: is truncated or no array ({reason}); {prepare_again(folder)}") from None
     if part in ANNOTATION:
@@ -120,9 +125,20 @@ def read_array(folder: Path, part: str) -> np.ndarray:
     return array.astype(dtype, copy=False)
 
 
+def prepare_command(root: str | os.PathLike[str]) -> str:
+    """The command that prepares the tree at ``root``, with the options in its report; RAW if it has none."""
+    options = ["--raw", "RAW"]
+    try:
+        report = json.loads((Path(root) / REPORT_NAME).read_text(encoding="utf-8"))
+        options = [str(word) for word in report["settings"]["command_options"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return shlex.join(["python", "data_prep/preprocess_scannet.py", *options, "--out", str(root)])
+
+
 def prepare_again(folder: Path) -> str:
     """The remedy for a damaged scene."""
-    return f"delete {folder} and run: {PREPARE_COMMAND.format(root=folder.parent.parent)}"
+    return f"delete {folder} and run: {prepare_command(folder.parent.parent)}"
 
 
 def write_scene(folder: str | os.PathLike[str], arrays: dict[str, np.ndarray], source: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ def build_report(
     failures: Mapping[tuple[str, str], str],
     settings: Mapping[str, Any],
     classes_without_category: list[str],
+    pending: Mapping[tuple[str, str], str] | None = None,
 ) -> dict[str, Any]:
     """Everything worth knowing of a prepared tree, from the ``source.json`` of its scenes; the same for the same tree.
 
@@ -29,12 +30,16 @@ def build_report(
         failures: (split, scene) -> why it could not be prepared.
         settings: what the preparation was called with.
         classes_without_category: classes that the label map does not know.
+        pending: (split, scene) -> the shard, as ``2/8``, that has not prepared it yet. The report of the last shard has
+            none, and says the same as that of a preparation in one piece.
 
     Returns:
-        ``splits`` (split -> counts, scene names, and points, objects and scenes of each class), ``failed``, ``missing``
-        (listed, not in the raw data), ``unlisted`` (in the raw data, in no list), ``stale`` (in the tree,
-        though the raw data no longer puts them there), ``unknown_labels``, ``without_axis_alignment``, settings.
+        ``splits`` (split -> counts, scene names, and points, objects and scenes of each class), ``failed``,
+        ``pending`` (a shard has still to prepare it), ``missing`` (listed, not in the raw data), ``unlisted`` (in the
+        raw data, in no list), ``stale`` (in the tree, though the raw data no longer puts them there),
+        ``unknown_labels``, ``without_axis_alignment``, settings.
     """
+    pending = pending or {}
     sources = {
         (split, folder.name): source
         for split in SPLITS
@@ -49,9 +54,13 @@ def build_report(
         "settings": dict(settings),
         "splits": {split: _describe_split(len(lists[split]), facts_of_split[split]) for split in SPLITS},
         "failed": [{"split": split, "scene": scene, "reason": why} for (split, scene), why in sorted(failures.items())],
+        "pending": [
+            {"split": split, "scene": scene, "shard": shard}
+            for (split, scene), shard in sorted((pending or {}).items())
+        ],
         "missing": {split: sorted(set(lists[split]) - scans_of_split[split]) for split in SPLITS},
         "unlisted": _find_unlisted(lists, scans_of_split),
-        "stale": _find_stale(root, lists, scans_of_split, failures),
+        "stale": _find_stale(root, lists, scans_of_split, failures, pending),
         "unknown_labels": _count_unknown_labels(facts_of_split),
         "without_axis_alignment": sorted(
             scene for facts in facts_of_split.values() for scene, f in facts.items() if f["alignment"] == "absent"
@@ -74,6 +83,13 @@ def summarize_report(report: Mapping[str, Any]) -> list[str]:
         points = f"{row['num_points']:,}"
         lines.append(
             f"{split:<6} {row['num_listed']:>7} {len(row['scenes']):>9} {points:>13} {annotated:>10} {num_classes:>15}"
+        )
+    if report["pending"]:
+        shards = sorted({row["shard"] for row in report["pending"]}, key=lambda shard: int(shard.partition("/")[0]))
+        names = ", ".join(shards[:8]) + _more(shards, 8)
+        lines.append(
+            f"not prepared yet: {len(report['pending'])} scenes, of the shards {names}; "
+            "the report is complete when these have run"
         )
     missing = {split: len(scenes) for split, scenes in report["missing"].items() if scenes}
     if missing:
@@ -126,6 +142,11 @@ def _describe_split(num_listed: int, facts: Mapping[str, dict[str, Any]]) -> dic
     }
 
 
+def _list_scenes(value_of_scene: Mapping[tuple[str, str], str], name: str) -> list[dict[str, str]]:
+    rows = sorted(value_of_scene.items())
+    return [{"split": split, "scene": scene, name: value} for (split, scene), value in rows]
+
+
 def _find_unlisted(lists: Mapping[str, list[str]], scans_of_split: Mapping[str, set[str]]) -> list[str]:
     """Raw scene folders that no list asks for, as ``scans/<scene>`` or ``scans_test/<scene>``."""
     annotated = scans_of_split["train"] - set(lists["train"]) - set(lists["val"])
@@ -138,6 +159,7 @@ def _find_stale(
     lists: Mapping[str, list[str]],
     scans_of_split: Mapping[str, set[str]],
     failures: Mapping[tuple[str, str], str],
+    pending: Mapping[tuple[str, str], str],
 ) -> list[dict[str, str]]:
     split_of_scene = {scene: split for split, scenes in lists.items() for scene in scenes}
     stale = []
@@ -153,6 +175,8 @@ def _find_stale(
                 why = "is not in the raw data"
             elif (split, scene) in failures:
                 why = "is from an earlier run and could not be prepared again"
+            elif (split, scene) in pending:
+                why = "is from an earlier run and not prepared again yet"
             else:
                 continue
             stale.append({"split": split, "scene": scene, "why": why})

@@ -182,7 +182,7 @@ def annotate_vertices(segment_of_vertex: np.ndarray, objects: list[ScanObject], 
         objects: in the order of the file.
         label_map: raw categories to labels.
     """
-    segment_ids, position_of_vertex = np.unique(segment_of_vertex, return_inverse=True)
+    segment_ids, position_of_vertex = unique_ids(segment_of_vertex)
     object_of_segment = np.full(len(segment_ids), -1, dtype=np.int64)
     for index, scan_object in enumerate(objects):
         object_of_segment[np.isin(segment_ids, scan_object.segments)] = index
@@ -202,6 +202,18 @@ def annotate_vertices(segment_of_vertex: np.ndarray, objects: list[ScanObject], 
         object_label20=object_label20,
         unknown_labels=Counter(o.raw_category for o in objects if o.raw_category not in label_map.label200_of),
     )
+
+
+def unique_ids(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``numpy.unique`` with the inverse, of integers (N,): by a table where they are small, by sorting where not.
+
+    ScanNet's ids of segments are below N; sorting them was a third of the time that a scene takes.
+    """
+    if not len(ids) or ids.min() < 0 or ids.max() > 4 * len(ids):
+        return np.unique(ids, return_inverse=True)
+    occurs = np.zeros(int(ids.max()) + 1, dtype=bool)
+    occurs[ids] = True
+    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[ids]
 
 
 def _segments_path(folder: Path) -> Path:

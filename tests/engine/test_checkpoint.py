@@ -58,6 +58,22 @@ def test_a_file_of_something_else_is_refused(config: Config, tmp_path: Path) -> 
         read_checkpoint(path, config)
 
 
+def test_a_file_whose_code_would_have_to_run_is_refused(config: Config, tmp_path: Path) -> None:
+    path = tmp_path / "other.pt"
+    torch.save({"model": {}, "arguments": path}, path)
+    with pytest.raises(DataError, match=r"holds pathlib\S*, and reading that would run code of the file") as caught:
+        read_checkpoint(path, config)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_classes_are_read_where_they_are_asked_for(config: Config, tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, config, {"model": {}})
+    assert read_checkpoint(path, load_config("scannet20"), any_classes=True)["config"]["taxonomy"] == "scannet200"
+    with pytest.raises(UsageError, match="trained with inputs xyz, rgb, normal, the config has xyz"):
+        read_checkpoint(path, load_config("scannet20", ["data.features=[xyz]"]), any_classes=True)
+
+
 def test_weights_that_do_not_fit_are_named() -> None:
     network = torch.nn.Linear(3, 2)
     state = {"weight": torch.zeros(2, 4), "extra": torch.zeros(1)}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -175,6 +176,21 @@ def test_fine_tuning_starts_from_the_given_weights(
     for name, tensor in _weights(tmp_path / "run").items():
         if "running" not in name and "num_batches" not in name:
             torch.testing.assert_close(tensor, start[name], atol=1e-8, rtol=0)
+
+
+def test_a_run_is_a_start_too_and_a_resumed_run_no_longer_needs_it(
+    trained_run: Path, tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    start = tmp_path / "start"
+    shutil.copytree(trained_run, start)
+    arguments = ["--cfg", "demo.yaml", *tiny_overrides, f"model.init={start}", "optimizer.lr=1e-12", "train.passes=1"]
+    train(arguments)
+    best = torch.load(start / "checkpoints" / "best.pt", weights_only=True)["model"]
+    torch.testing.assert_close(_weights(tmp_path / "run")["final.weight"], best["final.weight"], atol=1e-8, rtol=0)
+    shutil.rmtree(start)
+    train([*arguments, "--resume"])
+    with pytest.raises(UsageError, match=r"start\b.*: no such checkpoint; train first"):
+        train([*arguments, f"run.dir={tmp_path / 'another'}"])
 
 
 def test_two_processes_train_as_one(tiny_overrides: list[str], tmp_path: Path) -> None:

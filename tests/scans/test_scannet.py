@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pointseg.errors import DataError, UsageError
-from pointseg.scans.scannet import ScanObject, annotate_vertices, read_label_map, read_raw_scene
+from pointseg.scans.scannet import ScanObject, annotate_vertices, read_label_map, read_raw_scene, unique_ids
 from pointseg.taxonomy import load_taxonomy
 from tests.scans.raw_scans import ALIGNMENT, CATEGORIES, grid_mesh, write_label_map, write_raw_scan
 
@@ -74,6 +74,15 @@ def test_ignored_object_overwrites(label_map):
         assert late.label200.tolist() == [0, -1, -1]
         assert late.instance.tolist() == [0, 1, -1]
         assert early.label200.tolist() == [0, 0, -1]
+
+
+@pytest.mark.parametrize("ids", [[7, 0, 7, 3], [5], [], [2, 2], [-1, 4, 0], [9, 10**12, 9]])
+def test_unique_ids(ids):
+    """As numpy.unique, which sorts: small ids, none, negative ones, and too large ones for a table."""
+    ids = np.array(ids, dtype=np.int64)
+    found, expected = unique_ids(ids), np.unique(ids, return_inverse=True)
+    for have, want in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(have, want)
 
 
 def test_no_objects(label_map):
