@@ -1,5 +1,6 @@
 """``python -m pointseg.predict --run RUN (--split test | --input MESH.ply ...) --out DIR [--ply]``."""
 
+import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from pointseg.command_line import CommandParser, run_command
+from pointseg.command_line import CommandParser, number_or_none, run_command
 from pointseg.engine.inference import TTA, Segmenter, load_segmenter
 from pointseg.errors import DataError, PointsegError, UsageError
 from pointseg.output.submission import write_prediction
@@ -37,13 +38,22 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--logit-adjustment",
         type=float,
+        default=argparse.SUPPRESS,
         metavar="TAU",
         help="post-hoc logit adjustment; default: as in the run's config",
+    )
+    parser.add_argument(
+        "--max-voxels",
+        type=number_or_none,
+        default=argparse.SUPPRESS,
+        metavar="N",
+        help="voxels in memory at a time, larger scenes in tiles; none: no tiles; default: as in the run's config",
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     arguments = parser.parse_args(argv)
 
-    segmenter = load_segmenter(arguments.run, arguments.checkpoint, arguments.device, arguments.logit_adjustment)
+    given = {key: value for key, value in vars(arguments).items() if key in ("logit_adjustment", "max_voxels")}
+    segmenter = load_segmenter(arguments.run, arguments.checkpoint, arguments.device, **given)
     if arguments.split:
         paths = list_scenes(arguments.data_root or segmenter.config.data.root, arguments.split)
     else:
