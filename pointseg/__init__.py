@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any
 
     from pointseg.engine.inference import Segmenter
 
@@ -20,17 +21,20 @@ __version__ = "0.1.0"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def load(run: "str | Path", checkpoint: "str | Path | None" = None, device: str = "auto") -> "Segmenter":
+def load(
+    run: "str | Path", checkpoint: "str | Path | None" = None, device: str = "auto", **inference: "Any"
+) -> "Segmenter":
     """A trained run as an object that segments point clouds.
 
     Args:
         run: folder of the run.
         checkpoint: a checkpoint file; None: the run's best, or its last.
         device: ``auto``, ``cpu`` or ``cuda``.
+        inference: keys of the config's section ``inference`` that are to differ from the run's: ``max_voxels=200_000``.
 
     Raises:
-        pointseg.errors.UsageError: no such run or checkpoint, or the checkpoint does not fit.
+        pointseg.errors.UsageError: no such run or checkpoint, the checkpoint does not fit, or no such key or value.
     """
     from pointseg.engine.inference import load_segmenter  # PyTorch takes seconds to import: only when it is needed
 
-    return load_segmenter(run, checkpoint, device)
+    return load_segmenter(run, checkpoint, device, **inference)

@@ -34,6 +34,15 @@ class CommandParser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see --help")
 
 
+def number_or_none(text: str) -> int | None:
+    """The value of an option that is a whole number of at least 1, or ``none``."""
+    if text == "none":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, or none, got {text!r}")
+    return int(text)
+
+
 def run_command(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
     """Run ``main(argv)`` and leave the process: 0 done, 1 the work failed, 2 the call is wrong.
 

@@ -1,10 +1,11 @@
 """``python -m pointseg.evaluate --run RUN [--split val] [--tta none|rot4|full] [--json FILE]``."""
 
+import argparse
 import json
 from collections.abc import Sequence
 
 from pointseg.atomic import write_text
-from pointseg.command_line import CommandParser, run_command
+from pointseg.command_line import CommandParser, number_or_none, run_command
 from pointseg.engine.distributed import Processes, choose_device
 from pointseg.engine.evaluation import evaluate_scenes
 from pointseg.engine.inference import TTA, load_segmenter
@@ -24,14 +25,23 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--logit-adjustment",
         type=float,
+        default=argparse.SUPPRESS,
         metavar="TAU",
         help="post-hoc logit adjustment; default: as in the run's config",
+    )
+    parser.add_argument(
+        "--max-voxels",
+        type=number_or_none,
+        default=argparse.SUPPRESS,
+        metavar="N",
+        help="voxels in memory at a time, larger scenes in tiles; none: no tiles; default: as in the run's config",
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     parser.add_argument("--json", metavar="FILE", help="write the scores here, too")
     arguments = parser.parse_args(argv)
 
-    segmenter = load_segmenter(arguments.run, arguments.checkpoint, arguments.device, arguments.logit_adjustment)
+    given = {key: value for key, value in vars(arguments).items() if key in ("logit_adjustment", "max_voxels")}
+    segmenter = load_segmenter(arguments.run, arguments.checkpoint, arguments.device, **given)
     data = segmenter.config.data
     split = arguments.split or data.val_split or "val"
     folders = list_scenes(arguments.data_root or data.root, split)

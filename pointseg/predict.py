@@ -1,5 +1,6 @@
 """``python -m pointseg.predict --run RUN (--split test | --input MESH.ply ...) --out DIR [--ply]``."""
 
+import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -9,13 +10,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from pointseg.command_line import CommandParser, run_command
+from pointseg.command_line import CommandParser, number_or_none, run_command
 from pointseg.engine.inference import TTA, Segmenter, load_segmenter
 from pointseg.errors import DataError, PointsegError, UsageError
-from pointseg.output.submission import write_prediction
+from pointseg.output.prediction_record import PredictionRecord, hash_files
+from pointseg.output.submission import read_predicted_labels, write_prediction
 from pointseg.scans.normals import vertex_normals
 from pointseg.scans.ply import Mesh, read_mesh, write_mesh
-from pointseg.scans.prepared import list_scenes, read_scene
+from pointseg.scans.prepared import GEOMETRY, list_scenes, read_scene
 from pointseg.scans.scene import Scene
 from pointseg.scans.splits import SPLITS
 
@@ -23,7 +25,39 @@ _MESH_SUFFIX = "_vh_clean_2"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Predict the scenes of a split or any meshes; a bad one is reported, the others are done."""
+    """Predict the scenes of a split or any meshes; a bad one is reported, the others are done.
+
+    A scene that an earlier call finished with the same checkpoint and settings is not predicted again.
+    """
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    given = {key: value for key, value in vars(arguments).items() if key in ("logit_adjustment", "max_voxels")}
+    segmenter = load_segmenter(arguments.run, arguments.checkpoint, arguments.device, **given)
+    if arguments.split:
+        paths = list_scenes(arguments.data_root or segmenter.config.data.root, arguments.split)
+    else:
+        paths = [Path(name) for name in arguments.input]
+    _refuse_equal_names(paths)
+    record = PredictionRecord(Path(arguments.out), segmenter.describe_settings(arguments.tta))
+    times: Counter[str] = Counter()
+    for path in tqdm(paths, desc="predict", unit="scene", disable=True if len(paths) == 1 else None):
+        try:
+            times[_finish_scene(path, segmenter, record, arguments.tta, arguments.ply)] += 1
+        except PointsegError as error:
+            old = record.folder / f"{_scene_name(path)}.txt"
+            stays = f"; {old} is of an earlier call" if old.is_file() else ""
+            tqdm.write(f"{parser.prog}: {error}{stays}", file=sys.stderr)
+            times["failed"] += 1
+    why = f" (earlier ones differ in {', '.join(record.changed)})" if record.changed else ""
+    print(
+        f"{len(paths) - times['failed']} of {len(paths)} scenes: {times['reused']} reused, "
+        f"{times['predicted']} predicted{why}: {record.folder}/<scene>.txt, one id a vertex"
+    )
+    return 1 if times["failed"] else 0
+
+
+def build_parser() -> CommandParser:
+    """Arguments of this command."""
     parser = CommandParser(prog="pointseg.predict", description="One class id for each vertex: DIR/<scene>.txt.")
     parser.add_argument("--run", required=True, help="folder of the run")
     source = parser.add_mutually_exclusive_group(required=True)
@@ -37,33 +71,39 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--logit-adjustment",
         type=float,
+        default=argparse.SUPPRESS,
         metavar="TAU",
         help="post-hoc logit adjustment; default: as in the run's config",
     )
+    parser.add_argument(
+        "--max-voxels",
+        type=number_or_none,
+        default=argparse.SUPPRESS,
+        metavar="N",
+        help="voxels in memory at a time, larger scenes in tiles; none: no tiles; default: as in the run's config",
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
-    arguments = parser.parse_args(argv)
+    return parser
 
-    segmenter = load_segmenter(arguments.run, arguments.checkpoint, arguments.device, arguments.logit_adjustment)
-    if arguments.split:
-        paths = list_scenes(arguments.data_root or segmenter.config.data.root, arguments.split)
+
+def _finish_scene(path: Path, segmenter: Segmenter, record: PredictionRecord, tta: str, ply: bool) -> str:
+    """Make the files of a scene. Returns ``reused`` or ``predicted``."""
+    name, taxonomy = _scene_name(path), segmenter.taxonomy
+    prediction = record.folder / f"{name}.txt"
+    input_sha256 = hash_files([path / f"{part}.npy" for part in GEOMETRY] if path.is_dir() else [path])
+    is_finished = record.is_finished(name, input_sha256)
+    if is_finished and not ply:
+        return "reused"
+    scene, mesh = _read(path, segmenter)
+    if is_finished:
+        label = read_predicted_labels(prediction, scene.num_points, taxonomy)
     else:
-        paths = [Path(name) for name in arguments.input]
-    _refuse_equal_names(paths)
-    out = Path(arguments.out)
-    num_failed = 0
-    for path in tqdm(paths, desc="predict", unit="scene", disable=True if len(paths) == 1 else None):
-        try:
-            scene, mesh = _read(path, segmenter)
-            label = segmenter.predict_scene(scene, arguments.tta)
-        except PointsegError as error:
-            tqdm.write(f"{parser.prog}: {error}", file=sys.stderr)
-            num_failed += 1
-            continue
-        write_prediction(out / f"{scene.name}.txt", segmenter.taxonomy.scannet_id_from_label(label))
-        if arguments.ply:
-            write_mesh(out / f"{scene.name}.ply", replace(mesh, rgb=segmenter.taxonomy.colors[label]))
-    print(f"{len(paths) - num_failed} of {len(paths)} scenes predicted: {out}/<scene>.txt, one id a vertex")
-    return 1 if num_failed else 0
+        label = segmenter.predict_scene(scene, tta)
+        write_prediction(prediction, taxonomy.scannet_id_from_label(label))
+        record.add(name, input_sha256)
+    if ply:
+        write_mesh(record.folder / f"{name}.ply", replace(mesh, rgb=taxonomy.colors[label]))
+    return "reused" if is_finished else "predicted"
 
 
 def _read(path: Path, segmenter: Segmenter) -> tuple[Scene, Mesh]:

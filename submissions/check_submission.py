@@ -28,8 +28,8 @@ def main(argv: Sequence[str]) -> int:
         print(f"{parser.prog}: {line}", file=sys.stderr)
     if found.problems:
         return 1
-    counts = f"{len(scenes)} scenes, {found.num_vertices} vertices, {found.num_classes} classes predicted"
-    print(f"{args.zip}: can be handed in: {counts}")
+    classes = f"{found.num_classes} classes of {args.taxonomy} predicted"
+    print(f"{args.zip}: can be handed in: {len(scenes)} scenes, {found.num_vertices} vertices, {classes}")
     return 0
 
 

@@ -57,6 +57,8 @@ def test_the_run_is_named_after_the_config() -> None:
         ("model.layers=[1, 1]", "model.channels has 8 stages and model.layers 2"),
         ("train", "not key.sub=value"),
         ("taxonomy.name=x", "taxonomy is a value, not a section"),
+        ("inference.max_voxels=0", "inference.max_voxels: .*greater than 0, got 0"),
+        ("inference.max_voxels=many", "inference.max_voxels: .*integer.*'many'"),
         ("augment.scale=[1.0]", "augment.scale.1: "),
     ],
 )
@@ -64,6 +66,14 @@ def test_a_mistake_is_one_line_that_names_the_key(override: str, message: str) -
     with pytest.raises(UsageError, match=message) as caught:
         load_config("demo", [override])
     assert "\n" not in str(caught.value)
+
+
+def test_a_config_from_before_a_key_has_its_default(tmp_path: Path) -> None:
+    tree = yaml.safe_load(dump_config(load_config("demo")))
+    del tree["inference"]["max_voxels"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(tree))
+    assert load_config(str(tmp_path / "config.yaml")).inference.max_voxels == Config().inference.max_voxels
+    assert load_config("demo", ["inference.max_voxels=null"]).inference.max_voxels is None
 
 
 def test_an_unknown_config_lists_the_known_ones() -> None:

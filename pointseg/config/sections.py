@@ -243,6 +243,8 @@ class InferenceConfig(Section):
     """Mixed precision; fp16 needs a GPU, on a CPU it is taken as none; bf16 pays on CPUs that multiply in it."""
     logit_adjustment: float = 0.0
     """τ of post-hoc logit adjustment (ICLR 2021): τ times the log-prior of points is taken off; 0: none."""
+    max_voxels: PositiveInt | None = 500_000
+    """Voxels in memory at a time; a larger scene is predicted in overlapping tiles of so many; null: never in tiles."""
 
 
 class Config(Section):

@@ -17,7 +17,7 @@ class VoxelGrid:
     """Which of M voxels each of N points falls in."""
 
     coords: torch.Tensor
-    """(M, 3) int32, unique, from 0, sorted by x, then y, then z."""
+    """(M, 3) int32, unique, from 0 (or counted from the origin that was given), sorted by x, then y, then z."""
     voxel_of_point: torch.Tensor
     """(N,) int64: rows of ``coords``."""
     point_order: torch.Tensor
@@ -49,18 +49,24 @@ class Voxels:
     """(N,) int64."""
 
 
-def build_grid(xyz: torch.Tensor, voxel_size_m: float, order: torch.Tensor | None = None) -> VoxelGrid:
+def build_grid(
+    xyz: torch.Tensor, voxel_size_m: float, order: torch.Tensor | None = None, origin: torch.Tensor | None = None
+) -> VoxelGrid:
     """Lay points (N, 3) on a grid whose first cell begins at their smallest coordinate.
 
     Args:
         xyz: coordinates, metres.
         voxel_size_m: edge of a voxel, metres.
         order: (N,) a permutation; within a voxel, points are grouped in this order.
+        origin: (3,) where the first cell begins, metres, if the points are part of a scene on one grid: the
+            smallest coordinates of the whole.
 
     Raises:
         DataError: the extent over the voxel size does not fit int32 coordinates.
     """
-    cell = ((xyz - torch.aminmax(xyz, dim=0).min) / voxel_size_m).floor_().long()
+    cell = ((xyz - (torch.aminmax(xyz, dim=0).min if origin is None else origin)) / voxel_size_m).floor_().long()
+    if origin is not None:
+        cell.clamp_(min=0)  # a turned part of a scene may be a rounding error outside of the turned whole
     extent = cell.amax(dim=0) + 1
     if bool((extent > _MAX_CELLS).any()) or extent.double().prod() >= 2.0**62:
         raise DataError(
@@ -100,9 +106,11 @@ def voxelize_at_random(
     return Voxels(grid.coords, stack_features(drawn, features), drawn.label, grid.voxel_of_point)
 
 
-def voxelize_by_mean(points: Points, voxel_size_m: float, features: Sequence[str]) -> Voxels:
+def voxelize_by_mean(
+    points: Points, voxel_size_m: float, features: Sequence[str], origin: torch.Tensor | None = None
+) -> Voxels:
     """Mean features and majority label of each voxel's points: the form for evaluation."""
-    grid = build_grid(points.xyz, voxel_size_m)
+    grid = build_grid(points.xyz, voxel_size_m, origin=origin)
     stacked = stack_features(points, features)
     total = stacked.new_zeros(grid.num_voxels, stacked.shape[1]).index_add_(0, grid.voxel_of_point, stacked)
     mean = total / grid.count_points().unsqueeze(1)

@@ -1,5 +1,6 @@
 """Checkpoints: written whole or not at all, read without running anything (``weights_only``)."""
 
+import hashlib
 import io
 import re
 from pathlib import Path
@@ -93,6 +94,19 @@ def read_checkpoint(path: Path, config: Config, any_classes: bool = False) -> di
             f"{', '.join(config.data.features)}; set data.features=[{', '.join(trained_features)}]"
         )
     return checkpoint
+
+
+def fingerprint(state: dict[str, Any]) -> str:
+    """The SHA-256, in hex, of all in a checkpoint that decides a prediction: weights and class counts.
+
+    Of what was read, not of the file: training may put another one in its place at any time.
+    """
+    sha256 = hashlib.sha256()
+    for part in ("model", "class_counts"):
+        for name, tensor in sorted(state.get(part, {}).items()):
+            sha256.update(f"{part}.{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            sha256.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return sha256.hexdigest()
 
 
 def load_weights(model: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:

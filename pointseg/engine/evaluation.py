@@ -1,5 +1,6 @@
 """Evaluation on every vertex of every mesh of a split, by the official rule."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +76,8 @@ def count_scenes(
     for folder in tqdm(mine, desc="evaluate", unit="scene", leave=False, disable=True if hidden else None):
         scene = read_scene(folder, taxonomy.name)
         assert scene.label is not None, "has_annotation said so"
-        if own is None:
-            predicted = segmenter.predict_scene(scene, tta)
-        else:
-            voxels, output = segmenter.forward_scene(scene)
-            _add_features(own, voxels, output, folder)
-            label = segmenter.adjust(output.logits).argmax(dim=1)
-            predicted = label[voxels.voxel_of_point.to(segmenter.device)].cpu().numpy()
+        observer = None if own is None else partial(_add_features, own, folder)
+        predicted = segmenter.predict_scene(scene, tta, observer)
         confusion.update(np.asarray(scene.label), predicted)
     confusion.counts = processes.sum(confusion.counts)
     if statistics is not None and own is not None:
@@ -109,22 +105,27 @@ def gather_statistics(own: FeatureStatistics, processes: Processes) -> list[Feat
 
 def summarize_scores(scores: SegmentationScores, segmenter: Segmenter, num_scenes: int, tta: str) -> dict[str, Any]:
     """What :func:`evaluate_scenes` returns, from the scores of its scenes."""
+    config = segmenter.config
     protocol = describe_protocol(
-        segmenter.taxonomy, tta, segmenter.config.data.voxel_size_m, segmenter.logit_adjustment
+        segmenter.taxonomy, tta, config.data.voxel_size_m, segmenter.logit_adjustment, config.inference.max_voxels
     )
     return {**summarize(scores, segmenter.taxonomy), "num_scenes": num_scenes, "protocol": protocol}
 
 
-def describe_protocol(taxonomy: Taxonomy, tta: str, voxel_size_m: float, logit_adjustment: float = 0.0) -> str:
+def describe_protocol(
+    taxonomy: Taxonomy, tta: str, voxel_size_m: float, logit_adjustment: float = 0.0, max_voxels: int | None = None
+) -> str:
     """How the scores were taken, in one line: scores without it can't be compared."""
     return (
         f"every mesh vertex, one confusion matrix over all scenes; miou: mean over the classes in the ground "
         f"truth; miou_all_classes: mean over all {taxonomy.num_classes}, absent ones as 0; tta {tta}; "
-        f"voxels of {voxel_size_m} m" + (f"; logits adjusted, tau {logit_adjustment}" if logit_adjustment else "")
+        f"voxels of {voxel_size_m} m"
+        + (f"; scenes of more than {max_voxels} voxels in tiles" if max_voxels is not None else "")
+        + (f"; logits adjusted, tau {logit_adjustment}" if logit_adjustment else "")
     )
 
 
-def _add_features(statistics: FeatureStatistics, voxels: Voxels, output: UNetOutput, folder: Path) -> None:
+def _add_features(statistics: FeatureStatistics, folder: Path, voxels: Voxels, output: UNetOutput) -> None:
     try:
         statistics.update(output.features, voxels.label.to(output.features.device))
     except ValueError as error:

@@ -1,19 +1,22 @@
 """A trained network, ready for scenes of any size: every point gets a prediction."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from math import pi
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from pointseg.config import Config
+from pointseg import __version__
+from pointseg.config import Config, config_from_dict
 from pointseg.data.augment import rotation_about, transform
 from pointseg.data.batch import collate
 from pointseg.data.class_counts import ClassCounts
 from pointseg.data.points import Points, center_points, points_from_scene
 from pointseg.data.voxelize import Voxels, build_grid, stack_features, voxelize_by_mean
-from pointseg.engine.checkpoint import load_weights, read_checkpoint
+from pointseg.engine.checkpoint import fingerprint, load_weights, read_checkpoint
 from pointseg.engine.distributed import choose_device
 from pointseg.engine.network import autocast, build_network, explain_out_of_memory, run_network
 from pointseg.engine.run_directory import RunDirectory
@@ -22,10 +25,33 @@ from pointseg.losses import adjust_logits
 from pointseg.models.folding import fold_batch_norm
 from pointseg.models.unet import SparseUNet, UNetOutput
 from pointseg.scans.scene import Scene
-from pointseg.taxonomy import Taxonomy, load_taxonomy
+from pointseg.taxonomy import IGNORE, Taxonomy, load_taxonomy
 
 TTA = ("none", "rot4", "full")
-_LESS_MEMORY = "use --device cpu, inference.amp: fp16 in the run's config.yaml, or a part of the scan at a time"
+Observer = Callable[[Voxels, UNetOutput], None]
+"""Is shown each forward pass: the voxels, on the CPU, and what the network says of them."""
+_LESS_MEMORY = (
+    "lower inference.max_voxels (--max-voxels), use --device cpu, or inference.amp: fp16 in the run's config.yaml"
+)
+_MARGIN = 2
+"""Context around the core of a tile, in voxels of the network's coarsest level: at 2 cm and four stages, 64 cm."""
+_POINTS_PER_VOXEL = 4
+"""Probabilities of so many points may be kept for each voxel that is in memory at a time."""
+_POINTS_AT_ONCE = 65_536
+
+
+@dataclass(frozen=True)
+class ScenePart:
+    """What goes through the network at a time: a scene, or a tile of it with the context around its core."""
+
+    points: Points
+    """n points, centred as the scene. The margin of a tile has no labels: its voxels count in another tile."""
+    is_core: torch.Tensor
+    """(n,) bool: the points that are predicted here."""
+    row: torch.Tensor | slice
+    """The rows of those points in the scene."""
+    grid_origins: list[torch.Tensor] | list[None]
+    """For each view (3,) where the scene's grid begins in it; None: at the smallest coordinates of the part."""
 
 
 class Segmenter:
@@ -54,6 +80,21 @@ class Segmenter:
             raise UsageError("inference.logit_adjustment: the checkpoint knows no class counts; set it to 0")
         self.log_prior = None if log_prior is None else log_prior.to(device)
         self.taxonomy: Taxonomy = load_taxonomy(config.taxonomy)
+        self.weights_sha256: str | None = None
+        """Of the checkpoint's content, where the network came from one."""
+
+    def describe_settings(self, tta: str) -> dict[str, Any]:
+        """What decides the predictions for a scene, JSON-ready; devices and backends differ in last digits only."""
+        data, inference = self.config.data, self.config.inference
+        return {
+            "pointseg": __version__,
+            "checkpoint": self.weights_sha256,
+            "taxonomy": self.taxonomy.name,
+            "features": list(data.features),
+            "voxel_size_m": data.voxel_size_m,
+            "tta": tta,
+            **inference.model_dump(mode="json"),
+        }
 
     def predict(self, xyz: np.ndarray, rgb: np.ndarray | None = None, normal: np.ndarray | None = None) -> np.ndarray:
         """Segment a point cloud.
@@ -78,48 +119,113 @@ class Segmenter:
         )
         return self.taxonomy.scannet_id_from_label(self.predict_scene(scene))
 
-    def predict_scene(self, scene: Scene, tta: str = "none") -> np.ndarray:
+    def predict_scene(self, scene: Scene, tta: str = "none", observer: Observer | None = None) -> np.ndarray:
         """(N,) int64 labels of a scene's points; every point is predicted.
+
+        A scene of more than ``inference.max_voxels`` voxels, or in several views of more than four times as many
+        points, is predicted in tiles (:mod:`pointseg.data.tiles`): all views of one, then the next. Voxels and inputs
+        are those of the whole scene, so that only what lies beyond a tile's margin is not seen.
 
         Args:
             scene: with the parts that the network was trained with.
             tta: ``none``; ``rot4``: the mean probability over four rotations about z; ``full``: these times
                 two flips, and each point in turn stands for its voxel, so that none hides behind another.
+            observer: is shown each forward pass, with the scene's labels. Each voxel has its label in one of them.
+
+        Raises:
+            DataError: the scene lacks a part that the network takes, or the GPU's memory is too small.
+            UsageError: the scene can't be cut into tiles of ``inference.max_voxels``.
+            ValueError: an observer with test-time augmentation, in which a voxel has no one output.
         """
+        if observer is not None and tta != "none":
+            raise ValueError(f"an observer sees one forward pass a voxel; expected tta none, got {tta}")
         points = center_points(points_from_scene(scene, self.config.data.features))
         views = view_matrices(tta)
-        if len(views) == 1:
-            voxels = self._voxelize(points)
-            return self._logits(voxels, scene.name).argmax(dim=1)[voxels.voxel_of_point.to(self.device)].cpu().numpy()
-        # One view in memory at a time: only this sum is kept.
-        total = torch.zeros(len(points), self.taxonomy.num_classes, device=self.device)
-        for matrix in views:
-            view = transform(points, matrix)
-            for voxels, covered in self._coverings(view, every_point=tta == "full"):
-                probability = self._logits(voxels, scene.name).float().softmax(dim=1)
-                total[covered.to(self.device)] += probability[voxels.voxel_of_point[covered].to(self.device)]
-        return total.argmax(dim=1).cpu().numpy()
+        label = torch.empty(len(points), dtype=torch.int64)
+        for part in self._parts(points, views, scene.name):
+            if tta == "none":
+                label[part.row] = self._predict_once(part, scene.name, observer)
+            else:
+                label[part.row] = self._predict_views(part, views, scene.name, every_point=tta == "full")
+        return label.numpy()
 
     def forward_scene(self, scene: Scene) -> tuple[Voxels, UNetOutput]:
-        """The scene's voxels (mean features, majority label; on the CPU) and the network's output for them."""
+        """The scene's voxels (mean features, majority label; on the CPU) and the network's output; never in tiles."""
         voxels = self._voxelize(center_points(points_from_scene(scene, self.config.data.features)))
         return voxels, self._forward(voxels, scene.name)
 
-    def _voxelize(self, points: Points) -> Voxels:
-        return voxelize_by_mean(points, self.config.data.voxel_size_m, self.config.data.features)
+    def _parts(self, points: Points, views: list[torch.Tensor], name: str) -> Iterator[ScenePart]:
+        """The scene, or its tiles one at a time; each point is in the core of one of them."""
+        max_voxels = self.config.inference.max_voxels
+        if max_voxels is None or len(points) <= max_voxels:
+            is_core = torch.ones(len(points), dtype=torch.bool)
+            yield ScenePart(points, is_core, slice(None), [None] * len(views))
+            return
+        from pointseg.data.tiles import TileLimits, cut_tiles  # most scenes, and training, need none
 
-    def _coverings(self, points: Points, every_point: bool) -> Iterator[tuple[Voxels, torch.Tensor]]:
+        limits = TileLimits(max_voxels, _MARGIN, _POINTS_PER_VOXEL if len(views) > 1 else None)
+        step = 2**self.network.num_stages
+        origins = [(points.xyz @ matrix.T).amin(dim=0) for matrix in views]
+        for tile in cut_tiles(points.xyz, self.config.data.voxel_size_m, name, step=step, limits=limits):
+            part = points.select(tile.row)
+            label = part.label.where(tile.is_core, IGNORE)
+            yield ScenePart(replace(part, label=label), tile.is_core, tile.row[tile.is_core], origins)
+
+    def _predict_once(self, part: ScenePart, name: str, observer: Observer | None) -> torch.Tensor:
+        """(c,) int64: labels of the core's points from the mean of each voxel's points."""
+        voxels = self._voxelize(part.points, part.grid_origins[0])
+        output = self._forward(voxels, name)
+        if observer is not None:
+            observer(voxels, output)
+        label = self.adjust(output.logits).argmax(dim=1)
+        return label[voxels.voxel_of_point[part.is_core].to(self.device)].cpu()
+
+    def _predict_views(self, part: ScenePart, views: list[torch.Tensor], name: str, every_point: bool) -> torch.Tensor:
+        """(c,) int64: labels of the core's points from the sum of their probabilities over the views.
+
+        One view is in memory at a time, and of it one covering; only the sum is kept.
+        """
+        row = part.is_core.cumsum(0) - 1
+        total = torch.zeros(int(row[-1]) + 1, self.taxonomy.num_classes, device=self.device)
+        for matrix, origin in zip(views, part.grid_origins, strict=True):
+            for voxels, covered in self._coverings(transform(part.points, matrix), every_point, origin):
+                of_core = covered[part.is_core[covered]]
+                if len(of_core):
+                    self._add_probability(total, row[of_core], voxels, voxels.voxel_of_point[of_core], name)
+        return total.argmax(dim=1).cpu()
+
+    def _add_probability(
+        self, total: torch.Tensor, row: torch.Tensor, voxels: Voxels, voxel_of_row: torch.Tensor, name: str
+    ) -> None:
+        """Add the network's probabilities of voxels (M, K) to rows of ``total``, without another copy as large."""
+        probability = self._logits(voxels, name).float().softmax(dim=1)
+        for rows, voxel in zip(row.split(_POINTS_AT_ONCE), voxel_of_row.split(_POINTS_AT_ONCE), strict=True):
+            total[rows.to(self.device)] += probability[voxel.to(self.device)]
+
+    def _voxelize(self, points: Points, grid_origin: torch.Tensor | None = None) -> Voxels:
+        voxels = voxelize_by_mean(points, self.config.data.voxel_size_m, self.config.data.features, grid_origin)
+        return replace(voxels, coords=self._move_to_zero(voxels.coords))
+
+    def _coverings(
+        self, points: Points, every_point: bool, grid_origin: torch.Tensor | None = None
+    ) -> Iterator[tuple[Voxels, torch.Tensor]]:
         """Voxels, and the points that they speak for; together they speak for each point once."""
         if not every_point:
-            yield self._voxelize(points), torch.arange(len(points))
+            yield self._voxelize(points, grid_origin), torch.arange(len(points))
             return
-        grid = build_grid(points.xyz, self.config.data.voxel_size_m)
+        grid = build_grid(points.xyz, self.config.data.voxel_size_m, origin=grid_origin)
+        coords = self._move_to_zero(grid.coords)
         count = grid.count_points()
         for turn in range(int(count.max())):
             # The turn-th point of each voxel; a voxel with fewer points shows its last one again.
             chosen = grid.point_order[grid.first + count.sub(1).clamp_max(turn)]
             features = stack_features(points.select(chosen), self.config.data.features)
-            yield Voxels(grid.coords, features, points.label[chosen], grid.voxel_of_point), chosen[count > turn]
+            yield Voxels(coords, features, points.label[chosen], grid.voxel_of_point), chosen[count > turn]
+
+    def _move_to_zero(self, coords: torch.Tensor) -> torch.Tensor:
+        """Voxels (M, 3) of a tile, to where its coarsest voxels begin; the network pools the same ones as before."""
+        step = 2**self.network.num_stages
+        return coords - coords.amin(dim=0).div(step, rounding_mode="floor").mul(step)
 
     def _logits(self, voxels: Voxels, name: str) -> torch.Tensor:
         return self.adjust(self._forward(voxels, name).logits)
@@ -140,10 +246,7 @@ class Segmenter:
 
 
 def load_segmenter(
-    run: str | Path,
-    checkpoint: str | Path | None = None,
-    device: str = "auto",
-    logit_adjustment: float | None = None,
+    run: str | Path, checkpoint: str | Path | None = None, device: str = "auto", **inference: Any
 ) -> Segmenter:
     """Load a trained run.
 
@@ -151,24 +254,27 @@ def load_segmenter(
         run: folder of the run.
         checkpoint: a checkpoint file; None: the run's best, or its last.
         device: ``auto``, ``cpu`` or ``cuda``.
-        logit_adjustment: τ of post-hoc logit adjustment; None: as in the run's config.
+        inference: keys of the config's section ``inference`` that are to differ from the run's:
+            ``logit_adjustment=1.0``, ``max_voxels=None``.
 
     Raises:
-        UsageError: no such run or checkpoint, or the checkpoint does not fit.
+        UsageError: no such run or checkpoint, the checkpoint does not fit, or there is no such key or value.
     """
     directory = RunDirectory(run)
     config = directory.read_config()
-    if logit_adjustment is not None:
-        config = config.model_copy(
-            update={"inference": config.inference.model_copy(update={"logit_adjustment": logit_adjustment})}
-        )
+    if inference:
+        tree = config.model_dump()
+        tree["inference"] |= inference
+        config = config_from_dict(tree, str(run))
     path = Path(checkpoint) if checkpoint is not None else directory.find_checkpoint()
     state = read_checkpoint(path, config)
     chosen_device = choose_device(device)
     counts = ClassCounts.from_state_dict(state["class_counts"]) if "class_counts" in state else None
     network = build_network(config, chosen_device)
     load_weights(network, state["model"], path)
-    return Segmenter(network, config, chosen_device, None if counts is None else counts.adjustment_prior())
+    segmenter = Segmenter(network, config, chosen_device, None if counts is None else counts.adjustment_prior())
+    segmenter.weights_sha256 = fingerprint(state)
+    return segmenter
 
 
 def view_matrices(tta: str) -> list[torch.Tensor]:

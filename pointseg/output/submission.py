@@ -18,6 +18,7 @@ import numpy as np
 
 from pointseg.atomic import atomic_file
 from pointseg.errors import DataError, UsageError
+from pointseg.output.prediction_record import RECORD_NAME
 from pointseg.scans.ply import count_vertices
 from pointseg.scans.scannet import mesh_path, scans_folder
 from pointseg.taxonomy import IGNORE, Taxonomy
@@ -132,7 +133,7 @@ def count_scene_vertices(raw: Path, scenes: Iterable[str], split: str) -> tuple[
 
 
 def inspect_folder(folder: Path, num_vertices_of: Mapping[str, int], taxonomy: Taxonomy) -> Inspection:
-    """Check the predictions in a folder; files of other names are listed as left out.
+    """Check the predictions in a folder; files that ``pointseg.predict`` has not made for it are listed as left out.
 
     Args:
         folder: holds ``<scene>.txt`` for each scene.
@@ -146,7 +147,7 @@ def inspect_folder(folder: Path, num_vertices_of: Mapping[str, int], taxonomy: T
             _inspect_scene(found, scene, str(path), path.read_bytes(), num_vertices, taxonomy)
         else:
             found.problems.append(f"{path}: is missing; predict the whole split")
-    expected = {f"{scene}.txt" for scene in num_vertices_of}
+    expected = {RECORD_NAME, *(f"{scene}{suffix}" for scene in num_vertices_of for suffix in (".txt", ".ply"))}
     found.left_out = sorted(child.name for child in folder.iterdir() if child.name not in expected)
     return found
 

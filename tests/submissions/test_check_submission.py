@@ -41,7 +41,9 @@ def test_a_good_zip_passes_with_one_line(
             archive.writestr(name, text)
     assert check_submission.main([str(path), "--raw", str(raw)]) == 0
     captured = capsys.readouterr()
-    assert captured.out.splitlines() == [f"{path}: can be handed in: 3 scenes, 18 vertices, 3 classes predicted"]
+    assert captured.out.splitlines() == [
+        f"{path}: can be handed in: 3 scenes, 18 vertices, 3 classes of scannet200 predicted"
+    ]
     assert captured.err == ""
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pointseg.errors import UsageError
+from pointseg.output.prediction_record import PredictionRecord
 from pointseg.output.submission import read_prediction
 from pointseg.taxonomy import load_taxonomy
 
@@ -94,6 +95,36 @@ def test_files_that_are_left_out_are_reported(
     assert _call(format_submission, predictions, raw, out) == 0
     assert "scene0011_00.txt: is not of the test split; left out" in capsys.readouterr().err
     assert "scene0011_00.txt" not in zipfile.ZipFile(out).namelist()
+
+
+def test_what_predict_writes_beside_the_predictions_is_no_news(
+    format_submission: ModuleType, raw: Path, predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its record and its meshes stay out of the zip, without a word; a mesh of another scene gets one."""
+    PredictionRecord(predictions, {"taxonomy": "scannet200"}).add(SCENE, "of the input")
+    (predictions / f"{SCENE}.ply").write_bytes(b"ply")
+    (predictions / "scene0011_00.ply").write_bytes(b"ply")
+    out = tmp_path / "submission.zip"
+    assert _call(format_submission, predictions, raw, out) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "scene0011_00.ply: is not of the test split; left out" in lines[0]
+    assert sorted(zipfile.ZipFile(out).namelist()) == sorted(f"{path.stem}.txt" for path in predictions.glob("*7*.txt"))
+
+
+def test_predictions_say_which_benchmark_they_are_for(
+    format_submission: ModuleType, raw: Path, predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """2 is the floor of the 20 classes, and a chair of the 200: such a zip would be taken, and score nothing."""
+    for path in predictions.iterdir():
+        path.write_text("2\n" * len(path.read_text().splitlines()))
+    PredictionRecord(predictions, {"taxonomy": "scannet20"}).add(SCENE, "of the input")
+    with pytest.raises(UsageError, match=r"predictions\.json: these predictions are for scannet20; leave out"):
+        _call(format_submission, predictions, raw, tmp_path / "s.zip", "--taxonomy", "scannet200")
+    assert _call(format_submission, predictions, raw, tmp_path / "s.zip") == 0
+    (predictions / f"{SCENE}.txt").write_text("1191\n" * 7)
+    assert _call(format_submission, predictions, raw, tmp_path / "s.zip") == 1
+    assert "line 1 is 1191, no class of scannet20" in capsys.readouterr().err
 
 
 def test_ids_are_those_of_the_chosen_benchmark(

@@ -1,0 +1,88 @@
+"""What made the predictions in a folder: a finished scene is not predicted again, an outdated one is not kept.
+
+``predictions.json`` lies beside the predictions: ``settings``, all that decided them but the scenes, and ``scenes``,
+for each finished one the SHA-256 of its input and of its prediction. A prediction counts as finished while both
+files and all settings are what they were.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pointseg.atomic import write_text
+
+RECORD_NAME = "predictions.json"
+_CHUNK_BYTES = 1 << 20
+
+
+class PredictionRecord:
+    """The record of one folder, as a call with these settings sees it.
+
+    Args:
+        folder: of the predictions; it need not exist.
+        settings: JSON-ready; where any of them is another one than before, no prediction counts as finished.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.settings = json.loads(json.dumps(settings))
+        stored = _read(folder)
+        before = stored["settings"]
+        self.changed = sorted(key for key in before | self.settings if before.get(key) != self.settings.get(key))
+        """Names of the settings that differ from those of the predictions in the folder."""
+        if not before:
+            self.changed = []
+        self.scenes: dict[str, Any] = stored["scenes"] if before == self.settings else {}
+
+    def is_finished(self, scene: str, input_sha256: str | None) -> bool:
+        """Whether the scene's prediction is what these settings make of this input."""
+        finished = {"input": input_sha256, "prediction": hash_files([self._prediction(scene)])}
+        return None not in finished.values() and self.scenes.get(scene) == finished
+
+    def add(self, scene: str, input_sha256: str | None) -> None:
+        """Record a prediction that was written. The record is replaced whole: an interruption leaves the old one.
+
+        Raises:
+            OSError: the disk is full or can't be written.
+        """
+        # Another call with the same settings may have finished scenes meanwhile.
+        stored = _read(self.folder)
+        others = stored["scenes"] if stored["settings"] == self.settings else {}
+        finished = {"input": input_sha256, "prediction": hash_files([self._prediction(scene)])}
+        self.scenes = {**self.scenes, **others, scene: finished}
+        content = {"settings": self.settings, "scenes": dict(sorted(self.scenes.items()))}
+        write_text(self.folder / RECORD_NAME, json.dumps(content, indent=1) + "\n")
+
+    def _prediction(self, scene: str) -> Path:
+        return self.folder / f"{scene}.txt"
+
+
+def hash_files(paths: Iterable[Path]) -> str | None:
+    """The SHA-256, in hex, of files one after the other; None where one can't be read."""
+    sha256 = hashlib.sha256()
+    try:
+        for path in paths:
+            with open(path, "rb") as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    sha256.update(chunk)
+    except OSError:
+        return None
+    return sha256.hexdigest()
+
+
+def read_taxonomy_name(folder: Path) -> str | None:
+    """The classes of the predictions in a folder; None where no record says."""
+    return _read(folder)["settings"].get("taxonomy")
+
+
+def _read(folder: Path) -> dict[str, dict[str, Any]]:
+    """``settings`` and ``scenes``; both empty where there is no record, or none that can be read."""
+    try:
+        content = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))
+        if isinstance(content["settings"], dict) and isinstance(content["scenes"], dict):
+            return content
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return {"settings": {}, "scenes": {}}

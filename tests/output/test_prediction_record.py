@@ -1,0 +1,114 @@
+"""A prediction counts as finished while its settings, its input and it itself are what they were."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pointseg.output import prediction_record
+from pointseg.output.prediction_record import RECORD_NAME, PredictionRecord, hash_files, read_taxonomy_name
+from pointseg.output.submission import write_prediction
+
+SETTINGS = {"checkpoint": "c1", "tta": "none", "features": ["xyz", "rgb"], "max_voxels": None, "taxonomy": "scannet20"}
+
+
+def _finish(folder: Path, scene: str, input_sha256: str = "i1", settings: dict = SETTINGS) -> PredictionRecord:
+    write_prediction(folder / f"{scene}.txt", np.arange(1, 4))
+    record = PredictionRecord(folder, settings)
+    record.add(scene, input_sha256)
+    return record
+
+
+def test_a_finished_scene_is_known_to_a_later_call_with_equal_settings(tmp_path: Path) -> None:
+    _finish(tmp_path, "a")
+    record = PredictionRecord(tmp_path, {**SETTINGS, "features": ("xyz", "rgb")})
+    assert record.changed == []
+    assert record.is_finished("a", "i1")
+    assert not record.is_finished("a", "i2")
+    assert not record.is_finished("b", "i1")
+
+
+@pytest.mark.parametrize("key", SETTINGS)
+def test_any_other_setting_makes_all_outdated_and_is_named(tmp_path: Path, key: str) -> None:
+    _finish(tmp_path, "a")
+    record = PredictionRecord(tmp_path, {**SETTINGS, key: "another"})
+    assert record.changed == [key]
+    assert not record.is_finished("a", "i1")
+    # What the new settings finish is alone in the record.
+    _finish(tmp_path, "b", settings=record.settings)
+    assert list(json.loads((tmp_path / RECORD_NAME).read_text())["scenes"]) == ["b"]
+
+
+def test_a_setting_that_one_of_the_two_lacks_is_another_setting(tmp_path: Path) -> None:
+    _finish(tmp_path, "a")
+    fewer = {key: value for key, value in SETTINGS.items() if key != "checkpoint"}
+    assert PredictionRecord(tmp_path, fewer).changed == ["checkpoint"]
+    assert PredictionRecord(tmp_path, {**SETTINGS, "new": 1}).changed == ["new"]
+
+
+def test_a_changed_or_missing_prediction_is_not_finished(tmp_path: Path) -> None:
+    record = _finish(tmp_path, "a")
+    assert record.is_finished("a", "i1")
+    (tmp_path / "a.txt").write_text("1\n2\n")
+    assert not record.is_finished("a", "i1")
+    (tmp_path / "a.txt").unlink()
+    assert not record.is_finished("a", "i1")
+
+
+def test_an_input_that_can_t_be_read_is_never_finished(tmp_path: Path) -> None:
+    record = _finish(tmp_path, "a")
+    assert hash_files([tmp_path / "a.txt", tmp_path / "none"]) is None
+    record.scenes["a"]["input"] = None
+    assert not record.is_finished("a", None)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"settings": 1, "scenes": {}}', '{"settings": {}}', "\x00"])
+def test_a_record_that_can_t_be_read_is_none(tmp_path: Path, content: str) -> None:
+    _finish(tmp_path, "a")
+    (tmp_path / RECORD_NAME).write_text(content)
+    record = PredictionRecord(tmp_path, SETTINGS)
+    assert not record.is_finished("a", "i1")
+    assert record.changed == []
+    assert read_taxonomy_name(tmp_path) is None
+    record.add("a", "i1")
+    assert PredictionRecord(tmp_path, SETTINGS).is_finished("a", "i1")
+
+
+def test_what_another_call_finishes_meanwhile_is_kept(tmp_path: Path) -> None:
+    first = _finish(tmp_path, "a")
+    _finish(tmp_path, "b")
+    write_prediction(tmp_path / "c.txt", np.arange(3))
+    first.add("c", "i1")
+    record = PredictionRecord(tmp_path, SETTINGS)
+    assert all(record.is_finished(scene, "i1") for scene in "abc")
+
+
+def test_an_interrupted_record_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _finish(tmp_path, "a")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prediction_record, "write_text", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            _finish(tmp_path, "b")
+    record = PredictionRecord(tmp_path, SETTINGS)
+    assert record.is_finished("a", "i1")
+    assert not record.is_finished("b", "i1")
+
+
+def test_the_hash_is_of_the_content_in_order(tmp_path: Path) -> None:
+    for name, content in (("a", b"12"), ("b", b"3"), ("c", b"123")):
+        (tmp_path / name).write_bytes(content)
+    # sha256 of "123"
+    expected = "a665a45920422f9d417e4867efdc4fb8a04a1f3fff1fa07e998e86f7f7a27ae3"
+    assert hash_files([tmp_path / "a", tmp_path / "b"]) == hash_files([tmp_path / "c"]) == expected
+    assert hash_files([tmp_path / "b", tmp_path / "a"]) != expected
+
+
+def test_the_record_says_which_classes_the_predictions_are_of(tmp_path: Path) -> None:
+    assert read_taxonomy_name(tmp_path) is None
+    _finish(tmp_path, "a")
+    assert read_taxonomy_name(tmp_path) == "scannet20"

@@ -1,0 +1,219 @@
+"""``python -m pointseg.predict`` again: finished scenes are reused, and only where everything is as it was."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pointseg import predict
+from pointseg.engine.inference import Segmenter, load_segmenter
+from pointseg.engine.run_directory import RunDirectory
+from pointseg.errors import UsageError
+from pointseg.output.prediction_record import RECORD_NAME
+from pointseg.scans.ply import Mesh, read_mesh, write_mesh
+from pointseg.taxonomy import load_taxonomy
+
+
+@pytest.fixture
+def run(trained_run: Path, tmp_path: Path) -> Path:
+    """A run of its own, to be changed."""
+    return shutil.copytree(trained_run, tmp_path / "run")
+
+
+@pytest.fixture
+def root(prepared_root: Path, tmp_path: Path) -> Path:
+    """Two val scenes of its own, to be changed."""
+    shutil.copytree(prepared_root / "val", tmp_path / "prepared" / "val")
+    return tmp_path / "prepared"
+
+
+class _Call:
+    """``predict --split val``, with a count of the scenes that went through the network."""
+
+    def __init__(self, run: Path, root: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.words = ["--run", str(run), "--split", "val", "--data-root", str(root), "--out", str(out)]
+        self.predicted: list[str] = []
+        original = Segmenter.predict_scene
+
+        def count(segmenter: Segmenter, scene, tta: str = "none", observer=None) -> np.ndarray:
+            self.predicted.append(scene.name)
+            return original(segmenter, scene, tta, observer)
+
+        monkeypatch.setattr(Segmenter, "predict_scene", count)
+
+    def __call__(self, *more: str, status: int = 0) -> list[str]:
+        self.predicted.clear()
+        assert predict.main([*self.words, *more]) == status
+        return self.predicted
+
+
+@pytest.fixture
+def call(run: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Call:
+    return _Call(run, root, tmp_path / "out", monkeypatch)
+
+
+def test_a_second_call_predicts_nothing_and_says_so(
+    call: _Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenes = call()
+    assert len(scenes) == 2
+    written = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert written.keys() == {"scene11800_00.txt", "scene11801_00.txt", RECORD_NAME}
+    assert "2 of 2 scenes: 0 reused, 2 predicted: " in capsys.readouterr().out
+    assert call() == []
+    assert capsys.readouterr().out.startswith("2 of 2 scenes: 2 reused, 0 predicted: ")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == written
+
+
+def test_the_record_says_what_made_the_predictions(call: _Call, run: Path, tmp_path: Path) -> None:
+    call("--tta", "rot4", "--logit-adjustment", "0.5", "--max-voxels", "70000")
+    settings = json.loads((tmp_path / "out" / RECORD_NAME).read_text())["settings"]
+    assert settings.pop("pointseg")
+    assert settings.pop("checkpoint") == load_segmenter(run).weights_sha256
+    assert settings == {
+        "taxonomy": "scannet200",
+        "features": ["xyz", "rgb", "normal"],
+        "voxel_size_m": 0.1,
+        "tta": "rot4",
+        "amp": "none",
+        "logit_adjustment": 0.5,
+        "max_voxels": 70000,
+    }
+
+
+@pytest.mark.parametrize(
+    ("option", "changed"),
+    [
+        (["--tta", "rot4"], "tta"),
+        (["--logit-adjustment", "0.5"], "logit_adjustment"),
+        (["--max-voxels", "70000"], "max_voxels"),
+        (["--max-voxels", "none"], "max_voxels"),
+    ],
+)
+def test_another_setting_predicts_again_and_is_named(
+    call: _Call, option: list[str], changed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call()
+    assert len(call(*option)) == 2
+    assert f"0 reused, 2 predicted (earlier ones differ in {changed}): " in capsys.readouterr().out
+    assert call(*option) == []
+
+
+def test_another_checkpoint_predicts_again_and_a_copy_of_the_same_does_not(
+    call: _Call, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is the content that counts: training puts another best.pt in the place of the first."""
+    call()
+    best = RunDirectory(run).best_checkpoint
+    shutil.copy(best, tmp_path / "elsewhere.pt")
+    assert call("--checkpoint", str(tmp_path / "elsewhere.pt")) == []
+    state = torch.load(best, weights_only=True)
+    state["model"]["final.bias"][3] += 1e-3
+    torch.save(state, best)
+    assert len(call()) == 2
+    assert "(earlier ones differ in checkpoint)" in capsys.readouterr().out
+    state["class_counts"]["points"][3] += 1
+    torch.save(state, best)
+    assert len(call()) == 2
+
+
+def test_another_input_predicts_that_scene_again(call: _Call, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = call()[:]
+    path = root / "val" / second / "color.npy"
+    color = np.load(path)
+    color[0, 0] ^= 1
+    np.save(path, color)
+    assert call() == [second]
+    assert "1 reused, 1 predicted: " in capsys.readouterr().out
+    assert first != second
+
+
+def test_a_prediction_that_was_touched_or_lost_is_made_again(call: _Call, tmp_path: Path) -> None:
+    call()
+    path = tmp_path / "out" / "scene11800_00.txt"
+    good = path.read_bytes()
+    path.write_bytes(good[: len(good) // 2])
+    assert call() == ["scene11800_00"]
+    assert path.read_bytes() == good
+    (tmp_path / "out" / RECORD_NAME).unlink()
+    assert len(call()) == 2
+
+
+def test_an_interrupted_scene_is_not_finished(call: _Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped while its prediction is written, or between that and the record."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for stopped in ("pointseg.predict.write_prediction", "pointseg.output.prediction_record.write_text"):
+        with monkeypatch.context() as patch:
+            patch.setattr(stopped, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                call()
+        assert not (tmp_path / "out" / RECORD_NAME).exists()
+    assert len(call()) == 2
+
+
+def test_a_reused_scene_still_gets_its_mesh(call: _Call, tmp_path: Path) -> None:
+    call()
+    assert call("--ply") == []
+    ids = np.loadtxt(tmp_path / "out" / "scene11800_00.txt", dtype=int)
+    taxonomy = load_taxonomy("scannet200")
+    colors = taxonomy.colors[taxonomy.label_from_scannet_id(ids)]
+    np.testing.assert_array_equal(read_mesh(tmp_path / "out" / "scene11800_00.ply").rgb, colors)
+
+
+def test_a_bad_scene_is_one_line_and_its_old_prediction_is_not_passed_off_as_new(
+    call: _Call, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call()
+    path = root / "val" / "scene11800_00" / "coord.npy"
+    xyz = np.load(path)
+    xyz[7, 1] = np.nan
+    np.save(path, xyz)
+    capsys.readouterr()
+    assert call(status=1) == []
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if line.startswith("pointseg.predict: ")]
+    assert len(lines) == 1
+    assert "scene11800_00: the coordinates of point 7 are not finite; mend" in lines[0]
+    assert lines[0].endswith("scene11800_00.txt is of an earlier call")
+    assert captured.out.startswith("1 of 2 scenes: 1 reused, 0 predicted: ")
+
+
+def test_a_scene_that_can_t_be_cut_is_one_line_and_the_others_are_done(
+    call: _Call, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second scene is one point, which is within any budget."""
+    folder = root / "val" / "scene11801_00"
+    for path in folder.glob("*.npy"):
+        np.save(path, np.load(path)[:1])
+    assert call("--max-voxels", "20", status=1) == ["scene11800_00", "scene11801_00"]
+    captured = capsys.readouterr()
+    assert "scene11800_00: can't be cut into tiles of 20 voxels with 8 voxels of context" in captured.err
+    assert captured.out.startswith("1 of 2 scenes: 0 reused, 1 predicted: ")
+
+
+def test_a_mesh_is_known_by_its_content(call: _Call, run: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    xyz = rng.random((50, 3), dtype=np.float32)
+    normal = np.tile(np.float32([0, 0, 1]), (50, 1))
+    path = tmp_path / "room.ply"
+    call.words = ["--run", str(run), "--input", str(path), "--out", str(tmp_path / "own")]
+    write_mesh(path, Mesh(xyz, rgb=np.zeros((50, 3), np.uint8), normal=normal))
+    assert call() == ["room"]
+    assert call() == []
+    write_mesh(path, Mesh(xyz, rgb=np.ones((50, 3), np.uint8), normal=normal))
+    assert call() == ["room"]
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "2.5", "many", ""])
+def test_a_budget_below_one_is_a_wrong_call(call: _Call, text: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--max-voxels: expected a whole number of at least 1, or none, got") as error:
+        call(f"--max-voxels={text}")
+    assert "\n" not in str(error.value)
+    assert error.value.exit_status == 2
+    assert not (tmp_path / "out").exists()
