@@ -437,7 +437,7 @@ def test_a_converted_run_is_evaluated_and_predicts(in_channels: int, prepared_ro
     assert scores["num_scenes"] == 2
     assert len(scores["per_class"]) == 20
     predict(["--run", str(run), "--device", "cpu", "--split", "test", "--out", str(tmp_path / "predictions")])
-    (file,) = (tmp_path / "predictions").iterdir()
+    (file,) = (tmp_path / "predictions").glob("*.txt")
     assert len(file.read_text().split()) == 600
 
 
