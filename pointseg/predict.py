@@ -1,6 +1,5 @@
 """``python -m pointseg.predict --run RUN (--split test | --input MESH.ply ...) --out DIR [--ply]``."""
 
-import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -10,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from pointseg.command_line import CommandParser, number_or_none, run_command
-from pointseg.engine.inference import TTA, Segmenter, load_segmenter
+from pointseg.command_line import CommandParser, run_command
+from pointseg.engine.inference import Segmenter
 from pointseg.errors import DataError, PointsegError, UsageError
 from pointseg.output.prediction_record import PredictionRecord, hash_files
 from pointseg.output.submission import read_predicted_labels, write_prediction
+from pointseg.run_arguments import add_run_arguments, load_run
 from pointseg.scans.normals import vertex_normals
 from pointseg.scans.ply import Mesh, read_mesh, write_mesh
 from pointseg.scans.prepared import GEOMETRY, list_scenes, read_scene
@@ -31,8 +31,7 @@ def main(argv: Sequence[str]) -> int:
     """
     parser = build_parser()
     arguments = parser.parse_args(argv)
-    given = {key: value for key, value in vars(arguments).items() if key in ("logit_adjustment", "max_voxels")}
-    segmenter = load_segmenter(arguments.run, arguments.checkpoint, arguments.device, **given)
+    segmenter = load_run(arguments)
     if arguments.split:
         paths = list_scenes(arguments.data_root or segmenter.config.data.root, arguments.split)
     else:
@@ -59,30 +58,12 @@ def main(argv: Sequence[str]) -> int:
 def build_parser() -> CommandParser:
     """Arguments of this command."""
     parser = CommandParser(prog="pointseg.predict", description="One class id for each vertex: DIR/<scene>.txt.")
-    parser.add_argument("--run", required=True, help="folder of the run")
+    add_run_arguments(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--split", choices=SPLITS, help="a split of the run's prepared tree")
     source.add_argument("--input", nargs="+", metavar="MESH.ply", help="meshes in metres, z up")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the predictions")
     parser.add_argument("--ply", action="store_true", help="also write DIR/<scene>.ply in the classes' colours")
-    parser.add_argument("--tta", choices=TTA, default="none", help="test-time augmentation")
-    parser.add_argument("--checkpoint", help="a checkpoint file; default: the best of the run, or its last")
-    parser.add_argument("--data-root", help="another prepared tree than the run's")
-    parser.add_argument(
-        "--logit-adjustment",
-        type=float,
-        default=argparse.SUPPRESS,
-        metavar="TAU",
-        help="post-hoc logit adjustment; default: as in the run's config",
-    )
-    parser.add_argument(
-        "--max-voxels",
-        type=number_or_none,
-        default=argparse.SUPPRESS,
-        metavar="N",
-        help="voxels in memory at a time, larger scenes in tiles; none: no tiles; default: as in the run's config",
-    )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     return parser
 
 

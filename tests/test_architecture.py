@@ -18,6 +18,7 @@ LAYERS = [
     {"data"},
     {"models", "losses", "collapse", "metrics"},
     {"engine", "output"},
+    {"run_arguments"},
     {"train", "evaluate", "predict", "visualize", "analyze", "benchmark", "longtail", "models.convert"},
 ]
 # A command that is inside a part because its name is fixed: it stands above the engine all the same, the rest of its

@@ -48,7 +48,7 @@ def test_a_network_sees_at_least_three_times_what_colour_tells(tmp_path: Path) -
     call("data_prep/preprocess_scannet.py", "--raw", tmp_path / "raw", "--out", tmp_path / "prepared")
     root = tmp_path / "prepared"
     run = tmp_path / "run"
-    train(["--cfg", "demo.yaml", f"data.root={root}", f"run.dir={run}", "train.passes=16"])
+    train(["--cfg", "demo.yaml", f"data.root={root}", f"run.dir={run}", "train.passes=28"])
     alone = Processes(0, 1, choose_device("cpu"))
     network = evaluate_scenes(load_segmenter(run), list_scenes(root, "val"), "rot4", alone)
     by_color = max(color_lookup_miou(root, balanced) for balanced in (False, True))

@@ -49,7 +49,8 @@ def test_resume_and_torchrun(place: Path) -> None:
     assert again.stderr.count("\n") == 1
     call("-m", "pointseg.train", "--cfg", place / "run" / "config.yaml", "--resume")
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "pointseg.train"]
-    config = ["--cfg", str(place / "run" / "config.yaml"), f"run.dir={place / 'run2'}"]
+    # Each process mixes pairs of its own scenes.
+    config = ["--cfg", str(place / "run" / "config.yaml"), f"run.dir={place / 'run2'}", "data.scenes_per_batch=4"]
     call(*torchrun, *config)
     assert (place / "run2" / "checkpoints" / "last.pt").is_file()
 

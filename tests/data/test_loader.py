@@ -19,10 +19,11 @@ from pointseg.errors import DataError, UsageError
 from pointseg.scans.prepared import read_scene, write_scene
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import load_taxonomy
+from tests.conftest import PLAIN_AUGMENTATION
 
-OVERRIDES = ["data.scenes_per_batch=4", "data.voxel_size_m=0.1", "data.max_points=150"]
+OVERRIDES = [*PLAIN_AUGMENTATION, "data.scenes_per_batch=4", "data.voxel_size_m=0.1", "data.max_points=150"]
 RECIPES: dict[str, list[str]] = {
-    "demo": [],
+    "plain": [],
     "everything": [
         "augment.copy_paste=2",
         "augment.drop_points_probability=0.5",

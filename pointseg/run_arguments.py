@@ -1,0 +1,39 @@
+"""The arguments with which a command takes a trained run and says how to predict with it."""
+
+import argparse
+
+from pointseg.command_line import number_or_none
+from pointseg.engine.inference import TTA, Segmenter, load_segmenter
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--run``, ``--checkpoint``, ``--data-root``, ``--tta``, ``--device`` and the keys of ``inference``."""
+    parser.add_argument("--run", required=True, help="folder of the run")
+    parser.add_argument("--checkpoint", help="a checkpoint file; default: the best of the run, or its last")
+    parser.add_argument("--data-root", help="another prepared tree than the run's")
+    parser.add_argument("--tta", choices=TTA, default="none", help="test-time augmentation")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
+    parser.add_argument(
+        "--logit-adjustment",
+        type=float,
+        default=argparse.SUPPRESS,
+        metavar="TAU",
+        help="post-hoc logit adjustment; default: as in the run's config",
+    )
+    parser.add_argument(
+        "--max-voxels",
+        type=number_or_none,
+        default=argparse.SUPPRESS,
+        metavar="N",
+        help="voxels in memory at a time, larger scenes in tiles; none: no tiles; default: as in the run's config",
+    )
+
+
+def load_run(arguments: argparse.Namespace) -> Segmenter:
+    """The trained network that the arguments of :func:`add_run_arguments` mean.
+
+    Raises:
+        PointsegError: as :func:`load_segmenter`.
+    """
+    given = {key: value for key, value in vars(arguments).items() if key in ("logit_adjustment", "max_voxels")}
+    return load_segmenter(arguments.run, arguments.checkpoint, arguments.device, **given)
