@@ -50,7 +50,7 @@ class DataConfig(Section):
     scenes_per_batch: PositiveInt = 12
     """Scenes a batch, over all processes together."""
     max_points: PositiveInt | None = 100_000
-    """Points of a training scene kept around a random center, nearest first; null: all."""
+    """Points of a training scene, one a voxel, kept around a random center (of two mixed, twice as many); null: all."""
     max_voxels: PositiveInt | None = None
     """Voxels of a batch of each process: the largest scenes are cropped until it fits, and counted; null: any."""
     num_workers: int = Field(default=8, ge=0)

@@ -42,17 +42,6 @@ def augment(points: Points, config: AugmentConfig, generator: torch.Generator) -
     return points
 
 
-def crop(points: Points, max_points: int, generator: torch.Generator) -> Points:
-    """Keep the ``max_points`` points nearest to a randomly chosen one, in their order."""
-    if len(points) <= max_points:
-        return points
-    center = points.xyz[torch.randint(len(points), (), generator=generator, device=generator.device)]
-    squared_distance = (points.xyz - center).square().sum(dim=1)
-    farthest = squared_distance.kthvalue(max_points).values
-    # Of several that are as far as the last, the first.
-    return points.select((squared_distance <= farthest).nonzero().squeeze(1)[:max_points])
-
-
 def drop_points(points: Points, share: float, probability: float, generator: torch.Generator) -> Points:
     """Leave each point out with the chance ``share``; it may leave none."""
     if share == 0 or not _happens(probability, generator):

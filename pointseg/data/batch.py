@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import torch
 
 from pointseg.config import DataConfig
-from pointseg.data.augment import crop
 from pointseg.data.points import Points, center_points, concatenate
 from pointseg.data.voxelize import Voxels, draw_points, stack_features
 
@@ -28,7 +27,7 @@ class Batch:
     names: tuple[str, ...]
     """Names of the scenes; of two that were mixed both, with a + between."""
     num_cropped: int = 0
-    """Scenes of which a part was left out, so that the batch has ``data.max_voxels``."""
+    """Scenes cut below ``data.max_points``, so that the batch has ``data.max_voxels``."""
     num_unaugmented: int = 0
     """Scenes that were taken as they are, because augmentation left no point of them."""
 
@@ -63,8 +62,10 @@ class DrawnScene:
     points: Points
     generator: torch.Generator
     """What the rest of its way draws from."""
+    num_scenes: int = 1
+    """Scenes in it."""
     num_unaugmented: int = 0
-    """Scenes in it that were taken as they are."""
+    """Those of them that were taken as they are."""
 
 
 def mix(first: Points, second: Points) -> Points:
@@ -77,26 +78,54 @@ def mix(first: Points, second: Points) -> Points:
 
 
 def make_batch(scenes: Sequence[DrawnScene], config: DataConfig) -> Batch:
-    """Scenes as voxels, one point drawn for each; at most ``config.max_voxels`` of them.
+    """Scenes as voxels, one point drawn for each: a sphere of ``max_points`` of a scene, ``max_voxels`` of all.
 
-    What is too much is taken from the largest scenes: each keeps what it has, but none more than the largest number
-    with which all fit. One that is cropped keeps what is around a random center, and is centred there.
+    Of two scenes that were mixed twice as many points are kept. What is too much for the batch is taken from the
+    largest: each keeps what it has, but none more than the largest number with which all fit.
     """
     drawn = [draw_points(scene.points, config.voxel_size_m, scene.generator) for scene in scenes]
-    limit = largest_share([len(points) for _, points in drawn], config.max_voxels)
-    num_cropped = 0
-    for index, (scene, (_, points)) in enumerate(zip(scenes, drawn, strict=True)):
-        if len(points) > limit:
-            rest = center_points(crop(points, limit, scene.generator), vertical=False)
-            drawn[index] = draw_points(rest, config.voxel_size_m, scene.generator)
-            num_cropped += 1
-    voxels = [
-        Voxels(grid.coords, stack_features(points, config.features), points.label, grid.voxel_of_point)
-        for grid, points in drawn
-    ]
-    batch = collate([(scene.name, part) for scene, part in zip(scenes, voxels, strict=True)])
-    num_unaugmented = sum(scene.num_unaugmented for scene in scenes)
-    return replace(batch, voxel_of_point=(), num_cropped=num_cropped, num_unaugmented=num_unaugmented)
+    sizes = [len(points) for _, points in drawn]
+    if config.max_points is not None:
+        sizes = [min(size, scene.num_scenes * config.max_points) for size, scene in zip(sizes, scenes, strict=True)]
+    limit = largest_share(sizes, config.max_voxels)
+    voxels = []
+    for scene, size, (grid, points) in zip(scenes, sizes, drawn, strict=True):
+        coords, points = crop(grid.coords, points, min(size, limit), scene.generator)
+        own_voxel = torch.arange(len(coords), device=coords.device)
+        voxels.append((scene.name, Voxels(coords, stack_features(points, config.features), points.label, own_voxel)))
+    return replace(
+        collate(voxels),
+        voxel_of_point=(),
+        num_cropped=sum(size > limit for size in sizes),
+        num_unaugmented=sum(scene.num_unaugmented for scene in scenes),
+    )
+
+
+def crop(
+    coords: torch.Tensor, points: Points, num_voxels: int, generator: torch.Generator
+) -> tuple[torch.Tensor, Points]:
+    """Keep the voxels whose points are nearest to that of a randomly chosen one, centred.
+
+    They stay on their grid: laid on another one, what was drawn for two voxels would fall into one.
+
+    Args:
+        coords: (M, 3) int32.
+        points: M, the one of each voxel.
+        num_voxels: how many to keep; if there are no more, all are kept as they are.
+        generator: the source of the draw.
+
+    Returns:
+        coordinates from 0 and points, in their order.
+    """
+    if len(points) <= num_voxels:
+        return coords, points
+    center = points.xyz[torch.randint(len(points), (), generator=generator, device=generator.device)]
+    squared_distance = (points.xyz - center).square().sum(dim=1)
+    farthest = squared_distance.kthvalue(num_voxels).values
+    # Of several that are as far as the last, the first.
+    kept = (squared_distance <= farthest).nonzero().squeeze(1)[:num_voxels]
+    coords = coords.index_select(0, kept)
+    return coords - coords.amin(dim=0), center_points(points.select(kept), vertical=False)
 
 
 def largest_share(num_voxels: Sequence[int], max_voxels: int | None) -> int:

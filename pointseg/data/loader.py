@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from pointseg.config import Config
-from pointseg.data.augment import augment, crop
+from pointseg.data.augment import augment
 from pointseg.data.batch import Batch, DrawnScene, make_batch, mix
 from pointseg.data.points import PackedScene, center_points, pack_scene
 from pointseg.errors import DataError, PointsegError, UsageError
@@ -94,9 +94,6 @@ class TrainingScenes(Dataset):
         config, generator = self.config, self._seeded(draw.pass_index, draw.position)
         scene = self.read(draw.scene_index) if self.cache is None else self.cache[draw.scene_index].to(self.device)
         points = center_points(scene.unpack())
-        if config.data.max_points is not None:
-            points = crop(points, config.data.max_points, generator)
-            points = center_points(points, vertical=False)
         if self.bank is not None:
             points = self.bank.paste(points, config.augment.copy_paste, generator)
         augmented = augment(points, config.augment, generator)
@@ -121,7 +118,8 @@ class TrainingScenes(Dataset):
             if len(pair) == 2 and drawn < self.config.augment.mix_probability:
                 points = mix(pair[0].points, pair[1].points)
                 num_unaugmented = pair[0].num_unaugmented + pair[1].num_unaugmented
-                mixed.append(DrawnScene(f"{pair[0].name}+{pair[1].name}", points, generator, num_unaugmented))
+                name = f"{pair[0].name}+{pair[1].name}"
+                mixed.append(DrawnScene(name, points, generator, num_scenes=2, num_unaugmented=num_unaugmented))
             else:
                 mixed += pair
         return mixed

@@ -89,21 +89,13 @@ def build_grid(
 
 
 def draw_points(points: Points, voxel_size_m: float, generator: torch.Generator) -> tuple[VoxelGrid, Points]:
-    """Lay points on a grid and keep one of each voxel, each with the same chance.
+    """Lay points on a grid and keep one of each voxel, each with the same chance: the form for training.
 
     Label and features of a voxel are those of one point, also where points of several labels share it.
     """
     order = torch.randperm(len(points), generator=generator, device=generator.device).to(points.xyz.device)
     grid = build_grid(points.xyz, voxel_size_m, order)
     return grid, points.select(grid.point_order.index_select(0, grid.first))
-
-
-def voxelize_at_random(
-    points: Points, voxel_size_m: float, features: Sequence[str], generator: torch.Generator
-) -> Voxels:
-    """One point a voxel, each with the same chance: the training form (a new draw each pass)."""
-    grid, drawn = draw_points(points, voxel_size_m, generator)
-    return Voxels(grid.coords, stack_features(drawn, features), drawn.label, grid.voxel_of_point)
 
 
 def voxelize_by_mean(

@@ -280,19 +280,6 @@ def test_dropped_colours_are_black_as_often_as_asked_for(points: Points) -> None
     assert torch.equal(aug.drop_color(points, 1.0, _seeded(0)).xyz, points.xyz)
 
 
-def test_a_crop_keeps_the_nearest_points_whole_and_in_order(points: Points) -> None:
-    cropped = aug.crop(points, 50, _seeded(3))
-    assert len(cropped) == 50
-    assert torch.equal(cropped.label, cropped.label.sort().values)
-    assert torch.equal(cropped.xyz, points.xyz[cropped.label])
-    # Some point of the scene is the center: everything kept is nearer to it than everything left.
-    left = torch.ones(400, dtype=torch.bool)
-    left[cropped.label] = False
-    distance = torch.cdist(cropped.xyz, points.xyz)
-    assert any(bool(row[~left].max() <= row[left].min()) for row in distance)
-    assert aug.crop(points, 400, _seeded(0)) is points
-
-
 WHOLE = AugmentConfig(
     drop_points_probability=0.5,
     rotate_z_probability=0.5,

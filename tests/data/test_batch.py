@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from pointseg.config import DataConfig
-from pointseg.data.batch import DrawnScene, collate, largest_share, make_batch, mix
+from pointseg.data.batch import DrawnScene, collate, crop, largest_share, make_batch, mix
 from pointseg.data.points import Points
-from pointseg.data.voxelize import voxelize_by_mean
+from pointseg.data.voxelize import draw_points, voxelize_by_mean
 
 
 def test_scenes_are_concatenated_with_their_way_back() -> None:
@@ -117,7 +117,7 @@ def test_a_batch_has_no_more_voxels_than_it_may_and_says_what_was_cropped() -> N
     assert batch.num_cropped == 1
     counts = torch.bincount(batch.coords[:, 0].long()).tolist()
     assert counts[0] == num_small
-    assert 3000 < counts[1] <= 4000 < num_large
+    assert counts[1] == 4000 < num_large
     # What is left is a ball around one of its points, as much of it as is in the room, centred: it begins at voxel 0.
     own = batch.coords[batch.coords[:, 0] == 1]
     assert own[:, 1:].amin(dim=0).tolist() == [0, 0, 0]
@@ -128,3 +128,41 @@ def test_a_batch_has_no_more_voxels_than_it_may_and_says_what_was_cropped() -> N
     assert rows == sorted(set(rows))
     again = make_batch(_drawn(small, large), DATA.model_copy(update={"max_voxels": num_small + 4000}))
     assert torch.equal(batch.features, again.features)
+
+
+def test_a_crop_keeps_the_nearest_voxels_on_their_grid_and_centres_them() -> None:
+    scene = _scene(3000, 0, size_m=1.5)
+    grid, points = draw_points(scene, 0.1, torch.Generator().manual_seed(0))
+    # A label is a voxel's number here.
+    points = Points(points.xyz, points.rgb, None, torch.arange(len(points)))
+    coords, cropped = crop(grid.coords, points, 300, torch.Generator().manual_seed(3))
+    kept = cropped.label
+    assert len(cropped) == 300 and torch.equal(kept, kept.sort().values)
+    assert torch.equal(coords, grid.coords[kept] - grid.coords[kept].amin(0))
+    assert torch.equal(cropped.rgb, points.rgb[kept])
+    moved = points.xyz[kept] - cropped.xyz
+    torch.testing.assert_close(moved, moved[:1].expand_as(moved))
+    assert abs(moved[0, 2]) < 1e-6
+    torch.testing.assert_close(cropped.xyz.amin(0)[:2], -cropped.xyz.amax(0)[:2])
+    # Some point is the center: everything kept is nearer to it than everything left.
+    left = torch.ones(len(points), dtype=torch.bool)
+    left[kept] = False
+    distance = torch.cdist(points.xyz[kept], points.xyz)
+    assert any(bool(row[~left].max() <= row[left].min()) for row in distance)
+    whole = crop(grid.coords, points, len(points), torch.Generator())
+    assert whole[0] is grid.coords and whole[1] is points
+
+
+def test_a_scene_has_no_more_points_than_it_may_and_a_mixed_one_twice_as_many() -> None:
+    """They are counted when there is one in a voxel, however dense the scan."""
+    dense, other = _scene(20_000, 1, size_m=1.0), _scene(60_000, 2, size_m=3.0)
+    data = DATA.model_copy(update={"max_points": 1500})
+    mixed = DrawnScene("mixed", mix(dense, other), torch.Generator().manual_seed(5), num_scenes=2)
+    batch = make_batch([*_drawn(dense, other), mixed], data)
+    counts = torch.bincount(batch.coords[:, 0].long()).tolist()
+    assert counts == [len(make_batch(_drawn(dense), DATA).coords), 1500, 3000]
+    assert counts[0] < 1500
+    assert batch.num_cropped == 0  # that is the recipe, and no lack of memory
+    both = make_batch([*_drawn(dense, other), mixed], data.model_copy(update={"max_voxels": counts[0] + 3000}))
+    assert torch.bincount(both.coords[:, 0].long()).tolist() == [counts[0], 1500, 1500]
+    assert both.num_cropped == 1

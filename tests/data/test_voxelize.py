@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pointseg.data.points import Points
-from pointseg.data.voxelize import build_grid, majority_label, voxelize_at_random, voxelize_by_mean
+from pointseg.data.voxelize import build_grid, draw_points, majority_label, stack_features, voxelize_by_mean
 from pointseg.errors import DataError
 
 
@@ -41,19 +41,20 @@ def test_training_takes_one_point_of_each_voxel_with_equal_chance() -> None:
     generator = torch.Generator().manual_seed(0)
     drawn: Counter[int] = Counter()
     for _ in range(3000):
-        voxels = voxelize_at_random(points, 0.1, ("xyz",), generator)
-        assert voxels.label[1] == 3
-        drawn[int(voxels.label[0])] += 1
+        _, kept = draw_points(points, 0.1, generator)
+        assert kept.label[1] == 3
+        drawn[int(kept.label[0])] += 1
     for label in range(3):
         assert abs(drawn[label] - 1000) < 5 * 26  # five standard deviations of a fair draw
 
 
-def test_features_and_label_of_a_drawn_voxel_are_of_one_point() -> None:
+def test_all_of_a_drawn_voxel_is_of_one_point_that_lies_in_it() -> None:
     points = _points()
-    voxels = voxelize_at_random(points, 0.1, ("xyz", "rgb"), torch.Generator().manual_seed(1))
+    grid, kept = draw_points(points, 0.1, torch.Generator().manual_seed(1))
     rows = {tuple(row) for row in torch.cat([points.xyz, points.rgb, points.label[:, None]], 1).tolist()}
-    drawn = torch.cat([voxels.features, voxels.label[:, None]], 1).tolist()
+    drawn = torch.cat([kept.xyz, kept.rgb, kept.label[:, None]], 1).tolist()
     assert all(tuple(row) in rows for row in drawn)
+    assert torch.equal(((kept.xyz - points.xyz.amin(0)) / 0.1).floor().int(), grid.coords)
 
 
 def test_evaluation_takes_mean_features_and_majority_label() -> None:
@@ -73,8 +74,7 @@ def test_a_voxel_has_the_inputs_that_were_asked_for_in_their_order(features: tup
     """Coordinates, too, only where they are asked for: every voxel is somewhere, but not every network is told."""
     points = _points(500)
     expected = torch.cat([getattr(points, name) for name in features], 1)
-    drawn = voxelize_at_random(points, 1e-4, features, torch.Generator().manual_seed(1))
-    torch.testing.assert_close(drawn.features[drawn.voxel_of_point], expected)
+    assert torch.equal(stack_features(points, features), expected)
     mean = voxelize_by_mean(points, 1e-4, features)
     torch.testing.assert_close(mean.features[mean.voxel_of_point], expected)
 
