@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from pointseg.command_line import CommandParser, run_command
+from pointseg.command_line import CommandParser, describe_os_error, run_command
 from pointseg.engine.inference import Segmenter
 from pointseg.errors import DataError, PointsegError, UsageError
 from pointseg.output.prediction_record import PredictionRecord, hash_files
@@ -38,6 +38,8 @@ def main(argv: Sequence[str]) -> int:
         paths = [Path(name) for name in arguments.input]
     _refuse_equal_names(paths)
     record = PredictionRecord(Path(arguments.out), segmenter.describe_settings(arguments.tta))
+    for path in paths:
+        _refuse_to_overwrite(path, record.folder, arguments.ply)
     times: Counter[str] = Counter()
     for path in tqdm(paths, desc="predict", unit="scene", disable=True if len(paths) == 1 else None):
         try:
@@ -92,7 +94,10 @@ def _read(path: Path, segmenter: Segmenter) -> tuple[Scene, Mesh]:
     if path.is_dir():
         scene = read_scene(path, segmenter.taxonomy.name)
         return scene, Mesh(xyz=np.asarray(scene.xyz), faces=None, rgb=None, normal=None)
-    mesh = read_mesh(path)
+    try:
+        mesh = read_mesh(path)
+    except OSError as error:  # the other scenes are done all the same
+        raise DataError(f"{describe_os_error(error)}; check the path") from None
     normal = mesh.normal
     if normal is None and "normal" in segmenter.config.data.features:
         if mesh.faces is None:
@@ -106,7 +111,19 @@ def _read(path: Path, segmenter: Segmenter) -> tuple[Scene, Mesh]:
 
 def _scene_name(path: Path) -> str:
     """ScanNet's id of the scene where the file is named as in its release, else the file's stem."""
-    return path.name if path.is_dir() else path.stem.removesuffix(_MESH_SUFFIX)
+    return path.resolve().name if path.is_dir() else path.stem.removesuffix(_MESH_SUFFIX)
+
+
+def _refuse_to_overwrite(path: Path, folder: Path, ply: bool) -> None:
+    """No output may take the place of an input, or of a file that is no prediction, as ScanNet's <scene>.txt."""
+    mesh, prediction = (folder / f"{_scene_name(path)}{suffix}" for suffix in (".ply", ".txt"))
+    if ply and mesh.exists() and path.exists() and mesh.samefile(path):
+        raise UsageError(f"{path}: would be written over by its own prediction; choose another folder with --out")
+    if prediction.is_file():
+        with open(prediction, "rb") as file:
+            first = file.readline(64).strip()
+        if first and not first.isdigit():
+            raise UsageError(f"{prediction}: is there already and is no prediction; choose another folder with --out")
 
 
 def _refuse_equal_names(paths: list[Path]) -> None:

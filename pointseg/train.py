@@ -8,6 +8,8 @@ from pointseg.engine.distributed import join_processes
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.engine.trainer import Trainer
 
+_BEGIN_ANEW = "begin another run from it with model.init=RUN run.dir=PATH"
+
 
 def main(argv: Sequence[str]) -> None:
     """Train one run."""
@@ -23,6 +25,8 @@ def main(argv: Sequence[str]) -> None:
     with join_processes(config.run.device) as processes:
         if processes.is_first and not arguments.resume:
             directory.refuse_overwriting()
+        elif processes.is_first and not directory.last_checkpoint.is_file():
+            directory.refuse_overwriting(f"{directory.last_checkpoint} is not there to resume from; {_BEGIN_ANEW}")
         Trainer(config, processes, resume=arguments.resume).run()
         if processes.is_first:
             print(f"done: {directory.find_checkpoint()}; next: python -m pointseg.evaluate --run {directory.path}")

@@ -22,6 +22,7 @@ TINY_NETWORK = (
 PLAIN_AUGMENTATION = (
     "augment.drop_points_probability=0",
     "augment.rotate_z_probability=1",
+    "augment.rotate_xy_probability=1",
     "augment.rotate_xy_deg=0",
     "augment.scale=[0.95, 1.05]",
     "augment.elastic_probability=0",

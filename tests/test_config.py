@@ -60,6 +60,10 @@ def test_the_run_is_named_after_the_config() -> None:
         ("inference.max_voxels=0", "inference.max_voxels: .*greater than 0, got 0"),
         ("inference.max_voxels=many", "inference.max_voxels: .*integer.*'many'"),
         ("augment.scale=[1.0]", "augment.scale.1: "),
+        ("augment.scale=[1.1, 0.9]", "augment.scale: .*the smaller factor first"),
+        ("model.width=.inf", "model.width: .*finite"),
+        ("inference.logit_adjustment=.nan", "inference.logit_adjustment: .*finite"),
+        ("run.seed=100000000000000000000", "run.seed: .*less than 9223372036854775808"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_key(override: str, message: str) -> None:

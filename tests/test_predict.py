@@ -217,3 +217,25 @@ def test_a_budget_below_one_is_a_wrong_call(call: _Call, text: str, tmp_path: Pa
     assert "\n" not in str(error.value)
     assert error.value.exit_status == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_no_file_is_written_over_but_a_prediction(trained_run: Path, tmp_path: Path) -> None:
+    """Neither the mesh that is predicted nor ScanNet's own <scene>.txt."""
+    rng = np.random.default_rng(0)
+    mesh = tmp_path / "room.ply"
+    normal = np.tile(np.array([0, 0, 1], dtype=np.float32), (50, 1))
+    colors = rng.integers(0, 256, (50, 3), dtype=np.uint8)
+    write_mesh(mesh, Mesh(xyz=rng.random((50, 3), dtype=np.float32), faces=None, rgb=colors, normal=normal))
+    before = mesh.read_bytes()
+    arguments = ["--run", str(trained_run), "--input", str(mesh), "--out", str(tmp_path)]
+    with pytest.raises(UsageError, match="written over by its own prediction"):
+        predict.main([*arguments, "--ply"])
+    assert mesh.read_bytes() == before
+    text = tmp_path / "room.txt"
+    text.write_text("axisAlignment = 1 0 0 0\n")
+    with pytest.raises(UsageError, match=r"room\.txt: is there already and is no prediction"):
+        predict.main(arguments)
+    text.unlink()
+    assert predict.main(arguments) == 0
+    assert predict.main(arguments) == 0
+    assert len(text.read_text().split()) == 50

@@ -9,6 +9,7 @@ from pydantic import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    field_validator,
     model_validator,
 )
 
@@ -20,7 +21,7 @@ _NUM_NAMED_STAGES = 8
 class Section(BaseModel):
     """A part of the config: fixed after reading, and no key that is not known."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class RunConfig(Section):
@@ -28,7 +29,7 @@ class RunConfig(Section):
 
     dir: str | None = None
     """Folder of the run; null: runs/<stem of the config's name>."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of weights, order of scenes and augmentation."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto: a GPU when there is one."""
@@ -111,6 +112,13 @@ class AugmentConfig(Section):
     """Chance that all colours become black."""
     mix_probability: float = Field(default=0.0, ge=0, le=1)
     """Chance that two scenes of a batch become one (Mix3D, 3DV 2021); there are fewer, larger scenes then."""
+
+    @field_validator("scale")
+    @classmethod
+    def _check_scale(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if scale[0] > scale[1]:
+            raise ValueError(f"expected the smaller factor first, got {list(scale)}")
+        return scale
 
 
 class ModelConfig(Section):

@@ -7,6 +7,7 @@ hold from one kind of ``data.device`` to another, which draws other numbers; and
 
 import os
 import re
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +82,7 @@ class TrainingScenes(Dataset):
             self.at_work[worker.id] = torch.tensor([os.getpid(), draw.scene_index])
         try:
             return self._draw_scene(draw)
-        except PointsegError:
+        except (PointsegError, torch.cuda.OutOfMemoryError):
             raise
         except Exception as error:
             text = " ".join(f"{type(error).__name__}: {error}".split())
@@ -231,6 +232,7 @@ class TrainingLoader:
             num_workers=data.num_workers,
             persistent_workers=data.num_workers > 0,
             pin_memory=device.type == "cuda",
+            worker_init_fn=_leave_stopping_to_the_trainer,
         )
         self._stream: Iterator[Batch] = iter(())
         self._next: tuple[int, int] | None = None
@@ -307,6 +309,11 @@ def choose_data_device(name: str, network_device: torch.device) -> torch.device:
 def derive_seed(*parts: int) -> int:
     """One 63-bit seed from several numbers, so that neighbouring numbers give unrelated draws."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _leave_stopping_to_the_trainer(worker: int) -> None:
+    """A SIGTERM to a whole group of processes, as torchrun's or a cluster's, asks for a checkpoint first."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -97,10 +97,11 @@ def pack_scene(scene: Scene, features: tuple[str, ...]) -> PackedScene:
     label = np.full(scene.num_points, IGNORE) if scene.label is None else scene.label
     return PackedScene(
         name=scene.name,
-        xyz=torch.tensor(np.asarray(scene.xyz)),
-        rgb=torch.tensor(np.asarray(scene.rgb)) if "rgb" in features else None,
-        normal=torch.tensor(np.asarray(scene.normal)) if "normal" in features else None,
-        label=torch.tensor(np.asarray(label), dtype=torch.int16),
+        # Contiguous: torch takes no array that was turned round, as colours are from BGR to RGB.
+        xyz=torch.tensor(np.ascontiguousarray(scene.xyz)),
+        rgb=torch.tensor(np.ascontiguousarray(scene.rgb)) if "rgb" in features else None,
+        normal=torch.tensor(np.ascontiguousarray(scene.normal)) if "normal" in features else None,
+        label=torch.tensor(np.ascontiguousarray(label), dtype=torch.int16),
     )
 
 

@@ -59,7 +59,11 @@ def read_tensors(path: Path) -> Any:
 
 def is_checkpoint(content: Any) -> bool:
     """Whether this is what :func:`save_checkpoint` writes."""
-    return isinstance(content, dict) and {"config", "taxonomy", "model"} <= content.keys()
+    if not isinstance(content, dict) or not {"config", "taxonomy", "model"} <= content.keys():
+        return False
+    config, weights = content["config"], content["model"]
+    knows_inputs = isinstance(config, dict) and isinstance(config.get("data"), dict) and "features" in config["data"]
+    return knows_inputs and isinstance(weights, dict) and all(isinstance(w, torch.Tensor) for w in weights.values())
 
 
 def read_checkpoint(path: Path, config: Config, any_classes: bool = False) -> dict[str, Any]:

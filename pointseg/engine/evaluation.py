@@ -66,9 +66,7 @@ def count_scenes(
     if statistics is not None and tta != "none":
         raise ValueError(f"features are gathered from one forward pass a scene; expected tta none, got {tta}")
     taxonomy = segmenter.taxonomy
-    for folder in folders:
-        if not has_annotation(folder):
-            raise UsageError(f"{folder}: has no labels to evaluate against; evaluate another split, or use predict")
+    refuse_scenes_without_labels(folders)
     confusion = ConfusionMatrix(taxonomy.num_classes)
     own = None if statistics is None else new_statistics(segmenter)
     mine = folders[processes.rank :: processes.world_size]
@@ -85,6 +83,13 @@ def count_scenes(
         for other in gather_statistics(own, processes):
             statistics.merge(other)
     return confusion
+
+
+def refuse_scenes_without_labels(folders: list[Path]) -> None:
+    """Raises: UsageError where a prepared scene has nothing to evaluate against."""
+    for folder in folders:
+        if not has_annotation(folder):
+            raise UsageError(f"{folder}: has no labels to evaluate against; evaluate another split, or use predict")
 
 
 def new_statistics(segmenter: Segmenter) -> FeatureStatistics:

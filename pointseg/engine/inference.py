@@ -114,7 +114,7 @@ class Segmenter:
         scene = Scene(
             name="points",
             xyz=np.asarray(xyz, dtype=np.float32),
-            rgb=rgb,
+            rgb=None if rgb is None else np.asarray(rgb),
             normal=None if normal is None else np.asarray(normal, dtype=np.float32),
         )
         return self.taxonomy.scannet_id_from_label(self.predict_scene(scene))
@@ -143,10 +143,11 @@ class Segmenter:
         views = view_matrices(tta)
         label = torch.empty(len(points), dtype=torch.int64)
         for part in self._parts(points, views, scene.name):
-            if tta == "none":
-                label[part.row] = self._predict_once(part, scene.name, observer)
-            else:
-                label[part.row] = self._predict_views(part, views, scene.name, every_point=tta == "full")
+            with explain_out_of_memory(f"{scene.name}, {len(part.points):,} points at a time", _LESS_MEMORY):
+                if tta == "none":
+                    label[part.row] = self._predict_once(part, scene.name, observer)
+                else:
+                    label[part.row] = self._predict_views(part, views, scene.name, every_point=tta == "full")
         return label.numpy()
 
     def forward_scene(self, scene: Scene) -> tuple[Voxels, UNetOutput]:

@@ -83,8 +83,8 @@ def autocast(amp: str, device: torch.device) -> AbstractContextManager[object]:
 
 
 @contextmanager
-def explain_out_of_memory(batch: Batch, remedy: str) -> Iterator[None]:
-    """Say of a batch that a GPU has no memory for how large it is, and what helps.
+def explain_out_of_memory(what: Batch | str, remedy: str) -> Iterator[None]:
+    """Say what a GPU has no memory for, of a batch how large it is, and what helps.
 
     Raises:
         DataError: in place of PyTorch's error.
@@ -92,11 +92,13 @@ def explain_out_of_memory(batch: Batch, remedy: str) -> Iterator[None]:
     try:
         yield
     except torch.cuda.OutOfMemoryError:
-        num_voxels = torch.bincount(batch.coords.cpu()[:, 0], minlength=batch.num_scenes).tolist()
+        if isinstance(what, str):
+            raise DataError(f"the GPU has too little memory for {what}; {remedy}") from None
+        num_voxels = torch.bincount(what.coords.cpu()[:, 0], minlength=what.num_scenes).tolist()
         largest = max(num_voxels)
         raise DataError(
-            f"the GPU has too little memory for {batch.num_scenes} scene(s) of {sum(num_voxels):,} voxels together "
-            f"(the largest, {batch.names[num_voxels.index(largest)]}, has {largest:,}); {remedy}"
+            f"the GPU has too little memory for {what.num_scenes} scene(s) of {sum(num_voxels):,} voxels together "
+            f"(the largest, {what.names[num_voxels.index(largest)]}, has {largest:,}); {remedy}"
         ) from None
 
 

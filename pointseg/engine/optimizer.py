@@ -1,5 +1,8 @@
 """From gradients to weights: the update, its optimiser and the learning-rate schedule of the config."""
 
+import math
+from typing import Any
+
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR, PolynomialLR
@@ -33,6 +36,18 @@ class Update:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
 
+    def load_state_dict(self, optimizer: dict[str, Any], scaler: dict[str, Any]) -> None:
+        """Go on from the states of both, which may come from another kind of device.
+
+        Which kernels update is the optimiser's own; they also decide where it keeps its step counts. A scaler that does
+        nothing has an empty state.
+        """
+        kernels = [{key: group[key] for key in ("fused", "foreach")} for group in self.optimizer.param_groups]
+        groups = [{**saved, **own} for saved, own in zip(optimizer["param_groups"], kernels, strict=True)]
+        self.optimizer.load_state_dict({**optimizer, "param_groups": groups})
+        if scaler:
+            self.scaler.load_state_dict(scaler)
+
 
 def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum, or AdamW, over the parameters that learn."""
@@ -56,11 +71,14 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.O
 def build_schedule(optimizer: torch.optim.Optimizer, config: OptimizerConfig, num_steps: int) -> LRScheduler:
     """The learning rate over ``num_steps`` training steps; stepped after each of them."""
     if config.schedule == "one_cycle":
+        share = config.warmup_share
+        if math.isclose(share * num_steps, 1):
+            share *= 1 + 1e-6  # the rise would end with the step in which it begins, and OneCycleLR divide by 0
         return OneCycleLR(
             optimizer,
             max_lr=config.lr,
             total_steps=num_steps,
-            pct_start=config.warmup_share,
+            pct_start=share,
             anneal_strategy="cos",
             div_factor=10.0,
             final_div_factor=1e4,

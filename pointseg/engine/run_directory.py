@@ -56,14 +56,24 @@ class RunDirectory:
     def begin(self, config: Config) -> None:
         """Make the folder of a new run and keep the config."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_text(self.config_path, dump_config(config))
+        self.keep_config(config)
         write_text(self.metrics_path, "")
 
-    def drop_metrics_after(self, step: int) -> None:
-        """Remove what was logged after the checkpoint that a resumed run goes on from: it will be logged again."""
+    def keep_config(self, config: Config) -> None:
+        """Write the config of now: a resumed run may have its data and its threads elsewhere."""
+        write_text(self.config_path, dump_config(config))
+
+    def drop_metrics_after(self, step: int, keep_validation: bool = True) -> None:
+        """Remove what was logged after the checkpoint that a resumed run goes on from: it will be logged again.
+
+        Args:
+            step: of the checkpoint.
+            keep_validation: False where the validation of that step is still due.
+        """
         if not self.metrics_path.is_file():
             return
-        kept = [line for line in self.metrics_path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+        last = (step, True) if keep_validation else (step, False)
+        kept = [line for line in self.metrics_path.read_text(encoding="utf-8").splitlines() if _place_of(line) <= last]
         write_text(self.metrics_path, "".join(f"{line}\n" for line in kept))
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
@@ -72,8 +82,10 @@ class RunDirectory:
             file.write(json.dumps(row) + "\n")
 
 
-def _step_of(line: str) -> float:
+def _place_of(line: str) -> tuple[float, bool]:
+    """Step, and whether the line came with its validation: after that of its training."""
     try:
-        return json.loads(line)["step"]
+        row = json.loads(line)
+        return row["step"], row["kind"] != "train"
     except (json.JSONDecodeError, KeyError, TypeError):
-        return float("inf")  # a line cut off by a crash
+        return float("inf"), True  # a line cut off by a crash

@@ -18,7 +18,7 @@ from pointseg.data.loader import TrainingLoader, derive_seed
 from pointseg.engine.analysis import measure_network
 from pointseg.engine.checkpoint import load_weights, read_checkpoint, save_checkpoint
 from pointseg.engine.distributed import Processes, synchronize_batch_norm
-from pointseg.engine.evaluation import evaluate_scenes, new_statistics
+from pointseg.engine.evaluation import evaluate_scenes, new_statistics, refuse_scenes_without_labels
 from pointseg.engine.inference import Segmenter
 from pointseg.engine.network import autocast, build_network, explain_out_of_memory, load_initial_weights
 from pointseg.engine.objective import Losses, Objective
@@ -52,6 +52,7 @@ class Progress:
     batch_index: int = 0
     step: int = 0
     best_miou: float = -1.0
+    validation_is_due: bool = False
 
 
 class Trainer:
@@ -73,13 +74,16 @@ class Trainer:
             if remark is not None and processes.is_first:
                 print(remark, file=sys.stderr)
         train_folders = list_scenes(config.data.root, config.data.train_split)
+        self.train_scenes = [folder.name for folder in train_folders]
         self.class_counts = self.count_classes(train_folders, resume)
         self.objective = self.build_objective().to(device)
         if config.train.sync_batch_norm and processes.world_size > 1:
             synchronize_batch_norm(self.objective)
 
         self.val_folders = list_scenes(config.data.root, config.data.val_split) if config.data.val_split else []
-        self.loader = TrainingLoader(train_folders, config, processes.rank, processes.world_size, device)
+        refuse_scenes_without_labels(self.val_folders)  # now, and not after the first passes
+        with explain_out_of_memory("all scenes at once", "use data.cache=ram or none"):
+            self.loader = TrainingLoader(train_folders, config, processes.rank, processes.world_size, device)
         self.num_steps = config.train.passes * self.loader.batches_per_pass
         self.update = Update(self.objective, config.optimizer, config.train.amp, device)
         self.schedule = build_schedule(self.update.optimizer, config.optimizer, self.num_steps)
@@ -117,26 +121,38 @@ class Trainer:
         self.log = RunLog(self.directory, self.num_steps, progress.step, self.processes.is_first)
         with closing(self.log), StopRequest() as stop, self.loader.explain_dead_worker():
             self.tally = Tally(config.data.scenes_per_batch, self.processes.world_size)
-            while progress.pass_index < config.train.passes:
-                self.tally.resume()
-                for batch in self.loader.batches(progress.pass_index, progress.batch_index):
-                    losses = self.train_step(batch.to(self.processes.device))
-                    progress.batch_index += 1
-                    progress.step += 1
-                    self.log.step_done()
-                    self.tally.add(batch)
-                    if progress.step % config.train.log_every == 0 or progress.step == self.num_steps:
-                        self.log_losses(losses)
-                    if self.should_stop(stop):
-                        self.save_last()
-                        raise StoppedError(
-                            f"{self.directory.path}: stopped after step {progress.step}; --resume goes on"
-                        )
-                self.tally.pause()
-                progress.pass_index, progress.batch_index = progress.pass_index + 1, 0
-                if self.validation_is_due():
+            while progress.pass_index < config.train.passes or progress.validation_is_due:
+                if progress.validation_is_due:
                     self.validate()
+                    progress.validation_is_due = False
+                else:
+                    with explain_out_of_memory("the scenes that are made ready", f"{_LESS_MEMORY}, or data.device=cpu"):
+                        self.train_pass(stop)
+                # Before a validation, too: whatever it finds wrong, the pass is not lost.
                 self.save_last()
+
+    def train_pass(self, stop: "StopRequest") -> None:
+        """What is left of the pass.
+
+        Raises:
+            StoppedError: a signal asked to stop; the checkpoint is written.
+        """
+        progress = self.progress
+        self.tally.resume()
+        for batch in self.loader.batches(progress.pass_index, progress.batch_index):
+            losses = self.train_step(batch.to(self.processes.device))
+            progress.batch_index += 1
+            progress.step += 1
+            self.log.step_done()
+            self.tally.add(batch)
+            if progress.step % self.config.train.log_every == 0 or progress.step == self.num_steps:
+                self.log_losses(losses)
+            if self.should_stop(stop):
+                self.save_last()
+                raise StoppedError(f"{self.directory.path}: stopped after step {progress.step}; --resume goes on")
+        self.tally.pause()
+        progress.pass_index, progress.batch_index = progress.pass_index + 1, 0
+        progress.validation_is_due = self.is_pass_to_validate()
 
     def train_step(self, batch: Batch) -> Losses:
         """Forward, backward, update."""
@@ -177,7 +193,7 @@ class Trainer:
             },
         )
 
-    def validation_is_due(self) -> bool:
+    def is_pass_to_validate(self) -> bool:
         """After every n-th pass and after the last, where there is a validation split."""
         if not self.val_folders:
             return False
@@ -224,6 +240,7 @@ class Trainer:
             "model": self.network.state_dict(),
             "collapse": None if collapse is None else collapse.state_dict(),
             "class_counts": self.class_counts.state_dict(),
+            "train_scenes": self.train_scenes,
             "optimizer": self.update.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.update.scaler.state_dict(),
@@ -247,15 +264,20 @@ class Trainer:
                 f"{path}: can't resume with another {', '.join(changed)}; leave the config as it was, "
                 "or begin a new run with run.dir=PATH"
             )
+        if state.get("train_scenes", self.train_scenes) != self.train_scenes:
+            raise UsageError(
+                f"{path}: began with {len(state['train_scenes'])} training scenes, and {self.config.data.root} has "
+                f"{len(self.train_scenes)}, not the same; give it those, or begin a new run with run.dir=PATH"
+            )
         load_weights(self.network, state["model"], path)
         if self.objective.collapse is not None:
             self.objective.collapse.load_state_dict(state["collapse"])
-        self.update.optimizer.load_state_dict(state["optimizer"])
+        self.update.load_state_dict(state["optimizer"], state["scaler"])
         self.schedule.load_state_dict(state["schedule"])
-        self.update.scaler.load_state_dict(state["scaler"])
         self.progress = Progress(**state["progress"])
         if self.processes.is_first:
-            self.directory.drop_metrics_after(self.progress.step)
+            self.directory.drop_metrics_after(self.progress.step, keep_validation=not self.progress.validation_is_due)
+            self.directory.keep_config(self.config)
 
 
 class StopRequest:

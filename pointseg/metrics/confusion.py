@@ -86,17 +86,19 @@ def score(confusion: ConfusionMatrix) -> SegmentationScores:
 
 
 def summarize(scores: SegmentationScores, taxonomy: Taxonomy) -> dict[str, Any]:
-    """The scores as JSON-ready numbers: NaN is None, classes by name."""
+    """The scores as JSON-ready numbers: NaN is None, classes by name; those not in the ground truth have None."""
 
     def number(value: float) -> float | None:
         return None if np.isnan(value) else float(value)
 
     has_groups = taxonomy.groups is not None
+    # A class that is only predicted is in no mean, and not in the list either.
+    iou_of_present = np.where(scores.in_ground_truth, scores.iou, np.nan)
     return {
         "miou": number(scores.miou),
         "miou_all_classes": number(scores.miou_all_classes),
         **{g: number(scores.mean_iou(taxonomy.group_mask(g))) if has_groups else None for g in GROUPS},
         "accuracy": number(scores.accuracy),
-        "per_class": {name: number(iou) for name, iou in zip(taxonomy.class_names, scores.iou, strict=True)},
+        "per_class": {name: number(iou) for name, iou in zip(taxonomy.class_names, iou_of_present, strict=True)},
         "num_points": scores.num_points,
     }

@@ -139,7 +139,9 @@ def publish_run(run: Path, file: Path, prefix: str = DEFAULT_PREFIX) -> None:
     network = read_published(state, str(path))
     write_tensors(file, {"state_dict": state})
     print(f"{file}: the {network.num_parameters:,} parameters of {path}, {describe_size(network.size)}")
-    print(f"back again: python -m pointseg.models.convert {shlex.quote(str(file))} --out RUN")
+    # A published file says neither how large its voxels are nor where its scenes lie.
+    options = ["--voxel-size", str(config.data.voxel_size_m), "--data-root", config.data.root]
+    print(f"back again: {shlex.join(['python', '-m', 'pointseg.models.convert', str(file), '--out', 'RUN', *options])}")
 
 
 def _read_state(file: Path) -> Mapping[str, object]:

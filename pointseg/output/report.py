@@ -39,7 +39,7 @@ def _class_lines(per_class: Mapping[str, float | None], taxonomy: Taxonomy) -> l
     for group in dict.fromkeys(groups):
         members = [name for name, g in zip(taxonomy.class_names, groups, strict=True) if g == group]
         rated = sorted(((iou, n) for n in members if (iou := per_class[n]) is not None), reverse=True)
-        lines.append(f"{group}: {len(rated)} of {len(members)} classes occur")
+        lines.append(f"{group}: {len(rated)} of {len(members)} classes in the ground truth")
         half = -(-len(rated) // 2)
         for row in range(half):
             pair = [rated[i] for i in (row, row + half) if i < len(rated)]

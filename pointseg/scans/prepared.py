@@ -137,7 +137,12 @@ def prepare_command(root: str | os.PathLike[str]) -> str:
 
 
 def prepare_again(folder: Path) -> str:
-    """The remedy for a damaged scene."""
+    """The remedy for a damaged scene; one that has nothing of ours in it may be a raw scan, and is to be kept."""
+    if (
+        not any((folder / f"{part}.npy").is_file() for part in (*GEOMETRY, *ANNOTATION))
+        and not (folder / SOURCE_NAME).is_file()
+    ):
+        return "is this a folder of the prepared tree? make one with python data_prep/preprocess_scannet.py"
     return f"delete {folder} and run: {prepare_command(folder.parent.parent)}"
 
 
@@ -171,9 +176,10 @@ def read_source(folder: Path) -> dict[str, Any] | None:
         source = json.loads((folder / SOURCE_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return (
-        source if isinstance(source, dict) and {"arrays", "facts", "made_from", "raw_folder"} <= source.keys() else None
-    )
+    if not isinstance(source, dict) or not {"arrays", "facts", "made_from", "raw_folder"} <= source.keys():
+        return None
+    facts = source["facts"]
+    return source if isinstance(facts, dict) and {"num_points", "alignment"} <= facts.keys() else None
 
 
 def arrays_are_complete(folder: Path, source: dict[str, Any]) -> bool:

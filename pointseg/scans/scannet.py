@@ -117,6 +117,9 @@ def read_label_map(path: Path) -> LabelMap:
             if missing:
                 raise DataError(f"{path}: has no column {missing[0]!r}; use {LABEL_MAP_NAME} of the ScanNet release")
             rows = [(reader.line_num, row) for row in reader]
+            for line, row in rows:
+                if None in row.values():
+                    raise DataError(f"{path}:{line}: has fewer columns than the first line; {_DOWNLOAD_AGAIN}")
     except FileNotFoundError:
         raise UsageError(
             f"{path}: there is no label map; ScanNet publishes it as {LABEL_MAP_NAME}, give its path by --label-map"
@@ -230,8 +233,9 @@ def _info_path(folder: Path) -> Path:
 
 def _read_id(path: Path, line: int, text: str | None) -> int:
     try:
-        return int(text) if text and text.strip() else 0  # 0 is no class in either benchmark
-    except ValueError:
+        number = int(text) if text and text.strip() else 0  # 0 is no class in either benchmark
+        return int(np.int64(number))
+    except (ValueError, OverflowError):
         raise DataError(f"{path}: id {text!r} in line {line} is no whole number; {_DOWNLOAD_AGAIN}") from None
 
 
@@ -299,7 +303,7 @@ def _read_objects(path: Path) -> list[ScanObject]:
         if not isinstance(group, dict) or not isinstance(group.get("label"), str):
             raise DataError(f"{path}: {what} has no label; {_DOWNLOAD_AGAIN}")
         object_id = group.get("id", index)
-        if not isinstance(object_id, int):
+        if type(object_id) is not int or not -(2**63) <= object_id < 2**63:
             raise DataError(f"{path}: the id of {what} is no whole number; {_DOWNLOAD_AGAIN}")
         segments = _as_integers(path, f"segments of {what}", group.get("segments"))
         objects.append(ScanObject(object_id, group["label"], segments))

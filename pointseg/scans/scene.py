@@ -13,7 +13,7 @@ class Scene:
     """One scan: N points with what is known of each. Parts that are not known are None, never zeros.
 
     Raises:
-        DataError: a part has the wrong shape or dtype, there is no point, or a coordinate is not finite.
+        DataError: a part has the wrong shape or dtype, there is no point, or a coordinate or normal is not finite.
     """
 
     name: str
@@ -29,16 +29,17 @@ class Scene:
     """(N,) integer, object index, -1 = none."""
 
     def __post_init__(self) -> None:
-        self._check_part("xyz", (len(self.xyz), 3), np.float32)
+        self._check_part("xyz", (*self.xyz.shape[:1], 3), np.float32)
         if self.num_points == 0:
             raise DataError(f"{self.name}: the scene has no points; scan it again or leave it out")
         self._check_part("rgb", (self.num_points, 3), np.uint8)
         self._check_part("normal", (self.num_points, 3), np.float32)
         self._check_part("label", (self.num_points,), np.integer)
         self._check_part("instance", (self.num_points,), np.integer)
-        if not np.isfinite(self.xyz).all():
-            bad = int(np.flatnonzero(~np.isfinite(self.xyz).all(axis=1))[0])
-            raise DataError(f"{self.name}: the coordinates of point {bad} are not finite; mend or leave out the scene")
+        for what, array in (("coordinates", self.xyz), ("numbers of the normal", self.normal)):
+            if array is not None and not np.isfinite(array).all():
+                bad = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+                raise DataError(f"{self.name}: the {what} of point {bad} are not finite; mend or leave out the scene")
         if self.label is not None and self.label.min() < IGNORE:
             raise DataError(f"{self.name}: label {self.label.min()} is below {IGNORE}; prepare the scene again")
 

@@ -51,7 +51,7 @@ def read_splits(folder: Path) -> dict[str, list[str]]:
 
 def _read_list(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
         raise UsageError(f"{path}: there is no such list; give the folder with the lists by --splits") from None
     except UnicodeDecodeError:

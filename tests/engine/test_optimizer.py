@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pointseg.config import OptimizerConfig
-from pointseg.engine.optimizer import build_optimizer, build_schedule
+from pointseg.engine.optimizer import Update, build_optimizer, build_schedule
 
 
 def _rates(config: OptimizerConfig, num_steps: int) -> tuple[list[float], list[float]]:
@@ -61,3 +61,27 @@ def test_frozen_parameters_are_not_in_the_optimizer() -> None:
     for name in ("sgd", "adamw"):
         held = build_optimizer(module, OptimizerConfig(name=name)).param_groups[0]["params"]
         assert {id(p) for p in held} == {id(p) for p in module[0].parameters()}
+
+
+@pytest.mark.parametrize(("share", "num_steps"), [(0.05, 20), (0.1, 10), (0.2, 5), (0.01, 100)])
+def test_a_warm_up_of_exactly_one_step_has_a_finite_rate(share: float, num_steps: int) -> None:
+    """PyTorch's schedule divides by the length of the rise less one."""
+    rates, _ = _rates(OptimizerConfig(schedule="one_cycle", lr=0.05, warmup_share=share), num_steps)
+    assert rates[0] == pytest.approx(0.005)
+    assert all(0 < rate <= 0.05 for rate in rates)
+
+
+def test_the_state_of_another_device_keeps_the_kernels_of_this_one() -> None:
+    """An fp16 run that goes from a CPU, where its scaler does nothing, to a GPU, and back."""
+    module = torch.nn.Linear(2, 2)
+    config = OptimizerConfig(name="adamw")
+    update = Update(module, config, "none", torch.device("cpu"))
+    update(module(torch.ones(3, 2)).sum())
+    state = update.optimizer.state_dict()
+    for group in state["param_groups"]:
+        group["fused"] = True
+    other = Update(torch.nn.Linear(2, 2), config, "none", torch.device("cpu"))
+    other.scaler = torch.amp.GradScaler("cpu", enabled=True)
+    other.load_state_dict(state, update.scaler.state_dict())
+    assert [group["fused"] for group in other.optimizer.param_groups] == [None]
+    assert other.optimizer.state_dict()["state"].keys() == state["state"].keys()

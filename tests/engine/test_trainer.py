@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -210,11 +211,78 @@ def test_two_processes_train_as_one(tiny_overrides: list[str], tmp_path: Path) -
 
 
 def test_resuming_what_never_came_to_a_checkpoint_begins_anew(tiny_overrides: list[str], tmp_path: Path) -> None:
-    """As after a full disk in the first pass: only the best checkpoint was written, or none."""
+    """As after a full disk in the first pass. A best checkpoint without a last one is not trained over."""
     train(["--cfg", "demo.yaml", *tiny_overrides, "train.passes=1"])
-    (tmp_path / "run" / "checkpoints" / "last.pt").unlink()
+    checkpoints = tmp_path / "run" / "checkpoints"
+    (checkpoints / "last.pt").unlink()
+    before = (checkpoints / "best.pt").read_bytes()
+    with pytest.raises(UsageError, match=r"best\.pt: .*last\.pt is not there to resume from"):
+        train(["--cfg", "demo.yaml", *tiny_overrides, "train.passes=1", "--resume"])
+    assert (checkpoints / "best.pt").read_bytes() == before
+    (checkpoints / "best.pt").unlink()
     train(["--cfg", "demo.yaml", *tiny_overrides, "train.passes=1", "--resume"])
     assert [row["step"] for row in _rows(tmp_path / "run")] == [1, 2, 3]
+
+
+def test_a_validation_that_fails_costs_no_training(
+    tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pass is in the checkpoint; a resumed run validates first, and ends where one that never failed ends."""
+    arguments = ["--cfg", "demo.yaml", *tiny_overrides, "train.validate_every=1"]
+    train([*arguments, f"run.dir={tmp_path / 'whole'}"])
+
+    def fail(*_: object, **__: object) -> dict:
+        raise DataError("a broken scene")
+
+    monkeypatch.setattr("pointseg.engine.trainer.evaluate_scenes", fail)
+    with pytest.raises(DataError, match="a broken scene"):
+        train(arguments)
+    monkeypatch.undo()
+    train([*arguments, "--resume"])
+    for kind in ("train", "val", "collapse"):
+        steps = [[row["step"] for row in _rows(tmp_path / name, kind)] for name in ("whole", "run")]
+        assert steps[0] == steps[1]
+    whole, resumed = _weights(tmp_path / "whole"), _weights(tmp_path / "run")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_val_split_without_labels_is_refused_before_training(tiny_overrides: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has no labels to evaluate against"):
+        train(["--cfg", "demo.yaml", *tiny_overrides, "data.val_split=test"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_not_resumed_with_other_scenes(
+    trained_run: Path, prepared_root: Path, tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    root = tmp_path / "more"
+    shutil.copytree(prepared_root, root)
+    shutil.copytree(next((root / "train").iterdir()), root / "train" / "scene9999_00")
+    run = tmp_path / "copy"
+    shutil.copytree(trained_run, run)
+    arguments = ["--cfg", str(run / "config.yaml"), f"run.dir={run}", f"data.root={root}", "--resume"]
+    with pytest.raises(UsageError, match="began with 5 training scenes, and .* has 6, not the same"):
+        train(arguments)
+    shutil.rmtree(root / "train" / "scene9999_00")
+    train(arguments)
+    assert load_config(str(run / "config.yaml")).data.root == str(root)
+
+
+def test_a_signal_to_all_processes_stops_training_with_a_checkpoint(tiny_overrides: list[str], tmp_path: Path) -> None:
+    """As torchrun and clusters send it: the loader's workers leave it to the trainer."""
+    command = [sys.executable, "-m", "pointseg.train", "--cfg", "demo.yaml", *tiny_overrides]
+    command += ["data.num_workers=2", "train.passes=100000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.is_file() and len(_rows(tmp_path / "run")) > 3) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "--resume goes on" in stderr, stderr
+    step = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)["progress"]["step"]
+    assert f"stopped after step {step}" in stderr
 
 
 @pytest.mark.parametrize(

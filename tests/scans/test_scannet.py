@@ -223,3 +223,31 @@ def test_bad_scan_is_one_line(scan, label_map, case):
     assert str(caught.value).startswith(f"{scan / name}: ")
     assert "\n" not in str(caught.value)
     assert ";" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [("1234", r"map\.tsv:\d+: has fewer columns"), (None, r"id '1000000000000000000000000000000' in line \d+ is no")],
+)
+def test_a_label_map_with_a_broken_row_is_refused_with_its_line(tmp_path, row, message):
+    path = tmp_path / "map.tsv"
+    write_label_map(path)
+    header, *rows = path.read_text().splitlines()
+    if row is None:
+        column = header.split("\t").index("id")
+        cells = rows[0].split("\t")
+        cells[column] = str(10**30)
+        row = "\t".join(cells)
+    path.write_text("\n".join([header, *rows, row]) + "\n")
+    with pytest.raises(DataError, match=message):
+        read_label_map(path)
+
+
+@pytest.mark.parametrize("number", [10**30, True])
+def test_an_id_of_an_object_that_is_no_number_of_64_bits_is_refused(scan, label_map, number):
+    path = scan / f"{SCENE}.aggregation.json"
+    content = json.loads(path.read_text())
+    content["segGroups"][0]["id"] = number
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"the id of segGroups\[0\] is no whole number"):
+        read_raw_scene(scan, label_map)
