@@ -72,8 +72,8 @@ class RunDirectory:
         """
         if not self.metrics_path.is_file():
             return
-        last = (step, True) if keep_validation else (step, False)
-        kept = [line for line in self.metrics_path.read_text(encoding="utf-8").splitlines() if _place_of(line) <= last]
+        lines = self.metrics_path.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if _place_of(line) <= (step, keep_validation)]
         write_text(self.metrics_path, "".join(f"{line}\n" for line in kept))
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:

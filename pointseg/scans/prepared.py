@@ -138,10 +138,8 @@ def prepare_command(root: str | os.PathLike[str]) -> str:
 
 def prepare_again(folder: Path) -> str:
     """The remedy for a damaged scene; one that has nothing of ours in it may be a raw scan, and is to be kept."""
-    if (
-        not any((folder / f"{part}.npy").is_file() for part in (*GEOMETRY, *ANNOTATION))
-        and not (folder / SOURCE_NAME).is_file()
-    ):
+    ours = (SOURCE_NAME, *(f"{part}.npy" for part in (*GEOMETRY, *ANNOTATION)))
+    if not any((folder / name).is_file() for name in ours):
         return "is this a folder of the prepared tree? make one with python data_prep/preprocess_scannet.py"
     return f"delete {folder} and run: {prepare_command(folder.parent.parent)}"
 

@@ -108,3 +108,16 @@ def test_a_failed_write_keeps_the_old_checkpoint(config: Config, tmp_path: Path)
         save_checkpoint(path, config, {"model": lambda: None})
     assert read_checkpoint(path, config)["progress"] == {"step": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "spoil", [{"config": {}}, {"config": None}, {"config": {"data": {}}}, {"model": {"w": 1.0}}, {"model": None}]
+)
+def test_a_checkpoint_whose_parts_are_something_else_is_refused(
+    config: Config, tmp_path: Path, spoil: dict[str, object]
+) -> None:
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, config, {"model": {"w": torch.ones(2)}})
+    torch.save({**torch.load(path, weights_only=True), **spoil}, path)
+    with pytest.raises(DataError, match="is no checkpoint of pointseg"):
+        read_checkpoint(path, config)

@@ -72,6 +72,11 @@ def test_the_python_api_gives_ids_of_the_benchmark(trained_run: Path, segmenter:
     ids = loaded.predict(scene.xyz.astype(np.float64), scene.rgb, scene.normal)
     expected = segmenter.taxonomy.scannet_id_from_label(segmenter.predict_scene(scene))
     np.testing.assert_array_equal(ids, expected)
+    # Any array or list: a view that runs backwards, as colours are from BGR to RGB.
+    backwards = np.ascontiguousarray(scene.rgb[:, ::-1])[:, ::-1]
+    np.testing.assert_array_equal(loaded.predict(scene.xyz.tolist(), backwards, scene.normal), expected)
+    with pytest.raises(DataError, match=r"xyz is float32 \(\), expected"):
+        loaded.predict(1.0)
 
 
 def test_what_the_network_needs_must_be_there(segmenter: Segmenter, scene: Scene) -> None:

@@ -5,21 +5,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from pointseg.engine.inference import load_segmenter
+from pointseg.engine.inference import Segmenter, load_segmenter
 from pointseg.errors import DataError
 from pointseg.models import SparseUNet
 from pointseg.predict import main as predict
 from pointseg.train import main as train
 
 
+def _fail(*_: object) -> None:
+    raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nSee the documentation.")
+
+
 @pytest.fixture
 def full_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every forward pass fails as it does on a GPU without memory."""
-
-    def fail(*_: object) -> None:
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nSee the documentation.")
-
-    monkeypatch.setattr(SparseUNet, "forward", fail)
+    monkeypatch.setattr(SparseUNet, "forward", _fail)
 
 
 @pytest.mark.usefixtures("full_gpu")
@@ -42,6 +42,29 @@ def test_a_scan_without_memory_is_one_line_with_its_name(
     lines = [line for line in capsys.readouterr().err.splitlines() if "too little memory" in line]
     assert [line.split("the largest, ")[1].split(",")[0] for line in lines] == ["scene11800_00", "scene11801_00"]
     assert all("--device cpu" in line for line in lines)
+
+
+@pytest.mark.parametrize("place", ["pointseg.data.loader.augment", "pointseg.data.loader.make_batch"])
+def test_a_scene_without_memory_is_not_called_damaged(
+    place: str, tiny_overrides: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where scenes are made ready on the GPU, beside the network."""
+    monkeypatch.setattr(place, _fail)
+    with pytest.raises(
+        DataError, match=r"too little memory for the scenes that are made ready; .*data\.device=cpu"
+    ) as e:
+        train(["--cfg", "demo.yaml", *tiny_overrides])
+    assert "\n" not in str(e.value)
+
+
+def test_a_sum_over_views_without_memory_is_one_line_with_its_scene(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Segmenter, "_add_probability", _fail)
+    words = ["--run", str(trained_run), "--split", "val", "--tta", "rot4", "--out", str(tmp_path / "out")]
+    assert predict(words) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if "too little memory" in line]
+    assert [line.split("memory for ")[1].split(",")[0] for line in lines] == ["scene11800_00", "scene11801_00"]
 
 
 def test_bf16_predicts_nearly_the_same(trained_run: Path, prepared_root: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from pointseg.atomic import atomic_directory
 from pointseg.errors import DataError, UsageError
-from pointseg.scans.prepared import list_scenes, read_scene, write_scene
+from pointseg.scans.prepared import list_scenes, read_scene, read_source, write_scene
 
 SOURCE = {"facts": {}, "made_from": {}, "raw_folder": ""}
 
@@ -89,6 +89,7 @@ BAD = {
     "label 200": (spoil_with("segment200", np.array([0, 1, 2, 200, -1])), r"labels are -1..200, expected -1..199"),
     "label -100": (spoil_with("segment200", np.array([0, 1, 2, 3, -100])), r"labels are -100..3"),
     "NaN": (spoil_with("coord", np.full((5, 3), np.nan, np.float32)), r"train/a: the coordinates of point 0"),
+    "NaN normal": (spoil_with("normal", np.full((5, 3), np.nan, np.float32)), r"the numbers of the normal of point 0"),
 }
 
 
@@ -104,6 +105,26 @@ def test_damaged_scene_is_one_line(tmp_path, case):
     assert str(caught.value).startswith(str(folder))
     assert "\n" not in str(caught.value)
     assert ";" in str(caught.value)
+
+
+def test_nobody_is_told_to_delete_what_is_no_prepared_scene(tmp_path):
+    """As a folder of raw scans, given in place of a prepared one."""
+    folder = tmp_path / "scans" / "scene0000_00"
+    folder.mkdir(parents=True)
+    (folder / "scene0000_00_vh_clean_2.ply").write_bytes(b"ply")
+    with pytest.raises(DataError, match="is this a folder of the prepared tree") as caught:
+        read_scene(folder, "scannet200")
+    assert "; delete" not in str(caught.value)
+
+
+def test_a_source_without_its_facts_is_none(tmp_path):
+    folder = tmp_path / "train" / "a"
+    whole = {"facts": {"num_points": 5, "alignment": "off"}, "made_from": {}, "raw_folder": "raw"}
+    write_scene(folder, scene_arrays(), whole)
+    assert read_source(folder) is not None
+    for facts in ({}, None, {"num_points": 5}):
+        write_scene(folder, scene_arrays(), {**whole, "facts": facts})
+        assert read_source(folder) is None
 
 
 def test_listing(tmp_path):

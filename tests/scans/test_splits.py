@@ -28,7 +28,8 @@ def test_benchmark_lists():
 
 def test_order_and_blank_lines(tmp_path):
     folder = write_lists(tmp_path, train="b a")
-    (folder / "scannetv2_val.txt").write_bytes(b"d \r\n\r\nc")
+    # As Windows writes it, with a mark at its beginning.
+    (folder / "scannetv2_val.txt").write_bytes(b"\xef\xbb\xbfd \r\n\r\nc")
     assert read_split(folder, "train") == ["b", "a"]
     assert read_split(folder, "val") == ["d", "c"]
 
