@@ -1,69 +1,7 @@
-"""Raw ScanNet scans to a prepared tree, with 20 and 200 labels in one pass. Run it again to go on or to update."""
+"""``pointseg prepare`` from a checkout: see pointseg/prepare.py."""
 
-import sys
-from collections.abc import Sequence
-from pathlib import Path
-
-from pointseg.command_line import CommandParser, run_command
-from pointseg.scans.prepared import REPORT_NAME
-from pointseg.scans.report import summarize_report
-from pointseg.scans.sharding import parse_shard
-from pointseg.scans.splits import find_split_dir
-from pointseg.scans.tree_preparation import prepare
-
-_SPLITS_OF_BENCHMARK = Path(__file__).resolve().parent / "splits"
-
-
-def main(argv: Sequence[str]) -> int:
-    """Prepare, say what was done, and return 1 if a scene is bad or in no split."""
-    parser = CommandParser(description=__doc__)
-    parser.add_argument("--raw", type=Path, required=True, help="folder with scans/ and scans_test/")
-    parser.add_argument("--out", type=Path, required=True, help="where the prepared tree goes")
-    parser.add_argument("--label-map", type=Path, help="table of raw categories; taken from RAW if not given")
-    parser.add_argument("--splits", type=Path, help="folder of split lists; RAW/splits or the benchmark's if not given")
-    parser.add_argument("--workers", type=int, help="number of processes; one a core if not given")
-    parser.add_argument("--no-align", action="store_true", help="leave the scans as they stand, without axisAlignment")
-    parser.add_argument(
-        "--shard",
-        type=parse_shard,
-        metavar="I/N",
-        help="prepare the I-th of N parts; they may run at the same time, and the last one completes the report",
-    )
-    args = parser.parse_args(argv)
-
-    split_dir = find_split_dir(args.raw, args.splits, _SPLITS_OF_BENCHMARK)
-    report = prepare(
-        args.raw,
-        args.out,
-        split_dir=split_dir,
-        label_map=args.label_map,
-        workers=args.workers,
-        align=not args.no_align,
-        shard=args.shard,
-    )
-    run = report["run"]
-    counts = f"{run['written']} scenes prepared, {run['skipped']} were done and still valid, {run['failed']} failed"
-    print(f"shard {args.shard}: {counts}" if args.shard else counts)
-    print("\n".join(summarize_report(report)))
-    if args.shard and not report["pending"]:
-        print(f"all {args.shard.count} shards are done, {len(report['failed'])} scenes failed in all")
-    print(f"report: {args.out / REPORT_NAME}")
-
-    problems = list(run["reasons"])
-    if report["unlisted"]:
-        names = ", ".join(report["unlisted"][:3]) + (", ..." if len(report["unlisted"]) > 3 else "")
-        unlisted = (
-            f"{args.raw}: {len(report['unlisted'])} scenes are in no list of {split_dir} that takes them ({names}); "
-            "add them to a list or move them away"
-        )
-        if args.shard:  # no shard is to fail for what concerns none of them; check_scans.py does
-            print(f"note: {unlisted}")
-        else:
-            problems.append(unlisted)
-    for problem in problems:
-        print(f"{parser.prog}: {problem}", file=sys.stderr)
-    return 1 if problems else 0
-
+from pointseg.command_line import run_command
+from pointseg.prepare import main
 
 if __name__ == "__main__":
     run_command(main)

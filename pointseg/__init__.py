@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from pointseg.engine.inference import Segmenter
 
+__all__ = ["__version__", "load"]
+
 __version__ = "0.1.0"
 
 # Torch's OpenMP threads otherwise wait for the next operation by spinning, for milliseconds, on cores that the sparse

@@ -18,8 +18,7 @@ from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import UsageError
 from pointseg.output.analysis_table import format_analyses
 from pointseg.output.plots import ClassFigures, RunFigures, check_plot_path, draw_analysis, order_by_frequency
-from pointseg.scans.prepared import list_scenes
-from pointseg.scans.splits import SPLITS
+from pointseg.scans.prepared import SPLITS, list_scenes
 from pointseg.taxonomy import Taxonomy
 
 _MAX_RUNS = 2
@@ -27,7 +26,7 @@ _MAX_RUNS = 2
 
 def main(argv: Sequence[str]) -> None:
     """Measure how far neural collapse has come in one run, or compare two."""
-    parser = CommandParser(prog="pointseg.analyze", description="Neural-collapse measures, and IoU by class frequency.")
+    parser = CommandParser("analyze", description="Neural-collapse measures, and IoU by class frequency.")
     parser.add_argument("--run", required=True, nargs="+", action="extend", help="folder of a run; two: compare them")
     parser.add_argument("--split", choices=SPLITS, help="default: the split that the run was validated on, or val")
     parser.add_argument("--checkpoint", nargs="+", help="a file for each run; default: its best, or its last")

@@ -10,18 +10,18 @@ from typing import Any
 import torch
 
 from pointseg.atomic import write_text
+from pointseg.benchmarks.backends import BACKENDS, BARE, choose_backends
+from pointseg.benchmarks.conv import ConvJob, measure_conv
+from pointseg.benchmarks.data import measure_data
+from pointseg.benchmarks.evaluate import measure_evaluate
+from pointseg.benchmarks.prepare import measure_prepare
+from pointseg.benchmarks.regularizer import measure_regularizer
+from pointseg.benchmarks.report import build_report, format_report
+from pointseg.benchmarks.step import StepJob, measure_step
+from pointseg.benchmarks.surface import find_coords
+from pointseg.benchmarks.timing import limit_threads
 from pointseg.command_line import CommandParser, run_command
 from pointseg.config import load_config
-from pointseg.engine.benchmarks.backends import BACKENDS, BARE, choose_backends
-from pointseg.engine.benchmarks.conv import ConvJob, measure_conv
-from pointseg.engine.benchmarks.data import measure_data
-from pointseg.engine.benchmarks.evaluate import measure_evaluate
-from pointseg.engine.benchmarks.prepare import measure_prepare
-from pointseg.engine.benchmarks.regularizer import measure_regularizer
-from pointseg.engine.benchmarks.report import build_report, format_report
-from pointseg.engine.benchmarks.step import StepJob, measure_step
-from pointseg.engine.benchmarks.surface import find_coords
-from pointseg.engine.benchmarks.timing import limit_threads
 from pointseg.engine.distributed import choose_device
 
 _STEPS_WITH_LOADER = 10
@@ -69,7 +69,7 @@ def run_benchmark(arguments: Namespace, device: torch.device, num_threads: int) 
 
 def build_parser() -> CommandParser:
     """One subcommand a benchmark; what all of them take comes after its name, too."""
-    parser = CommandParser(prog="pointseg.benchmark", description="How fast is it, and how much memory does it take?")
+    parser = CommandParser("benchmark", description="How fast is it, and how much memory does it take?")
     benchmarks = parser.add_subparsers(dest="benchmark", required=True, metavar="BENCHMARK")
 
     conv = benchmarks.add_parser("conv", help="one submanifold convolution 3x3x3, every backend")

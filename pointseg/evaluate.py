@@ -9,13 +9,12 @@ from pointseg.engine.distributed import Processes, choose_device
 from pointseg.engine.evaluation import evaluate_scenes
 from pointseg.output.report import format_evaluation
 from pointseg.run_arguments import add_run_arguments, load_run
-from pointseg.scans.prepared import list_scenes
-from pointseg.scans.splits import SPLITS
+from pointseg.scans.prepared import SPLITS, list_scenes
 
 
 def main(argv: Sequence[str]) -> None:
     """Evaluate a run on every vertex of a split."""
-    parser = CommandParser(prog="pointseg.evaluate", description="Evaluate a run by the benchmark's rule.")
+    parser = CommandParser("evaluate", description="Evaluate a run by the benchmark's rule.")
     add_run_arguments(parser)
     parser.add_argument("--split", choices=SPLITS, help="default: the split that the run was validated on, or val")
     parser.add_argument("--json", metavar="FILE", help="write the scores here, too")

@@ -8,16 +8,16 @@ from pathlib import Path
 from pointseg.atomic import write_text
 from pointseg.command_line import CommandParser, run_command
 from pointseg.config import load_config
-from pointseg.engine.laboratory.data import make_rooms
-from pointseg.engine.laboratory.lock import hold_folder
-from pointseg.engine.laboratory.methods import BASELINE, COMBINATIONS, DEFAULT_NAMES, METHODS, choose_methods, configure
-from pointseg.engine.laboratory.plan import plan_runs
-from pointseg.engine.laboratory.scheduler import do_runs
-from pointseg.engine.laboratory.table import build_table, format_table
 from pointseg.errors import UsageError
+from pointseg.laboratory.data import make_rooms
+from pointseg.laboratory.lock import hold_folder
+from pointseg.laboratory.methods import BASELINE, COMBINATIONS, DEFAULT_NAMES, METHODS, choose_methods, configure
+from pointseg.laboratory.plan import plan_runs
+from pointseg.laboratory.scheduler import do_runs
+from pointseg.laboratory.table import build_table, format_table
 from pointseg.output.longtail_plot import draw_longtail
 from pointseg.scans.parallel import count_cores
-from pointseg.scans.splits import SPLITS
+from pointseg.scans.prepared import SPLITS
 
 _METHODS_HELP = f"of {', '.join(method.name for method in METHODS)}; several at once with +; default: all but "
 _METHODS_HELP += f"copy_paste, and {', '.join(COMBINATIONS)}"
@@ -72,7 +72,7 @@ def choose_jobs(asked: int | None, num_threads: int) -> int:
 def build_parser() -> CommandParser:
     """The options."""
     parser = CommandParser(
-        prog="pointseg.longtail",
+        "longtail",
         description="What each way of handling the long tail is worth: the same rooms, network, budget and seeds.",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets runs, table.md, .json and .png")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from pointseg.command_line import CommandParser, describe_os_error, run_command
+from pointseg.command_line import CommandParser, describe_os_error, program_name, run_command
 from pointseg.engine.inference import Segmenter
 from pointseg.errors import DataError, PointsegError, UsageError
 from pointseg.output.prediction_record import PredictionRecord, hash_files
@@ -17,9 +17,8 @@ from pointseg.output.submission import read_predicted_labels, write_prediction
 from pointseg.run_arguments import add_run_arguments, load_run
 from pointseg.scans.normals import vertex_normals
 from pointseg.scans.ply import Mesh, read_mesh, write_mesh
-from pointseg.scans.prepared import GEOMETRY, list_scenes, read_scene
+from pointseg.scans.prepared import GEOMETRY, SPLITS, list_scenes, read_scene
 from pointseg.scans.scene import Scene
-from pointseg.scans.splits import SPLITS
 
 _MESH_SUFFIX = "_vh_clean_2"
 
@@ -29,8 +28,7 @@ def main(argv: Sequence[str]) -> int:
 
     A scene that an earlier call finished with the same checkpoint and settings is not predicted again.
     """
-    parser = build_parser()
-    arguments = parser.parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     segmenter = load_run(arguments)
     if arguments.split:
         paths = list_scenes(arguments.data_root or segmenter.config.data.root, arguments.split)
@@ -47,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
         except PointsegError as error:
             old = record.folder / f"{_scene_name(path)}.txt"
             stays = f"; {old} is of an earlier call" if old.is_file() else ""
-            tqdm.write(f"{parser.prog}: {error}{stays}", file=sys.stderr)
+            tqdm.write(f"{program_name()}: {error}{stays}", file=sys.stderr)
             times["failed"] += 1
     why = f" (earlier ones differ in {', '.join(record.changed)})" if record.changed else ""
     print(
@@ -59,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
 
 def build_parser() -> CommandParser:
     """Arguments of this command."""
-    parser = CommandParser(prog="pointseg.predict", description="One class id for each vertex: DIR/<scene>.txt.")
+    parser = CommandParser("predict", description="One class id for each vertex: DIR/<scene>.txt.")
     add_run_arguments(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--split", choices=SPLITS, help="a split of the run's prepared tree")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pointseg.command_line import CommandParser, run_command
+from pointseg.command_line import CommandParser, called, run_command
 from pointseg.config import load_config
 from pointseg.engine.distributed import join_processes
 from pointseg.engine.run_directory import RunDirectory
@@ -13,7 +13,7 @@ _BEGIN_ANEW = "begin another run from it with model.init=RUN run.dir=PATH"
 
 def main(argv: Sequence[str]) -> None:
     """Train one run."""
-    parser = CommandParser(prog="pointseg.train", description="Train a network. Under torchrun: on several processes.")
+    parser = CommandParser("train", description="Train a network. Under torchrun: on several processes.")
     parser.add_argument("--cfg", required=True, metavar="NAME", help="a path, or the name of a file in configs/")
     parser.add_argument("--resume", action="store_true", help="go on where the run stopped")
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="set a key of the config")
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> None:
             directory.refuse_overwriting(f"{directory.last_checkpoint} is not there to resume from; {_BEGIN_ANEW}")
         Trainer(config, processes, resume=arguments.resume).run()
         if processes.is_first:
-            print(f"done: {directory.find_checkpoint()}; next: python -m pointseg.evaluate --run {directory.path}")
+            print(f"done: {directory.find_checkpoint()}; next: {called('evaluate', '--run', str(directory.path))}")
 
 
 if __name__ == "__main__":

@@ -1,20 +1,19 @@
 """``python -m pointseg.visualize --scene MESH.ply|PREPARED_SCENE [--pred FILE.txt] [--save PNG|PLY]``."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from pointseg.command_line import CommandParser, run_command
+from pointseg.command_line import CommandParser, called, complain, run_command
 from pointseg.errors import DataError, UsageError
 from pointseg.output.panels import class_colors, make_panels
 from pointseg.output.picture import DEFAULT_PANEL_WIDTH_PX, ENGINES, Picture, plan_drawing, save_pictures
 from pointseg.output.submission import read_predicted_labels, read_prediction
 from pointseg.output.window import has_screen, show_window
+from pointseg.scannet.raw_scan import LABEL_MAP_NAME, read_label_map, read_raw_scene
 from pointseg.scans.ply import Mesh, read_mesh, write_mesh
 from pointseg.scans.prepared import read_scene
-from pointseg.scans.scannet import LABEL_MAP_NAME, read_label_map, read_raw_scene
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import NAMES, Taxonomy, load_taxonomy
 
@@ -24,8 +23,7 @@ _SMALLEST_PANEL_PX, _LARGEST_PANEL_PX = 320, 4000
 
 def main(argv: Sequence[str]) -> int:
     """Show a scene with what is known of it: in a window, as a picture, or as a coloured mesh."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
+    args = build_parser().parse_args(argv)
     if args.save is not None and args.save.suffix not in (".png", ".ply"):
         raise UsageError(f"{args.save}: can't be written in this format; give a name that ends in .png or .ply")
     if args.save is None and not has_screen():
@@ -55,9 +53,7 @@ def main(argv: Sequence[str]) -> int:
 
 def build_parser() -> CommandParser:
     """Arguments of this command."""
-    parser = CommandParser(
-        prog="pointseg.visualize", description="Look at a scene: colours, labels, prediction, errors."
-    )
+    parser = CommandParser("visualize", description="Look at a scene: colours, labels, prediction, errors.")
     parser.add_argument("--scene", type=Path, required=True, help="a mesh (.ply) or the folder of a prepared scene")
     parser.add_argument("--pred", type=Path, metavar="FILE.txt", help="prediction: one scannet_id a vertex")
     parser.add_argument("--gt", type=Path, metavar="FILE.txt", help="ground truth in the same form; 0: not annotated")
@@ -74,7 +70,7 @@ def _read_scene(path: Path, taxonomy: Taxonomy) -> tuple[Scene, np.ndarray | Non
         if not (path / "coord.npy").is_file():
             raise DataError(
                 f"{path}: is no prepared scene, which holds coord.npy, color.npy and normal.npy; "
-                "give a folder that data_prep/preprocess_scannet.py made, or a .ply file"
+                f"give a folder that {called('prepare')} made, or a .ply file"
             )
         return read_scene(path, taxonomy.name), None
     folder, name = path.parent, path.stem.removesuffix(_MESH_SUFFIX)
@@ -86,7 +82,7 @@ def _read_scene(path: Path, taxonomy: Taxonomy) -> tuple[Scene, np.ndarray | Non
         label = raw.annotation.label200 if taxonomy.name == "scannet200" else raw.annotation.label20
         return Scene(name, raw.mesh.xyz, raw.mesh.rgb, raw.mesh.normal, label), raw.mesh.faces
     if is_annotated_scan:
-        print(f"pointseg.visualize: {label_map}: is missing, so the ground truth is not shown", file=sys.stderr)
+        complain(f"{label_map}: is missing, so the ground truth is not shown")
     mesh = read_mesh(path)
     return Scene(name, mesh.xyz, mesh.rgb, mesh.normal), mesh.faces
 

@@ -1,75 +1,7 @@
-"""Make the zip that the ScanNet benchmark takes from a folder of predictions."""
+"""``pointseg submit`` from a checkout: see pointseg/submit.py."""
 
-import sys
-from argparse import Namespace
-from collections.abc import Sequence
-from pathlib import Path
-
-from pointseg.command_line import CommandParser, run_command
-from pointseg.errors import UsageError
-from pointseg.output.prediction_record import RECORD_NAME, read_taxonomy_name
-from pointseg.output.submission import count_scene_vertices, inspect_folder, write_zip
-from pointseg.scans.splits import SPLITS, find_split_dir, read_split
-from pointseg.taxonomy import NAMES, load_taxonomy
-
-PUBLISHED_SPLITS = Path(__file__).resolve().parent.parent / "data_prep" / "splits"
-
-
-def main(argv: Sequence[str]) -> int:
-    """Check every prediction of the split; write the zip only if all of them are as the benchmark wants them."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    if not args.predictions.is_dir():
-        raise UsageError(f"{args.predictions}: there is no such folder; make it with: python -m pointseg.predict")
-    if args.out.suffix != ".zip":
-        raise UsageError(f"{args.out}: the benchmark takes a zip; give a name that ends in .zip")
-    taxonomy = load_taxonomy(choose_taxonomy(args))
-    scenes = read_split(find_split_dir(args.raw, args.splits, PUBLISHED_SPLITS), args.split)
-    num_vertices_of, problems = count_scene_vertices(args.raw, scenes, args.split)
-    found = inspect_folder(args.predictions, num_vertices_of, taxonomy)
-    left_out = [name for name in found.left_out if name.removesuffix(".txt") not in scenes]
-    for line in problems + found.problems:
-        print(f"{parser.prog}: {line}", file=sys.stderr)
-    for name in left_out:
-        print(f"{parser.prog}: {args.predictions / name}: is not of the {args.split} split; left out", file=sys.stderr)
-    if problems or found.problems:
-        return 1
-    write_zip(args.out, found.ids_of_scene)
-    classes = f"{found.num_classes} classes of {taxonomy.name} predicted"
-    print(f"{args.out}: {len(scenes)} scenes, {found.num_vertices} vertices, {classes}")
-    return 0
-
-
-def build_parser() -> CommandParser:
-    """Arguments of this command."""
-    parser = CommandParser(description=__doc__)
-    parser.add_argument(
-        "--predictions", type=Path, required=True, help="folder with <scene>.txt, one scannet_id a line"
-    )
-    parser.add_argument("--raw", type=Path, required=True, help="raw ScanNet folder, for the meshes")
-    parser.add_argument("--split", choices=SPLITS, default="test", help="the scenes to hand in")
-    parser.add_argument("--out", type=Path, required=True, help="the zip to write")
-    parser.add_argument("--splits", type=Path, help="folder with scannetv2_<split>.txt, if not the published lists")
-    parser.add_argument(
-        "--taxonomy", choices=NAMES, help="the benchmark; default: what the predictions are for, or scannet200"
-    )
-    return parser
-
-
-def choose_taxonomy(args: Namespace) -> str:
-    """The benchmark: many ids are classes of both, and mean another class in each.
-
-    Raises:
-        UsageError: the predictions are for another one than the call says.
-    """
-    recorded = read_taxonomy_name(args.predictions)
-    if None not in (recorded, args.taxonomy) and recorded != args.taxonomy:
-        raise UsageError(
-            f"{args.predictions / RECORD_NAME}: these predictions are for {recorded}; leave out --taxonomy, "
-            f"or predict with a run of {args.taxonomy}"
-        )
-    return args.taxonomy or recorded or "scannet200"
-
+from pointseg.command_line import run_command
+from pointseg.submit import main
 
 if __name__ == "__main__":
     run_command(main)

@@ -100,7 +100,7 @@ def test_predict_any_mesh_as_the_python_api_does(place: Path) -> None:
 def test_convert_there_and_back(place: Path) -> None:
     """What a run publishes is a run again, with the same scores."""
     file, again = place / "published.pth", place / "again"
-    published = call("-m", "pointseg.models.convert", place / "run", "--out", file)
+    published = call("-m", "pointseg.convert", place / "run", "--out", file)
     # As the first call says: a published file knows neither voxels nor scenes.
     (command,) = re.findall(r"back again: python (.*)", published.stdout)
     shown = call(*(again if word == "RUN" else word for word in shlex.split(command)))
@@ -136,8 +136,8 @@ def test_analyze(place: Path) -> None:
         (["-m", "pointseg.predict", "--run", "{run}", "--input", "no.ply", "--out", "{out}"], 1, "no.ply"),
         (["-m", "pointseg.predict", "--run", "{run}", "--out", "{out}"], 2, "--split --input is required"),
         (["-m", "pointseg.evaluate", "--run", "{run}", "--split", "test"], 2, "has no labels"),
-        (["-m", "pointseg.models.convert", "no.pth", "--out", "{out}"], 2, "no.pth: no such file or folder"),
-        (["-m", "pointseg.models.convert", "README.md", "--out", "{out}"], 1, "can't be read as a checkpoint"),
+        (["-m", "pointseg.convert", "no.pth", "--out", "{out}"], 2, "no.pth: no such file or folder"),
+        (["-m", "pointseg.convert", "README.md", "--out", "{out}"], 1, "can't be read as a checkpoint"),
         (["-m", "pointseg.longtail", "--out", "{out}", "--methods", "colapse"], 2, "the nearest is collapse"),
     ],
 )

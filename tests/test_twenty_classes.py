@@ -14,7 +14,7 @@ from pointseg.output.prediction_record import RECORD_NAME
 from pointseg.scans.ply import read_mesh
 from pointseg.taxonomy import load_taxonomy
 from tests.conftest import TINY_NETWORK
-from tests.scans.scripts import run_script
+from tests.scripts import run_script
 
 SUBMISSIONS = Path(__file__).parents[1] / "submissions"
 NYU40_IDS = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 24, 28, 33, 34, 36, 39}

@@ -39,7 +39,7 @@ class DataConfig(Section):
     """Which scenes, and how they become voxels and batches."""
 
     root: str = "data/scannet"
-    """The prepared tree (data_prep/preprocess_scannet.py)."""
+    """The prepared tree (pointseg prepare)."""
     train_split: str = "train"
     """Folder below root to train on."""
     val_split: str | None = "val"

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
+from pointseg.command_line import called
 from pointseg.config import Config
 from pointseg.data.augment import augment
 from pointseg.data.batch import Batch, DrawnScene, make_batch, mix
@@ -88,7 +89,7 @@ class TrainingScenes(Dataset):
             text = " ".join(f"{type(error).__name__}: {error}".split())
             raise DataError(
                 f"{self.folders[draw.scene_index]}: can't be made ready for training ({text}); "
-                f"python data_prep/check_scans.py {self.config.data.root} finds what is damaged"
+                f"{called('check', self.config.data.root)} finds what is damaged"
             ) from error
 
     def _draw_scene(self, draw: Draw) -> DrawnScene:

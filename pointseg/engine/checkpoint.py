@@ -10,6 +10,7 @@ import torch
 
 from pointseg import __version__
 from pointseg.atomic import atomic_file
+from pointseg.command_line import called
 from pointseg.config import Config
 from pointseg.errors import DataError, UsageError
 from pointseg.taxonomy import load_taxonomy
@@ -79,12 +80,12 @@ def read_checkpoint(path: Path, config: Config, any_classes: bool = False) -> di
         DataError: it is damaged, or no checkpoint of pointseg.
     """
     if not path.is_file():
-        raise UsageError(f"{path}: no such checkpoint; train first: python -m pointseg.train --cfg NAME")
+        raise UsageError(f"{path}: no such checkpoint; train first: {called('train', '--cfg', 'NAME')}")
     checkpoint = read_tensors(path)
     if not is_checkpoint(checkpoint):
         raise DataError(
-            f"{path}: is no checkpoint of pointseg; give one that pointseg.train wrote, or make a run of it first: "
-            f"python -m pointseg.models.convert {path} --out RUN"
+            f"{path}: is no checkpoint of pointseg; give one that training wrote, or make a run of it first: "
+            f"{called('convert', str(path), '--out', 'RUN')}"
         )
     if not any_classes and checkpoint["taxonomy"] != load_taxonomy(config.taxonomy).fingerprint:
         raise UsageError(

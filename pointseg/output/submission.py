@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.atomic import atomic_file
+from pointseg.command_line import called
 from pointseg.errors import DataError, UsageError
 from pointseg.output.prediction_record import RECORD_NAME
+from pointseg.scannet.raw_scan import mesh_path, scans_folder
 from pointseg.scans.ply import count_vertices
-from pointseg.scans.scannet import mesh_path, scans_folder
 from pointseg.taxonomy import IGNORE, Taxonomy
 
 _MAX_DIGITS = 9  # of an id that int32 holds for sure
@@ -90,7 +91,7 @@ def read_prediction(path: str | os.PathLike[str], num_vertices: int) -> np.ndarr
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file; make it with: python -m pointseg.predict") from None
+        raise DataError(f"{path}: there is no such file; make it with: {called('predict')}") from None
     ids, problem = _parse_ids(content, num_vertices)
     if ids is None:
         raise DataError(f"{path}: {problem}")

@@ -8,7 +8,6 @@ scenes have no segment and instance. Scenes that we prepared also hold ``source.
 import io
 import json
 import os
-import shlex
 import zlib
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,12 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from pointseg.atomic import atomic_directory
-from pointseg.command_line import describe_os_error
+from pointseg.command_line import called, describe_os_error
 from pointseg.errors import DataError, UsageError
 from pointseg.scans.scene import Scene
-from pointseg.scans.splits import SPLITS
 from pointseg.taxonomy import IGNORE, load_taxonomy
 
+SPLITS = ("train", "val", "test")
 REPORT_NAME = "preprocess_report.json"
 SOURCE_NAME = "source.json"
 SEGMENT_OF_TAXONOMY = {"scannet200": "segment200", "scannet20": "segment20"}
@@ -133,14 +132,14 @@ def prepare_command(root: str | os.PathLike[str]) -> str:
         options = [str(word) for word in report["settings"]["command_options"]]
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    return shlex.join(["python", "data_prep/preprocess_scannet.py", *options, "--out", str(root)])
+    return called("prepare", *options, "--out", str(root))
 
 
 def prepare_again(folder: Path) -> str:
     """The remedy for a damaged scene; one that has nothing of ours in it may be a raw scan, and is to be kept."""
     ours = (SOURCE_NAME, *(f"{part}.npy" for part in (*GEOMETRY, *ANNOTATION)))
     if not any((folder / name).is_file() for name in ours):
-        return "is this a folder of the prepared tree? make one with python data_prep/preprocess_scannet.py"
+        return f"is this a folder of the prepared tree? make one with {called('prepare')}"
     return f"delete {folder} and run: {prepare_command(folder.parent.parent)}"
 
 

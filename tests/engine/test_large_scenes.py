@@ -10,12 +10,12 @@ import torch
 
 import pointseg
 import pointseg.data.tiles
+from pointseg.benchmarks.child import Child
+from pointseg.benchmarks.memory import peak_memory_gib
 from pointseg.config import load_config
 from pointseg.data.points import Points
 from pointseg.data.voxelize import Voxels
 from pointseg.engine import inference
-from pointseg.engine.benchmarks.child import Child
-from pointseg.engine.benchmarks.memory import peak_memory_gib
 from pointseg.engine.distributed import Processes
 from pointseg.engine.evaluation import evaluate_scenes, new_statistics
 from pointseg.engine.inference import Segmenter, load_segmenter

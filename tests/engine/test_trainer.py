@@ -149,7 +149,7 @@ def test_a_run_is_not_resumed_with_another_config(trained_run: Path) -> None:
 
 def test_missing_data_names_the_command_and_leaves_no_folder(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    with pytest.raises(UsageError, match=r"data_prep/preprocess_scannet\.py"):
+    with pytest.raises(UsageError, match="pointseg prepare --raw RAW"):
         train(["--cfg", "demo.yaml", f"data.root={tmp_path / 'nowhere'}", f"run.dir={run}"])
     assert not run.exists()
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pointseg.scans.normals import vertex_normals
-from tests.scans.raw_scans import grid_mesh
+from tests.scannet.raw_scans import grid_mesh
 
 
 def literal_normals(xyz: np.ndarray, faces: np.ndarray) -> np.ndarray:

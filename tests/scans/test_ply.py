@@ -6,7 +6,7 @@ from plyfile import PlyData, PlyElement
 
 from pointseg.errors import DataError
 from pointseg.scans.ply import Mesh, count_vertices, read_mesh, read_mesh_header, write_mesh
-from tests.scans.raw_scans import grid_mesh, ply_bytes
+from tests.scannet.raw_scans import grid_mesh, ply_bytes
 
 
 def ascii_ply(vertices: list[str], properties: str, faces: list[str] = ()) -> str:

@@ -134,10 +134,10 @@ def test_listing(tmp_path):
     (tmp_path / "val" / ".writing-c-12345678").mkdir()
     (tmp_path / "val" / "notes.txt").touch()
     assert [folder.name for folder in list_scenes(tmp_path, "val")] == ["a", "b"]
-    command = f"python data_prep/preprocess_scannet.py --raw RAW --out {tmp_path}"
+    command = f"pointseg prepare --raw RAW --out {tmp_path}"
     with pytest.raises(UsageError, match=f"has no train scenes; prepare them with: {command}"):
         list_scenes(tmp_path, "train")
-    with pytest.raises(UsageError, match="there is no such folder; prepare them with: python data_prep/preprocess"):
+    with pytest.raises(UsageError, match="there is no such folder; prepare them with: pointseg prepare --raw RAW"):
         list_scenes(tmp_path / "no", "train")
     with pytest.raises(UsageError, match="choose one of"):
         list_scenes(tmp_path, "dev")

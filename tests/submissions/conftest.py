@@ -1,12 +1,13 @@
 """A raw ScanNet folder of three small test scenes, and good predictions for it."""
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
+import pointseg.check_submission
+import pointseg.submit
 from pointseg.output.submission import write_prediction
 from pointseg.scans.ply import Mesh, write_mesh
 from pointseg.taxonomy import load_taxonomy
@@ -40,21 +41,11 @@ def predictions(tmp_path: Path) -> Path:
     return folder
 
 
-def _load_script(name: str) -> ModuleType:
-    path = Path(__file__).parents[2] / "submissions" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
 def format_submission() -> ModuleType:
-    return _load_script("format_submission")
+    return pointseg.submit
 
 
 @pytest.fixture(scope="session")
 def check_submission() -> ModuleType:
-    return _load_script("check_submission")
+    return pointseg.check_submission

@@ -1,0 +1,152 @@
+"""The whole network: inference, a training step and its memory, every backend in processes of its own."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pointseg.benchmarks.backends import BARE, let_spconv_train_on_cpu
+from pointseg.benchmarks.bare_spconv import BarePrediction, BareTrainingStep
+from pointseg.benchmarks.child import Child
+from pointseg.benchmarks.memory import peak_memory_gib
+from pointseg.benchmarks.surface import fill_batch, find_coords
+from pointseg.benchmarks.timing import measure_in_turn, speedup, stopwatch
+from pointseg.benchmarks.training import Prediction, TrainingStep
+from pointseg.benchmarks.waiting import measure_wait_share
+from pointseg.config import Config
+from pointseg.data.loader import choose_data_device
+from pointseg.taxonomy import load_taxonomy
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """One backend."""
+
+    backend: str
+    model: str
+    num_voxels: int
+    """Of the batch."""
+    forward_s: float
+    """Inference."""
+    step_s: float
+    """Forward, losses, backward and update."""
+    peak_gib: float
+    """Of a process that does nothing but training steps; on a GPU, of its tensors there."""
+    inference_vs_spconv: float | None
+    """Against the network in bare spconv, or where that was not measured against ours on spconv; the same below."""
+    training_vs_spconv: float | None
+    wait_share: float | None
+    """Share of the time in which steps with a loader wait for data; None: the batch was there already."""
+
+
+@dataclass(frozen=True)
+class StepJob:
+    """What to measure in one process."""
+
+    config: Config
+    device: torch.device
+    num_threads: int
+    num_voxels: int
+    """Of a scene that is made."""
+    num_scenes: int
+    scene: Path | None
+    seed: int
+    num_steps_with_loader: int = 0
+    """To measure ``wait_share``; 0: not."""
+    backend: str = "torch"
+    trains: bool = False
+
+
+# (bare, trains) -> what is measured
+_WORK: dict[tuple[bool, bool], Any] = {
+    (False, False): Prediction,
+    (False, True): TrainingStep,
+    (True, False): BarePrediction,
+    (True, True): BareTrainingStep,
+}
+
+
+class StepMeasurement:
+    """What lives in the process of a :class:`StepJob`."""
+
+    def __init__(self, job: StepJob) -> None:
+        torch.set_num_threads(job.num_threads)
+        if "spconv" in job.backend:
+            let_spconv_train_on_cpu()
+        model = job.config.model.model_copy(update={"backend": "spconv" if job.backend == BARE else job.backend})
+        data = job.config.data.model_copy(update={"scenes_per_batch": job.num_scenes})
+        config = job.config.model_copy(update={"model": model, "data": data})
+        scenes = [find_coords(job.num_voxels, job.scene, job.seed + index) for index in range(job.num_scenes)]
+        batch = fill_batch(scenes, config.in_channels, load_taxonomy(config.taxonomy).num_classes, job.seed)
+        self.job = job
+        self.config = config
+        self.num_voxels = len(batch.coords)
+        self.device = job.device
+        build = _WORK[job.backend == BARE, job.trains]
+        self.measure = stopwatch(build(config, job.device, batch, job.seed).run, job.device)
+
+    def read_num_voxels(self) -> int:
+        """Of the batch."""
+        return self.num_voxels
+
+    def peak_gib(self) -> float:
+        """The most memory until now."""
+        return peak_memory_gib(self.device)
+
+    def wait_share(self) -> float | None:
+        """Of steps with a loader; None where that is not asked for, or no network of ours."""
+        job = self.job
+        if not job.num_steps_with_loader or job.backend == BARE:
+            return None
+        return measure_wait_share(
+            self.config, job.device, job.num_voxels, job.scene, job.num_steps_with_loader, job.seed
+        )
+
+
+def measure_step(job: StepJob, model: str, backends: Sequence[str], num_repeats: int) -> list[StepRow]:
+    """Measure all backends in turn: all processes are there at the same time, and one of them works.
+
+    Args:
+        job: what all have in common.
+        model: what a row calls the network.
+        backends: of ``pointseg.sparse.backend``, and ``BARE``.
+        num_repeats: measurements to take the median of.
+
+    Raises:
+        UsageError: there is no such scene, or the loader can't work where the config wants it to.
+    """
+    if job.num_steps_with_loader:
+        choose_data_device(job.config.data.device, job.device)
+    with ExitStack() as stack:
+        children = {
+            (backend, trains): stack.enter_context(
+                Child(backend, StepMeasurement, replace(job, backend=backend, trains=trains))
+            )
+            for backend in backends
+            for trains in (False, True)
+        }
+        seconds = measure_in_turn(
+            {name: partial(child.call, "measure") for name, child in children.items()}, num_repeats
+        )
+        peak_gib = {backend: children[backend, True].call("peak_gib") for backend in backends}
+        wait_share = {backend: children[backend, True].call("wait_share") for backend in backends}
+        num_voxels = children[backends[0], True].call("read_num_voxels")
+    reference = BARE if BARE in backends else "spconv"
+    return [
+        StepRow(
+            backend=backend,
+            model=model,
+            num_voxels=num_voxels,
+            forward_s=seconds[backend, False],
+            step_s=seconds[backend, True],
+            peak_gib=peak_gib[backend],
+            inference_vs_spconv=speedup(seconds.get((reference, False)), seconds[backend, False]),
+            training_vs_spconv=speedup(seconds.get((reference, True)), seconds[backend, True]),
+            wait_share=wait_share[backend],
+        )
+        for backend in backends
+    ]

@@ -1,0 +1,187 @@
+"""``python -m pointseg.convert FILE --out RUN``, and back: ``python -m pointseg.convert RUN --out FILE``."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pointseg.atomic import atomic_directory
+from pointseg.command_line import CommandParser, called, run_command
+from pointseg.config import Config, config_from_dict, load_config
+from pointseg.engine.checkpoint import is_checkpoint, read_checkpoint, read_tensors, save_checkpoint, write_tensors
+from pointseg.engine.run_directory import RunDirectory
+from pointseg.errors import DataError, UsageError
+from pointseg.models.published import DEFAULT_PREFIX, PublishedNetwork, describe_size, name_published, read_published
+from pointseg.models.unet import SIZES
+from pointseg.taxonomy import NAMES, load_taxonomy
+
+_FEATURES = {6: ["rgb", "normal"], 9: ["xyz", "rgb", "normal"]}
+"""What the published networks take in, by how many inputs they have."""
+_DATA_ROOT = "data/scannet"
+_VOXEL_SIZE_M = 0.02
+"""Of the published networks."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Make a run of a published checkpoint, or a published checkpoint of a run."""
+    parser = CommandParser(
+        "convert",
+        description="Make a run of a published SpUNet-v1m1 checkpoint, or such a checkpoint of a run.",
+    )
+    parser.add_argument("source", metavar="FILE|RUN", help="a published checkpoint, or the folder of a run")
+    parser.add_argument("--out", required=True, help="folder of the new run, or the checkpoint file to write")
+    # Of one direction each, and without defaults here, so that one given for the other is noticed.
+    parser.add_argument("--data-root", help=f"of a new run: its prepared tree (default: {_DATA_ROOT})")
+    voxel_help = f"edge of a voxel of a new run (default: {_VOXEL_SIZE_M})"
+    parser.add_argument("--voxel-size", dest="voxel_size_m", type=float, metavar="METRES", help=voxel_help)
+    parser.add_argument("--prefix", help=f"of the names in a file to write (default: {DEFAULT_PREFIX})")
+    arguments = vars(parser.parse_args(argv))
+    source, out = Path(arguments.pop("source")), Path(arguments.pop("out"))
+    given = {name: value for name, value in arguments.items() if value is not None}
+    if source.is_dir():
+        if given.keys() - {"prefix"}:
+            raise UsageError(f"--data-root and --voxel-size are for a new run, and {source} is one; leave them out")
+        publish_run(source, out, **given)
+    else:
+        if "prefix" in given:
+            raise UsageError(f"--prefix is for a file to write, and {source} is no folder of a run; leave it out")
+        make_run(source, out, **given)
+
+
+def make_run(file: Path, run: Path, data_root: str = _DATA_ROOT, voxel_size_m: float = _VOXEL_SIZE_M) -> None:
+    """Write a run (config.yaml, checkpoints/last.pt) that has the weights of a published checkpoint.
+
+    Args:
+        file: a ``state_dict``, or a dict with one under that name.
+        run: folder of the new run.
+        data_root: its prepared tree.
+        voxel_size_m: edge of its voxels, metres.
+
+    Raises:
+        UsageError: there is no such file, or the run exists.
+        DataError: the file can't be read, or is not of a SpUNet-v1m1 with known inputs and classes.
+    """
+    if not file.is_file():
+        raise UsageError(f"{file}: no such file or folder; give a published checkpoint, or the folder of a run")
+    RunDirectory(run).refuse_overwriting("choose another folder with --out")
+    if run.exists() and not (run.is_dir() and next(run.iterdir(), None) is None):
+        raise UsageError(f"{run}: is there already, and is no empty folder; choose another one with --out")
+    network = read_published(_read_state(file), str(file))
+    config = make_config(network, str(file), str(run), data_root, voxel_size_m)
+    with atomic_directory(run) as temporary:
+        directory = RunDirectory(temporary)
+        directory.begin(config)
+        save_checkpoint(directory.last_checkpoint, config, {"model": network.weights})
+    print(_describe(network, config, run))
+
+
+def make_config(network: PublishedNetwork, where: str, run: str, data_root: str, voxel_size_m: float) -> Config:
+    """The packaged recipe of the network's classes, with its sizes and inputs.
+
+    It has no center branch, since the network was trained without one.
+
+    Raises:
+        DataError: the network has other numbers of classes or inputs than published ones.
+        UsageError: the voxel size is not above 0.
+    """
+    taxonomies = {load_taxonomy(name).num_classes: name for name in NAMES}
+    if network.num_classes not in taxonomies:
+        raise DataError(
+            f"{where}: has {network.num_classes} classes, expected {' or '.join(map(str, sorted(taxonomies)))} "
+            "(ScanNet); another data set's network can't be used"
+        )
+    if network.in_channels not in _FEATURES:
+        known = " or ".join(f"{number} ({', '.join(names)})" for number, names in _FEATURES.items())
+        raise DataError(f"{where}: has {network.in_channels} inputs, expected {known}; others can't be told apart")
+    taxonomy = taxonomies[network.num_classes]
+    tree = load_config(f"{taxonomy}.yaml").model_dump(mode="json")
+    tree["taxonomy"] = taxonomy
+    tree["run"]["dir"] = run
+    tree["data"] |= {"root": data_root, "voxel_size_m": voxel_size_m, "features": _FEATURES[network.in_channels]}
+    name = next((name for name, size in SIZES.items() if size == network.size), "spunet34")
+    tree["model"] |= {"name": name, **network.size._asdict(), "width": 1.0, "init": None}
+    tree["loss"]["collapse"]["weight"] = 0.0
+    return config_from_dict(tree, run)
+
+
+def publish_run(run: Path, file: Path, prefix: str = DEFAULT_PREFIX) -> None:
+    """Write the best (or last) weights of a run as ``{"state_dict": ...}`` with the published names.
+
+    Args:
+        run: folder of the run.
+        file: to write.
+        prefix: of each name, made of ``module.`` and ``backbone.``.
+
+    Raises:
+        UsageError: no such run or checkpoint, the file exists, the prefix is another one, or the run's inputs are
+            not those that a published network of as many inputs has.
+        DataError: the checkpoint is damaged.
+    """
+    if file.exists():
+        raise UsageError(f"{file}: is there already; choose another name with --out")
+    directory = RunDirectory(run)
+    config = directory.read_config()
+    if _FEATURES.get(config.in_channels) != list(config.data.features):
+        known = " or ".join(f"[{', '.join(names)}]" for names in _FEATURES.values())
+        raise UsageError(
+            f"{run}: has the inputs [{', '.join(config.data.features)}], and a published file, which can't say so, is "
+            f"read as {known}; train with one of these"
+        )
+    path = directory.find_checkpoint()
+    state = name_published(read_checkpoint(path, config)["model"], prefix)
+    network = read_published(state, str(path))
+    write_tensors(file, {"state_dict": state})
+    print(f"{file}: the {network.num_parameters:,} parameters of {path}, {describe_size(network.size)}")
+    # A published file says neither how large its voxels are nor where its scenes lie.
+    options = ["--voxel-size", str(config.data.voxel_size_m), "--data-root", config.data.root]
+    print(f"back again: {called('convert', str(file), '--out', 'RUN', *options)}")
+
+
+def _read_state(file: Path) -> Mapping[str, object]:
+    with _numpy_scalars_allowed():
+        content = read_tensors(file)
+    if is_checkpoint(content):
+        raise UsageError(
+            f"{file}: is a checkpoint of pointseg already; use it with --checkpoint {file}, or with model.init={file}"
+        )
+    state = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(state, dict) or not any(isinstance(value, torch.Tensor) for value in state.values()):
+        raise DataError(f"{file}: holds no weights; give a state_dict, or {{'state_dict': ...}}")
+    return state
+
+
+def _numpy_scalars_allowed() -> AbstractContextManager[object]:
+    """Lets ``weights_only`` read NumPy's numbers: published files hold their best score as one.
+
+    Nothing of them can run code. NumPy 1 and 2 have different names for what makes one.
+    """
+    make_scalar = np.float64(0).__reduce__()[0]
+    codes = np.typecodes["AllInteger"] + np.typecodes["Float"] + "?"
+    allowed: list[Any] = [(make_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    allowed += [np.dtype, *{type(np.dtype(code)) for code in codes}]
+    # An older PyTorch has no such context: there a file with such numbers is refused.
+    context = getattr(torch.serialization, "safe_globals", None)
+    return nullcontext() if context is None else context(allowed)
+
+
+def _describe(network: PublishedNetwork, config: Config, run: Path) -> str:
+    """What was found, and the commands that come next."""
+    lines = [
+        f"{run}: a SpUNet-v1m1 of {network.num_parameters:,} parameters",
+        f"  {network.in_channels} inputs: {', '.join(config.data.features)}",
+        f"  {network.num_classes} classes: {config.taxonomy}",
+        f"  {describe_size(network.size)}",
+        *(f"  {remark}" for remark in network.remarks),
+        f"next, with the prepared scenes in {config.data.root}:",
+        f"  {called('evaluate', '--run', str(run))}",
+        f"  {called('predict', '--run', str(run), '--split', 'test', '--out', 'predictions')}",
+        f"  {called('train', '--cfg', f'{run}/config.yaml', f'run.dir={run}-finetuned', f'model.init={run}')}",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_command(main)

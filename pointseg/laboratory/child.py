@@ -1,0 +1,121 @@
+"""One run in a process of its own: train, score, write ``result.json``. The run comes as a line on stdin."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any, BinaryIO
+
+import torch
+
+from pointseg.atomic import atomic_file, write_text
+from pointseg.command_line import run_command
+from pointseg.config import Config, dump_config
+from pointseg.engine.analysis import measure_network
+from pointseg.engine.distributed import Processes, choose_device
+from pointseg.engine.evaluation import evaluate_scenes, new_statistics
+from pointseg.engine.inference import Segmenter, load_segmenter
+from pointseg.engine.machine import describe_surroundings
+from pointseg.engine.run_directory import RunDirectory
+from pointseg.engine.trainer import Trainer
+from pointseg.errors import StoppedError
+from pointseg.laboratory.plan import PlannedRun, read_claim
+from pointseg.scans.prepared import SPLITS, list_scenes
+
+
+def main(argv: Sequence[str]) -> None:
+    """Do the run that stands on stdin; when stdin ends before, stop as Ctrl-C would."""
+    signal.signal(signal.SIGTERM, _stop)
+    # Unbuffered: a buffered reader holds a lock while it waits, and Python can't leave then.
+    stdin = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115
+    run = PlannedRun.from_json(stdin.readline().decode())
+    threading.Thread(target=_stop_at_end_of, args=(stdin,), daemon=True).start()
+    do_run(run)
+
+
+def do_run(run: PlannedRun) -> None:
+    """Train or go on training, then score the weights of the last step, and write the result."""
+    config = run.read_config()
+    device = choose_device(config.run.device)
+    if config.train.num_threads:
+        torch.set_num_threads(config.train.num_threads)
+    if run.trains:
+        train(run, config, device)
+    else:
+        borrow_weights(run, config)
+    # The last weights and not the best: the budget is the same for all, and val chooses nothing.
+    segmenter = load_segmenter(run.directory, RunDirectory(run.directory).last_checkpoint, config.run.device)
+    result = {
+        "method": run.method,
+        "seed": run.seed,
+        "trained_as": run.trained_as,
+        "fingerprint": run.fingerprint,
+        "training_minutes": _training_seconds(run) / 60 if run.trains else None,
+        **describe_surroundings(device),
+        **measure(segmenter, config, device),
+    }
+    write_text(run.result_path, json.dumps(result, indent=1, allow_nan=False) + "\n")
+
+
+def train(run: PlannedRun, config: Config, device: torch.device) -> None:
+    """Train to the end, and keep count of the time over all calls that it takes."""
+    seconds_before = _training_seconds(run)
+    _claim_folder(run, seconds_before)
+    start = time.perf_counter()
+    try:
+        Trainer(config, Processes(0, 1, device), resume=True).run()
+    finally:
+        _claim_folder(run, seconds_before + time.perf_counter() - start)
+
+
+def borrow_weights(run: PlannedRun, config: Config) -> None:
+    """Make a run directory with the last checkpoint of another run and this one's config."""
+    _claim_folder(run, 0.0)
+    directory = RunDirectory(run.directory)
+    with atomic_file(directory.last_checkpoint) as temporary:
+        shutil.copyfile(RunDirectory(run.source).last_checkpoint, temporary)
+    write_text(directory.config_path, dump_config(config))
+
+
+def measure(segmenter: Segmenter, config: Config, device: torch.device) -> dict[str, Any]:
+    """``scores`` (split -> the keys of the evaluation JSON) and ``measures`` (split -> measure -> group -> value).
+
+    Training rooms are scored as they are, without augmentation: neural collapse belongs to the phase in which they
+    are learned by heart.
+    """
+    alone, scores, measures = Processes(0, 1, device), {}, {}
+    for split in SPLITS:
+        statistics = new_statistics(segmenter)
+        folders = list_scenes(config.data.root, split)
+        scores[split] = evaluate_scenes(segmenter, folders, "none", alone, quiet=True, statistics=statistics)
+        measures[split] = measure_network(segmenter, statistics)
+    return {"scores": scores, "measures": measures}
+
+
+def _claim_folder(run: PlannedRun, training_s: float) -> None:
+    claim = {"method": run.method, "seed": run.seed, "fingerprint": run.fingerprint, "training_s": training_s}
+    write_text(run.claim_path, json.dumps(claim, indent=1) + "\n")
+
+
+def _training_seconds(run: PlannedRun) -> float:
+    """Time spent so far, calls that were cut off included (but for one that was killed outright)."""
+    claim = read_claim(run)
+    return float(claim["training_s"]) if claim else 0.0
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise StoppedError("stopped")
+
+
+def _stop_at_end_of(stdin: BinaryIO) -> None:
+    """Stdin ends when the parent wants it, and also when the parent dies: no child outlives it for long."""
+    stdin.read(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,151 @@
+"""The runs of a comparison: for each method and seed a config, a folder, and whether it is done."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pointseg.config import Config, config_from_dict
+from pointseg.engine.run_directory import RunDirectory
+from pointseg.errors import DataError, UsageError
+from pointseg.laboratory.data import Rooms
+from pointseg.laboratory.methods import Method, configure
+
+RESULT_VERSION = 1
+"""Raised when the same weights get another result."""
+RESULT_NAME = "result.json"
+CLAIM_NAME = "laboratory.json"
+# They change where and how fast a run is computed, not what.
+_NOT_IN_FINGERPRINT = {
+    "run": ("dir", "device"),
+    "data": ("root", "num_workers"),
+    "model": ("backend",),
+    "train": ("validate_every", "measure_collapse_every", "log_every", "num_threads"),
+}
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One method with one seed."""
+
+    method: str
+    seed: int
+    trained_as: str
+    """The method whose run of the same seed trains the weights; its own where it trains them itself."""
+    directory: str
+    source: str
+    """Folder of the run that trains the weights."""
+    config: dict[str, Any]
+    """A :class:`Config` as JSON."""
+    fingerprint: str
+    """Of config and data: another one, another result."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether it trains weights of its own."""
+        return self.source == self.directory
+
+    @property
+    def title(self) -> str:
+        """What a line calls it."""
+        return f"{self.method}, seed {self.seed}"
+
+    @property
+    def result_path(self) -> Path:
+        """What it is all for."""
+        return Path(self.directory) / RESULT_NAME
+
+    @property
+    def claim_path(self) -> Path:
+        """Says which run the folder is for, from the beginning on."""
+        return Path(self.directory) / CLAIM_NAME
+
+    def read_config(self) -> Config:
+        """The config of the run."""
+        return config_from_dict(self.config, self.directory)
+
+    def to_json(self) -> str:
+        """One line that :meth:`from_json` reads back."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "PlannedRun":
+        """What :meth:`to_json` wrote."""
+        return cls(**json.loads(text))
+
+
+def plan_runs(
+    out: Path, methods: Sequence[Method], seeds: Sequence[int], cfg: str, overrides: Sequence[str], rooms: Rooms
+) -> list[PlannedRun]:
+    """All runs, seed by seed, so that a comparison that is cut off has few seeds and not few methods."""
+    runs = []
+    for seed in seeds:
+        for method in methods:
+            directory = _run_folder(out, method.name, seed)
+            config = configure(cfg, overrides, method, seed, directory, str(rooms.root))
+            runs.append(
+                PlannedRun(
+                    method=method.name,
+                    seed=seed,
+                    trained_as=method.trained_as,
+                    directory=directory,
+                    source=_run_folder(out, method.trained_as, seed),
+                    config=config.model_dump(mode="json"),
+                    fingerprint=fingerprint_run(config, rooms),
+                )
+            )
+    return runs
+
+
+def fingerprint_run(config: Config, rooms: Rooms) -> str:
+    """A hash of all that decides the result of a run.
+
+    Of the config, what is not a default: a key that a later version adds makes no result obsolete.
+    """
+    tree = config.model_dump(mode="json", exclude_defaults=True)
+    for section, keys in _NOT_IN_FINGERPRINT.items():
+        for key in keys:
+            tree.get(section, {}).pop(key, None)
+    text = json.dumps([RESULT_VERSION, rooms.fingerprint, tree], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read_result(run: PlannedRun) -> dict[str, Any] | None:
+    """The result of a run; None where it has none yet.
+
+    Raises:
+        UsageError: the folder is for a run with another config or on other data, or not of the laboratory.
+        DataError: the result is damaged.
+    """
+    claim = read_claim(run)
+    if claim is None:
+        if RunDirectory(run.directory).config_path.exists():
+            raise UsageError(f"{run.directory}: holds a run that is not of the laboratory; choose another --out")
+        return None
+    if claim.get("fingerprint") != run.fingerprint:
+        raise UsageError(
+            f"{run.directory}: holds a run with another config or on other rooms; "
+            "choose another --out, or delete the run"
+        )
+    return _read_json(run.result_path)
+
+
+def read_claim(run: PlannedRun) -> dict[str, Any] | None:
+    """What was noted of the run when it began; None where it has not."""
+    return _read_json(run.claim_path)
+
+
+def _run_folder(out: Path, method: str, seed: int) -> str:
+    return str(out / "runs" / method / f"seed{seed}")
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise DataError(f"{path}: is damaged; delete the folder of the run") from None
+    return content

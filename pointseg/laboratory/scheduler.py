@@ -1,0 +1,179 @@
+"""Several runs at once, each in a process of its own."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pointseg.errors import StoppedError
+from pointseg.laboratory.plan import PlannedRun, read_result
+
+LOG_NAME = "log.txt"
+_POLL_S = 0.1
+_SHOWN_LINES = 5
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass
+class Child:
+    """A run at work."""
+
+    run: PlannedRun
+    process: subprocess.Popen[bytes]
+    started: float = field(default_factory=time.monotonic)
+
+    def ask_to_stop(self) -> None:
+        """It writes its checkpoint and ends."""
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+
+
+def do_runs(runs: Sequence[PlannedRun], num_at_once: int, split: str, say: Callable[[str], None]) -> None:
+    """Do the runs that have no result yet; one that fails keeps no other from being done.
+
+    Args:
+        runs: what is wanted; a run comes after the one whose weights it uses.
+        num_at_once: processes at a time.
+        split: whose mIoU a line says.
+        say: takes the lines that tell of the progress.
+
+    Raises:
+        UsageError: a folder is for another run; nothing was begun then.
+        StoppedError: interrupted; all runs were asked to stop and have.
+    """
+    missing = [run for run in runs if read_result(run) is None]
+    board = ProgressBoard(runs, missing, num_at_once, split, say)
+    failed: set[str] = set()
+    with _stop_together() as children:
+        while missing or children:
+            for run in [run for run in missing if run.source in failed]:
+                missing.remove(run)
+                board.tell_failure(run, f"it uses the weights of {run.trained_as}")
+            awaited = {run.directory for run in missing} | {child.run.directory for child in children}
+            ready = [run for run in missing if run.trains or run.source not in awaited]
+            for run in ready[: num_at_once - len(children)]:
+                missing.remove(run)
+                children.append(start_child(run))
+                board.tell_begin(run)
+            time.sleep(_POLL_S)
+            for child in [child for child in children if child.process.poll() is not None]:
+                children.remove(child)
+                result = read_result(child.run)
+                if result is None:
+                    failed.add(child.run.directory)
+                    board.tell_failure(child.run, _last_lines(child.run))
+                else:
+                    board.tell_end(child, result, missing, children)
+
+
+def start_child(run: PlannedRun) -> Child:
+    """Start the process of a run; what it says goes to ``log.txt`` in the folder of the run."""
+    num_threads = run.read_config().train.num_threads
+    environment = {**os.environ, "TQDM_DISABLE": "1", "TQDM_MININTERVAL": "60"}
+    if num_threads:
+        environment |= dict.fromkeys(_THREAD_VARIABLES, str(num_threads))
+    Path(run.directory).mkdir(parents=True, exist_ok=True)
+    with open(Path(run.directory) / LOG_NAME, "ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pointseg.laboratory.child"],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            # Ctrl-C goes to all of a session: the parent alone decides, and asks once.
+            start_new_session=True,
+        )
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # it has failed already: the log says why
+        process.stdin.write(f"{run.to_json()}\n".encode())
+        process.stdin.flush()
+    return Child(run, process)
+
+
+class ProgressBoard:
+    """Says what begins and what ends, and how long is left about."""
+
+    def __init__(
+        self,
+        runs: Sequence[PlannedRun],
+        missing: Sequence[PlannedRun],
+        num_at_once: int,
+        split: str,
+        say: Callable[[str], None],
+    ) -> None:
+        self._total, self._num_done = len(runs), len(runs) - len(missing)
+        self._num_at_once, self._split, self._say = num_at_once, split, say
+        self._durations: list[float] = []
+        if self._num_done:
+            say(f"{self._num_done} of {self._total} runs are done already")
+
+    def tell_begin(self, run: PlannedRun) -> None:
+        """A run begins."""
+        self._say(f"{run.title}: begins" + ("" if run.trains else f", with the weights of {run.trained_as}"))
+
+    def tell_end(
+        self, child: Child, result: dict[str, Any], missing: Sequence[PlannedRun], children: Sequence[Child]
+    ) -> None:
+        """A run has its result."""
+        self._num_done += 1
+        seconds = time.monotonic() - child.started
+        if child.run.trains:
+            self._durations.append(seconds)
+        miou = result["scores"][self._split]["miou"]
+        shown = "-" if miou is None else f"{100 * miou:.1f}"
+        left = self._seconds_left(missing, children)
+        self._say(
+            f"{child.run.title}: {self._split} mIoU {shown} after {seconds / 60:.1f} min; "
+            f"{self._num_done} of {self._total} done" + (f", about {left / 60:.0f} min left" if left else "")
+        )
+
+    def tell_failure(self, run: PlannedRun, reason: str) -> None:
+        """A run has ended without a result."""
+        self._say(f"{run.title}: failed: {reason}")
+
+    def _seconds_left(self, missing: Sequence[PlannedRun], children: Sequence[Child]) -> float:
+        """By the mean of the runs that trained in this call; 0 where there is none or nothing is left."""
+        if not self._durations:
+            return 0.0
+        mean = sum(self._durations) / len(self._durations)
+        waiting = mean * sum(run.trains for run in missing)
+        now = time.monotonic()
+        working = sum(max(0.0, mean - (now - child.started)) for child in children if child.run.trains)
+        return (waiting + working) / self._num_at_once
+
+
+@contextmanager
+def _stop_together() -> Iterator[list[Child]]:
+    """Children that are asked to stop when the block is interrupted, and waited for; a second Ctrl-C kills them."""
+    children: list[Child] = []
+    try:
+        yield children
+    except KeyboardInterrupt:
+        _end(children)
+        raise StoppedError("stopped, every run after a checkpoint; the same command goes on") from None
+    finally:
+        _end(children)
+
+
+def _end(children: list[Child]) -> None:
+    for child in children:
+        child.ask_to_stop()
+    try:
+        for child in children:
+            child.process.wait()
+    except KeyboardInterrupt:
+        for child in children:
+            child.process.kill()
+            child.process.wait()
+
+
+def _last_lines(run: PlannedRun) -> str:
+    log = Path(run.directory) / LOG_NAME
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return "\n  ".join([f"all it said is in {log}, in the end", *lines[-_SHOWN_LINES:]])

@@ -1,0 +1,159 @@
+"""What came of the runs: one row a method, mean and standard deviation over the seeds, for people and programs."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any, NamedTuple
+
+from pointseg.laboratory.data import Rooms
+from pointseg.laboratory.methods import Method
+from pointseg.laboratory.plan import PlannedRun, read_result
+
+
+class Column(NamedTuple):
+    """A figure of a run."""
+
+    key: str
+    title: str
+    is_share: bool
+    """Whether it is shown in percent."""
+
+
+COLUMNS = (
+    Column("miou", "mIoU", True),
+    Column("head", "head", True),
+    Column("common", "common", True),
+    Column("tail", "tail", True),
+    Column("accuracy", "accuracy", True),
+    Column("train_accuracy", "train acc", True),
+    Column("within_class_variability", "NC1 variability", False),
+    Column("centers_equiangularity", "NC2 equiangular", False),
+    Column("centers_separation", "NC2 separation", False),
+    Column("classifier_separation", "NC2 classifier", False),
+    Column("alignment", "NC3 alignment", False),
+    Column("training_minutes", "minutes", False),
+)
+_SCORES = ("miou", "head", "common", "tail", "accuracy")
+_MEASURES = tuple(column.key for column in COLUMNS[6:11])
+_SURROUNDINGS = ("machine", "torch", "code", "date")
+
+
+def build_table(
+    runs: Sequence[PlannedRun],
+    methods: Sequence[Method],
+    split: str,
+    rooms: Rooms,
+    call: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The table as JSON-ready numbers.
+
+    Args:
+        runs: all that were wanted; those without a result are listed under ``missing``.
+        methods: the rows.
+        split: whose scores: ``val`` or ``test``.
+        rooms: what all were trained on.
+        call: what else to keep: ``command``, ``config``, ``jobs``.
+
+    Returns:
+        the call, ``split``, ``num_seeds``, ``rooms``, ``vertices``, machine and versions, ``rows`` (``method``,
+        ``about``, ``trained_as``, ``runs``: the figures of each seed, ``mean`` and ``std``: key -> value), ``missing``.
+        Shares are 0..1; None: not defined, or a standard deviation of one value.
+    """
+    results = {(run.method, run.seed): read_result(run) for run in runs}
+    done = [result for result in results.values() if result is not None]
+    rows = []
+    for method in methods:
+        of_method = [run_figures(r, split) for (name, _), r in results.items() if name == method.name and r is not None]
+        rows.append(
+            {
+                "method": method.name,
+                "about": method.about,
+                "trained_as": method.trained_as,
+                "runs": of_method,
+                "mean": {column.key: _mean(_values(of_method, column)) for column in COLUMNS},
+                "std": {column.key: _std(_values(of_method, column)) for column in COLUMNS},
+            }
+        )
+    return {
+        **call,
+        "split": split,
+        "num_seeds": len({run.seed for run in runs}),
+        "rooms": dict(rooms.num_scenes),
+        "vertices": rooms.num_vertices,
+        **{key: "; ".join(sorted({result[key] for result in done})) for key in _SURROUNDINGS},
+        "rows": rows,
+        "missing": [run.title for run in runs if results[run.method, run.seed] is None],
+    }
+
+
+def run_figures(result: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """The figures of one run: ``seed``, a value for each of ``COLUMNS``, and ``train_tail``."""
+    scores, measures = result["scores"], result["measures"][split]
+    return {
+        "seed": result["seed"],
+        **{key: scores[split][key] for key in _SCORES},
+        "train_accuracy": scores["train"]["accuracy"],
+        "train_tail": scores["train"]["tail"],
+        **{key: measures[key]["all"] for key in _MEASURES},
+        "training_minutes": result["training_minutes"],
+    }
+
+
+def format_table(table: Mapping[str, Any]) -> str:
+    """The table in Markdown, its columns aligned, with all that it takes to read it."""
+    rooms, seeds = table["rooms"], table["num_seeds"]
+    counts = " / ".join(f"{rooms[split]} {split}" for split in ("train", "val", "test"))
+    spread = "mean ± sample standard deviation over seeds" if seeds > 1 else "one seed, so no spread"
+    lines = [
+        f"# Ways of handling the long tail: {table['split']} split",
+        "",
+        f"{spread}; IoU and accuracy in percent; the weights of the last step.",
+        "",
+        *_format_rows(table["rows"], seeds),
+        "",
+        *(f"- `{row['method']}`: {row['about']}" for row in table["rows"]),
+        "",
+        f"- split: {table['split']}; seeds: {seeds}; rooms: {counts}, of {table['vertices']:,} vertices",
+        f"- config: {table['config']}; code: {table['code']}; torch {table['torch']}",
+        f"- machine: {table['machine']}; {table['jobs']} runs at once; {table['date']}",
+        f"- command: `{table['command']}`",
+        "- train acc: on the training rooms, without augmentation. NC1, NC2, NC3: neural collapse of the last features "
+        f"on the {table['split']} split; at collapse 0, 0, 0, 0 and 1. minutes: of training, a run.",
+    ]
+    if table["missing"]:
+        lines += ["", f"Missing: {'; '.join(table['missing'])}."]
+    return "\n".join(lines)
+
+
+def _format_rows(rows: Sequence[Mapping[str, Any]], num_seeds: int) -> list[str]:
+    cells = [["method", *(column.title for column in COLUMNS)]]
+    for row in rows:
+        num_runs = len(row["runs"])
+        name = row["method"] + (f" ({num_runs} of {num_seeds} seeds)" if 0 < num_runs < num_seeds else "")
+        cells.append([name, *(_cell(row["mean"][c.key], row["std"][c.key], c) for c in COLUMNS)])
+    widths = [max(len(line[index]) for line in cells) for index in range(len(cells[0]))]
+    lines = [
+        "| " + " | ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) + " |" for line in cells
+    ]
+    rule = "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])])
+    return [lines[0], f"|{rule}|", *lines[1:]]
+
+
+def _cell(mean: float | None, std: float | None, column: Column) -> str:
+    if mean is None:
+        return "-"
+    if column.is_share:
+        return f"{100 * mean:.1f}" + ("" if std is None else f" ± {100 * std:.1f}")
+    digits = 1 if column.key == "training_minutes" else 3
+    return f"{mean:.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")
+
+
+def _values(figures: Sequence[Mapping[str, Any]], column: Column) -> list[float]:
+    return [run[column.key] for run in figures if run[column.key] is not None]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None
+
+
+def _std(values: Sequence[float]) -> float | None:
+    return stdev(values) if len(values) > 1 else None

@@ -1,0 +1,215 @@
+"""A comparison from the rooms to the table: what it says is what the runs say, and nothing is done twice."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+from statistics import fmean, stdev
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+import torch
+
+from pointseg.engine.distributed import Processes
+from pointseg.engine.evaluation import evaluate_scenes
+from pointseg.engine.inference import load_segmenter
+from pointseg.errors import StoppedError, UsageError
+from pointseg.laboratory import scheduler
+from pointseg.laboratory.child import do_run
+from pointseg.laboratory.data import make_rooms
+from pointseg.laboratory.lock import hold_folder
+from pointseg.laboratory.methods import choose_methods
+from pointseg.laboratory.plan import PlannedRun, plan_runs
+from pointseg.longtail import main
+from pointseg.scans.prepared import list_scenes, read_scene
+from tests.conftest import TINY_NETWORK
+
+NUM_ROOMS = {"train": 2, "val": 1, "test": 1}
+ROOMS = ["--rooms", "2", "1", "1", "--vertices", "2000"]
+OVERRIDES = [*TINY_NETWORK, "data.voxel_size_m=0.1", "data.scenes_per_batch=2", "train.passes=1", "train.log_every=1"]
+METHODS = ["cross_entropy", "post_hoc", "collapse"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of two training rooms and one each for val and test."""
+    folder = tmp_path_factory.mktemp("rooms")
+    make_rooms(folder, NUM_ROOMS, 2000, workers=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def call(data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The arguments of a comparison that is done; in this process, which saves the time of starting others."""
+    out = tmp_path_factory.mktemp("laboratory")
+    arguments = ["--out", str(out), "--data", str(data), *ROOMS, "--seeds", "2", "--methods", *METHODS, *OVERRIDES]
+
+    def do_at_once(run: PlannedRun) -> scheduler.Child:
+        do_run(run)
+        return scheduler.Child(run, Mock(**{"poll.return_value": 0}))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scheduler, "start_child", do_at_once)
+        assert main(arguments) == 0
+    return arguments
+
+
+def _result(out: str, method: str, seed: int) -> dict:
+    return json.loads((Path(out) / "runs" / method / f"seed{seed}" / "result.json").read_text())
+
+
+def _weights(run: Path) -> dict[str, torch.Tensor]:
+    return torch.load(run / "checkpoints" / "last.pt", weights_only=True)["model"]
+
+
+def test_the_table_is_mean_and_standard_deviation_of_the_results(call: list[str]) -> None:
+    """Recomputed from ``result.json``, for both splits: the one shown is the one asked for."""
+    for split in ("val", "test"):
+        assert main([*call, "--split", split]) == 0
+        table = json.loads((Path(call[1]) / "table.json").read_text())
+        assert table["split"] == split
+        assert [row["method"] for row in table["rows"]] == METHODS
+        for row in table["rows"]:
+            results = [_result(call[1], row["method"], seed) for seed in (0, 1)]
+            wanted = {
+                **{key: [r["scores"][split][key] for r in results] for key in ("miou", "head", "common", "accuracy")},
+                "train_accuracy": [r["scores"]["train"]["accuracy"] for r in results],
+                "within_class_variability": [r["measures"][split]["within_class_variability"]["all"] for r in results],
+                "alignment": [r["measures"][split]["alignment"]["all"] for r in results],
+            }
+            for key, values in wanted.items():
+                assert row["mean"][key] == pytest.approx(fmean(values)), key
+                assert row["std"][key] == pytest.approx(stdev(values)), key
+        text = (Path(call[1]) / "table.md").read_text()
+        miou = table["rows"][0]
+        assert f"{100 * miou['mean']['miou']:.1f} ± {100 * miou['std']['miou']:.1f}" in text
+        assert f"split: {split}; seeds: 2; rooms: 2 train / 1 val / 1 test" in text
+    assert (Path(call[1]) / "table.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_a_second_call_trains_nothing(call: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(run: object) -> None:
+        raise AssertionError(f"{run} is done")
+
+    monkeypatch.setattr(scheduler, "start_child", refuse)
+    assert main(call) == 0
+
+
+def test_scores_of_a_result_are_those_of_the_run_directory(call: list[str], data: Path) -> None:
+    """A run directory is one that every command takes; post-hoc adjustment is cross-entropy's weights with τ = 1."""
+    runs, alone = Path(call[1]) / "runs", Processes(0, 1, torch.device("cpu"))
+    for split in ("train", "val", "test"):
+        folders = list_scenes(data / "prepared", split)
+        own = evaluate_scenes(load_segmenter(runs / "post_hoc" / "seed1"), folders, "none", alone, quiet=True)
+        assert own == _result(call[1], "post_hoc", 1)["scores"][split]
+        plain = load_segmenter(runs / "cross_entropy" / "seed1", logit_adjustment=1.0)
+        assert evaluate_scenes(plain, folders, "none", alone, quiet=True)["per_class"] == own["per_class"]
+    assert _result(call[1], "post_hoc", 1)["training_minutes"] is None
+
+
+def test_methods_begin_with_the_same_network_and_differ_in_what_they_learn(call: list[str]) -> None:
+    """One step after the same start they are nearer to each other than another seed is."""
+    names = ("cross_entropy/seed0", "collapse/seed0", "cross_entropy/seed1")
+    weights = [_weights(Path(call[1]) / "runs" / name) for name in names]
+    plain, collapse, other_seed = (
+        torch.cat([tensor.flatten() for key, tensor in state.items() if key.endswith("weight")]) for state in weights
+    )
+    assert 0 < (plain - collapse).norm() < 0.5 * (plain - other_seed).norm()
+
+
+def test_a_result_of_another_config_or_of_other_rooms_is_refused(call: list[str]) -> None:
+    before = _result(call[1], "cross_entropy", 0)
+    with pytest.raises(UsageError, match=r"cross_entropy/seed0: holds a run with another config .*delete the run"):
+        main([*call, "optimizer.lr=0.01"])
+    with pytest.raises(UsageError, match=r"holds rooms of other settings \(train 2, asked for 3\)"):
+        main([*call, "--rooms", "3", "1", "1"])
+    assert _result(call[1], "cross_entropy", 0) == before
+
+
+def test_two_laboratories_do_not_work_in_one_folder(call: list[str]) -> None:
+    with hold_folder(Path(call[1])), pytest.raises(UsageError, match="another laboratory is at work"):
+        main(call)
+
+
+def test_a_comparison_that_is_cut_off_goes_on_to_the_same_weights(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C once the first checkpoint is there; the run that was not interrupted is done in this process."""
+    passes = ["train.passes=20"]
+    arguments = ["--data", str(data), *ROOMS, "--seeds", "1", "--methods", "collapse", *OVERRIDES, *passes]
+    run = tmp_path / "cut" / "runs" / "collapse" / "seed0"
+
+    def interrupt(seconds: float) -> None:
+        if (run / "checkpoints" / "last.pt").exists():
+            raise KeyboardInterrupt
+        wait(seconds)
+
+    wait = time.sleep
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "sleep", interrupt)
+        with pytest.raises(StoppedError, match="the same command goes on"):
+            main(["--out", str(tmp_path / "cut"), *arguments])
+    reached = torch.load(run / "checkpoints" / "last.pt", weights_only=True)["progress"]["step"]
+    assert 0 < reached < 20
+    assert not (run / "result.json").exists()
+    seconds = json.loads((run / "laboratory.json").read_text())["training_s"]
+    assert seconds > 0
+
+    assert main(["--out", str(tmp_path / "cut"), *arguments]) == 0
+    rooms = make_rooms(data, NUM_ROOMS, 2000)
+    whole = plan_runs(tmp_path / "whole", choose_methods(["collapse"]), [0], "longtail", [*OVERRIDES, *passes], rooms)[
+        0
+    ]
+    do_run(whole)
+    for key, tensor in _weights(Path(whole.directory)).items():
+        torch.testing.assert_close(_weights(run)[key], tensor, rtol=0, atol=0)
+    cut = json.loads((run / "result.json").read_text())
+    assert cut["scores"] == json.loads(whole.result_path.read_text())["scores"]
+    assert cut["training_minutes"] > seconds / 60
+
+
+def test_a_run_that_fails_is_shown_and_keeps_no_other_from_being_done(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Seed 0 finds a checkpoint that is none; what uses its weights is not begun."""
+    damaged = tmp_path / "runs" / "cross_entropy" / "seed0" / "checkpoints" / "last.pt"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"no checkpoint")
+    arguments = ["--out", str(tmp_path), "--data", str(data), *ROOMS, "--seeds", "2", "--methods", "post_hoc"]
+    assert main([*arguments, *OVERRIDES]) == 1
+    shown = capsys.readouterr().out
+    assert "last.pt: can't be read as a checkpoint" in shown
+    assert "post_hoc, seed 0: failed: it uses the weights of cross_entropy" in shown
+    table = json.loads((tmp_path / "table.json").read_text())
+    assert table["missing"] == ["cross_entropy, seed 0", "post_hoc, seed 0"]
+    assert [len(row["runs"]) for row in table["rows"]] == [1, 1]
+    assert "cross_entropy (1 of 2 seeds)" in (tmp_path / "table.md").read_text()
+
+
+def test_rooms_of_every_split_have_labels_and_no_two_splits_share_one(data: Path) -> None:
+    coordinates = set()
+    for split, number in NUM_ROOMS.items():
+        folders = list_scenes(data / "prepared", split)
+        assert len(folders) == number
+        for folder in folders:
+            scene = read_scene(folder, "scannet200")
+            assert scene.label is not None
+            assert len(np.unique(scene.label)) > 3
+            coordinates.add(scene.xyz.tobytes())
+    assert len(coordinates) == sum(NUM_ROOMS.values())
+
+
+def test_rooms_that_were_cut_off_become_what_they_would_have_been(data: Path, tmp_path: Path) -> None:
+    """A room is missing and the folder says that it is not complete; what is there is kept."""
+    shutil.copytree(data, tmp_path / "data", copy_function=shutil.copy2)
+    settings = json.loads((data / "rooms.json").read_text())
+    (tmp_path / "data" / "rooms.json").write_text(json.dumps({**settings, "fingerprint": None}))
+    lost = list_scenes(tmp_path / "data" / "prepared", "test")[0]
+    shutil.rmtree(lost)
+    kept = list_scenes(tmp_path / "data" / "prepared", "train")[0] / "coord.npy"
+    before = kept.stat().st_mtime_ns
+    again = make_rooms(tmp_path / "data", NUM_ROOMS, 2000, workers=1)
+    assert again.fingerprint == settings["fingerprint"]
+    assert lost.is_dir()
+    assert kept.stat().st_mtime_ns == before

@@ -1,0 +1,151 @@
+"""A method changes what it names and nothing else, and methods that contradict each other are refused."""
+
+from pathlib import Path
+
+import pytest
+
+from pointseg.config import Config, load_config
+from pointseg.errors import UsageError
+from pointseg.laboratory.data import Rooms
+from pointseg.laboratory.methods import (
+    BASELINE,
+    DEFAULT_NAMES,
+    METHODS,
+    WEIGHTS,
+    choose_methods,
+    configure,
+    find_method,
+)
+from pointseg.laboratory.plan import fingerprint_run
+
+ROOMS = Rooms(Path("rooms"), {"train": 1, "val": 1, "test": 1}, 2000, "abc")
+
+
+WEIGHT = "loss.collapse.weight"
+
+
+def _config(name: str, *overrides: str, seed: int = 0) -> Config:
+    return configure("longtail", overrides, find_method(name), seed, "run", "rooms")
+
+
+def _flat(tree: dict, prefix: str = "") -> dict:
+    flat: dict = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+@pytest.mark.parametrize("name", DEFAULT_NAMES)
+def test_only_losses_and_inference_differ_from_the_shared_config(name: str) -> None:
+    shared = _flat(load_config("longtail", ["run.dir=run", "data.root=rooms"]).model_dump())
+    own = _flat(_config(name).model_dump())
+    assert all(key.startswith(("loss.", "inference.")) for key in own if own[key] != shared[key])
+
+
+@pytest.mark.parametrize("name", DEFAULT_NAMES)
+def test_the_weights_above_zero_are_those_that_the_method_names(name: str) -> None:
+    own = _flat(_config(name).model_dump())
+    method = find_method(name)
+    assert {key for key in WEIGHTS if own[key]} == {key for key in WEIGHTS if method.overrides.get(key)}
+    assert own["loss.cross_entropy"] == method.overrides.get("loss.cross_entropy", 1.0)
+
+
+def test_a_weight_of_the_config_goes_before_the_one_of_the_method() -> None:
+    assert _config("collapse", "loss.collapse.weight=0.3").loss.collapse.weight == 0.3
+    assert _config("collapse", "loss.collapse.weight=0").loss.collapse.weight == 0.5
+    assert _config("post_hoc", "inference.logit_adjustment=0.5").inference.logit_adjustment == 0.5
+    assert _config(BASELINE, "inference.logit_adjustment=0.5").inference.logit_adjustment == 0.0
+
+
+def test_the_presets_are_taken_whole_whatever_the_config_says() -> None:
+    changes = (
+        "loss.collapse.weight=9",
+        "loss.collapse.scale=7",
+        "loss.collapse.momentum=0.5",
+        "loss.collapse.subtract_mean=true",
+    )
+    assert _config("collapse", *changes).loss.collapse.scale == 7
+    for name, preset, log_prior in (("collapse_paper", "paper", "none"), ("collapse_release", "release", "scenes")):
+        collapse = _config(name, *changes).loss.collapse
+        assert (collapse.preset, collapse.log_prior) == (preset, log_prior)
+        assert collapse.weight == _config(name).loss.collapse.weight == find_method(name).overrides[WEIGHT]
+        assert collapse.scale is collapse.momentum is collapse.subtract_mean is None
+        assert collapse.projection is collapse.projection_trainable is collapse.normalize is None
+
+
+def test_a_combination_has_the_overrides_of_its_parts_in_any_order() -> None:
+    both = find_method("collapse+balanced_softmax")
+    assert both.name == "balanced_softmax+collapse"
+    assert both.overrides == {**find_method("balanced_softmax").overrides, **find_method("collapse").overrides}
+    own = _config(both.name).loss
+    assert (own.cross_entropy, own.balanced_softmax, own.collapse.weight) == (0.0, 1.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("class_balanced+focal", "class_balanced and focal both set loss.cross_entropy"),
+        ("collapse+collapse_paper", "collapse and collapse_paper both set loss.collapse.weight"),
+        ("lovasz+cross_entropy", "leave it out"),
+        ("lovas", "unknown method 'lovas'; the nearest is lovasz"),
+        ("collapse+focl", r"collapse\+focl: unknown method 'focl'; the nearest is focal"),
+        ("", "unknown method ''"),
+    ],
+)
+def test_what_can_not_be_is_refused_in_one_line(name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        find_method(name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["run.seed=3", "run.dir=x", "data.root=x", "data.val_split=test"])
+def test_what_each_run_has_of_its_own_can_not_be_overridden(override: str) -> None:
+    with pytest.raises(UsageError, match=r"each run .* has its own"):
+        _config("focal", override)
+
+
+def test_copy_paste_changes_the_scenes_alone_and_only_where_it_is_asked_for() -> None:
+    assert "copy_paste" not in DEFAULT_NAMES
+    baseline, own = (_flat(_config(name).model_dump()) for name in (BASELINE, "copy_paste"))
+    assert {key for key in own if own[key] != baseline[key]} == {"augment.copy_paste"}
+    assert own["augment.copy_paste"] == 2
+    assert _config("copy_paste+lovasz").augment.copy_paste == 2
+    assert _config("copy_paste", "augment.copy_paste=5").augment.copy_paste == 5
+    assert _config("lovasz", "augment.copy_paste=5").augment.copy_paste == 0
+
+
+def test_a_post_hoc_method_uses_weights_that_are_trained_without_it() -> None:
+    trained_as = {method.name: method.trained_as for method in map(find_method, DEFAULT_NAMES)}
+    changed = {name: trainer for name, trainer in trained_as.items() if name != trainer}
+    assert changed == {"post_hoc": BASELINE, "post_hoc+collapse": "collapse"}
+    chosen = [method.name for method in choose_methods(["post_hoc+collapse", "post_hoc"])]
+    assert chosen == ["collapse", "post_hoc+collapse", BASELINE, "post_hoc"]
+    assert _config("post_hoc").loss == _config(BASELINE).loss
+
+
+def test_no_two_methods_have_one_fingerprint() -> None:
+    """But for ``collapse``, which may be a preset as it stands, and that is the config's business."""
+    prints = {name: fingerprint_run(_config(name), ROOMS) for name in DEFAULT_NAMES if name != "collapse"}
+    assert len(set(prints.values())) == len(prints)
+    assert len({method.name for method in METHODS}) == len(METHODS)
+
+
+def test_the_results_of_before_the_newest_keys_are_still_those_of_this_config() -> None:
+    """Where this figure changes, every result that the laboratory has is obsolete, and has to be meant to be."""
+    assert fingerprint_run(_config(BASELINE), ROOMS) == "97686a5f476357ca"
+
+
+def test_the_fingerprint_follows_what_decides_the_result_and_nothing_else() -> None:
+    own = fingerprint_run(_config(BASELINE), ROOMS)
+    for override in ("run.device=auto", "train.num_threads=3", "train.log_every=3", "data.num_workers=2"):
+        assert fingerprint_run(_config(BASELINE, override), ROOMS) == own, override
+    # The settings of what is off are nobody's: to tune one method does not make the others obsolete.
+    for override in ("loss.collapse.scale=7", "loss.focal_gamma=1", "loss.lovasz=0.5"):
+        assert fingerprint_run(_config(BASELINE, override), ROOMS) == own, override
+    for override in ("optimizer.lr=0.1", "data.voxel_size_m=0.05", "augment.jitter_m=0.0"):
+        assert fingerprint_run(_config(BASELINE, override), ROOMS) != own, override
+    assert fingerprint_run(_config(BASELINE, seed=1), ROOMS) != own
+    other_rooms = Rooms(ROOMS.root, ROOMS.num_scenes, ROOMS.num_vertices, "def")
+    assert fingerprint_run(_config(BASELINE), other_rooms) != own
+    for name, override in (("collapse", "loss.collapse.scale=7"), ("focal", "loss.focal_gamma=1")):
+        assert fingerprint_run(_config(name, override), ROOMS) != fingerprint_run(_config(name), ROOMS), override

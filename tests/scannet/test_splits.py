@@ -1,0 +1,71 @@
+"""Split lists."""
+
+from pathlib import Path
+
+import pytest
+
+from pointseg.errors import DataError, UsageError
+from pointseg.scannet.splits import find_split_dir, read_split, read_splits
+from pointseg.scans.prepared import SPLITS
+
+BENCHMARK = Path(__file__).parents[2] / "data_prep" / "splits"
+
+
+def write_lists(folder: Path, **lists: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, names in lists.items():
+        (folder / f"scannetv2_{split}.txt").write_text("\n".join(names.split()) + "\n")
+    return folder
+
+
+def test_benchmark_lists():
+    """The lists of the benchmark: 1201, 312 and 100 scenes, no scene in two."""
+    assert {split: len(scenes) for split, scenes in read_splits(BENCHMARK).items()} == {
+        "train": 1201,
+        "val": 312,
+        "test": 100,
+    }
+
+
+def test_order_and_blank_lines(tmp_path):
+    folder = write_lists(tmp_path, train="b a")
+    # As Windows writes it, with a mark at its beginning.
+    (folder / "scannetv2_val.txt").write_bytes(b"\xef\xbb\xbfd \r\n\r\nc")
+    assert read_split(folder, "train") == ["b", "a"]
+    assert read_split(folder, "val") == ["d", "c"]
+
+
+def test_where_the_lists_are_sought(tmp_path):
+    """What is given, else the raw data's, else the fallback."""
+    raw, fallback, given = tmp_path / "raw", tmp_path / "fallback", tmp_path / "given"
+    (raw / "splits").mkdir(parents=True)
+    given.mkdir()
+    assert find_split_dir(raw, None, fallback) == fallback
+    write_lists(raw / "splits", train="a")
+    assert find_split_dir(raw, None, fallback) == raw / "splits"
+    assert find_split_dir(raw, given, fallback) == given
+    with pytest.raises(UsageError, match="is no folder"):
+        find_split_dir(raw, tmp_path / "no", fallback)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_scene_in_two_splits(tmp_path, split):
+    """A scene in train and test is found from whichever of the two is read."""
+    folder = write_lists(tmp_path, train="a b", val="c", test="d a")
+    if split == "val":
+        assert read_split(folder, split) == ["c"]
+    else:
+        with pytest.raises(DataError, match="; a scene belongs to one split"):
+            read_split(folder, split)
+
+
+def test_bad_lists(tmp_path):
+    folder = write_lists(tmp_path, train="a b a", val="../a")
+    with pytest.raises(DataError, match=r"scannetv2_train.txt: names a twice"):
+        read_split(folder, "train")
+    with pytest.raises(DataError, match="no scene name"):
+        read_split(write_lists(tmp_path / "other", val="../a"), "val")
+    with pytest.raises(UsageError, match=r"scannetv2_test.txt: there is no such list"):
+        read_split(folder, "test")
+    with pytest.raises(UsageError, match="choose one of train, val, test"):
+        read_split(folder, "dev")

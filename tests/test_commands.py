@@ -1,0 +1,97 @@
+"""``pointseg COMMAND``: every command under every name it has, and messages that call it as the user did."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pointseg
+from pointseg.__main__ import main
+from pointseg.command_line import COMMANDS, called, program_name
+from pointseg.errors import UsageError
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = Path(pointseg.__file__).parent
+
+# (what was typed, as Python sees it; how that calls `prepare` and `train`; the beginning of a line)
+CALLS = [
+    (["/usr/bin/pointseg", "predict"], "pointseg prepare", "pointseg train", "pointseg predict"),
+    ([f"{PACKAGE}/__main__.py", "train"], "python -m pointseg prepare", "python -m pointseg train", "pointseg train"),
+    ([f"{PACKAGE}/predict.py"], "python -m pointseg.prepare", "python -m pointseg.train", "pointseg.predict"),
+    (
+        ["data_prep/check_scans.py"],
+        "python data_prep/preprocess_scannet.py",
+        "python -m pointseg.train",
+        "check_scans.py",
+    ),
+    (
+        ["/x/submissions/check_submission.py"],
+        "python /x/data_prep/preprocess_scannet.py",
+        "python -m pointseg.train",
+        "check_submission.py",
+    ),
+    (["/usr/bin/ipython"], "pointseg prepare", "pointseg train", "pointseg"),
+]
+
+
+@pytest.mark.parametrize(("argv", "prepare", "train", "program"), CALLS)
+def test_messages_call_a_command_as_the_user_called_this_one(
+    argv: list[str], prepare: str, train: str, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", argv)
+    assert called("prepare") == prepare
+    assert called("train", "--cfg", "my scans.yaml") == f"{train} --cfg 'my scans.yaml'"
+    assert program_name() == program
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_all_its_names(name: str) -> None:
+    """The module can be run, and so can the script, which says nothing but that."""
+    command = COMMANDS[name]
+    text = (PACKAGE / f"{command.module}.py").read_text(encoding="utf-8")
+    assert "def main(argv: Sequence[str])" in text
+    assert "run_command(main)" in text
+    if command.script is not None:
+        script = (ROOT / command.script).read_text(encoding="utf-8")
+        assert f"from pointseg.{command.module} import main" in script
+        assert script.count("\n") < 12
+
+
+def test_help_has_a_line_for_each_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, command in COMMANDS.items():
+        (line,) = [line for line in lines if line.split()[:1] == [name]]
+        assert line.endswith(command.summary)
+        assert len(line) <= 80
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"pointseg {pointseg.__version__}\n"
+
+
+def test_an_unknown_command_is_a_mistake() -> None:
+    with pytest.raises(UsageError, match="there is no command 'evalute', the nearest is evaluate"):
+        main(["evalute"])
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["-m", "pointseg", "visualize"], "pointseg visualize: "),
+        (["-m", "pointseg.visualize"], "pointseg.visualize: "),
+        (["data_prep/check_scans.py"], "check_scans.py: "),
+    ],
+)
+def test_a_mistake_begins_with_the_name_of_the_command(command: list[str], said: str) -> None:
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_public_names() -> None:
+    assert set(pointseg.__all__) == {"__version__", "load"}
+    assert (PACKAGE / "py.typed").is_file()
