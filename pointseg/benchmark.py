@@ -23,14 +23,14 @@ from pointseg.benchmarks.timing import limit_threads
 from pointseg.command_line import CommandParser, run_command
 from pointseg.config import load_config
 from pointseg.engine.distributed import choose_device
+from pointseg.models import NAMES
 
 _STEPS_WITH_LOADER = 10
-_MODELS = ("spunet14", "spunet18", "spunet34")
 
 
 def main(argv: Sequence[str]) -> None:
     """Measure, print a table, and write the same as JSON."""
-    arguments = build_parser().parse_args(argv)
+    arguments = build_parser().parse_with_overrides(argv)
     device = choose_device(arguments.device)
     with limit_threads(arguments.threads) as num_threads:
         rows = run_benchmark(arguments, device, num_threads)
@@ -84,7 +84,7 @@ def build_parser() -> CommandParser:
     step.add_argument("--scenes", type=_positive, default=1, help="of --voxels each in the batch")
     _add_scene(step)
     network = step.add_mutually_exclusive_group()
-    network.add_argument("--model", choices=_MODELS, default="spunet34", help="with the recipe of scannet200.yaml")
+    network.add_argument("--model", choices=NAMES, default="spunet34", help="with the recipe of scannet200.yaml")
     network.add_argument("--cfg", metavar="NAME", help="take the network, losses and optimiser of this config")
     step.add_argument(
         "--end-to-end",
@@ -93,13 +93,13 @@ def build_parser() -> CommandParser:
     )
     _add_backends(step, BARE)
     _add_shared(step, repeats=3)
-    step.add_argument("overrides", nargs="*", metavar="key.sub=value", help="set a key of the config")
+    step.add_overrides()
 
     data = benchmarks.add_parser("data", help="load, augment, voxelise and collate a scene, on one core")
     data.add_argument("--vertices", type=_positive, default=150_000, help="of the scene that is made")
     _add_scene(data)
     data.add_argument("--cfg", metavar="NAME", default="scannet200", help="config whose recipe to take")
-    data.add_argument("overrides", nargs="*", metavar="key.sub=value", help="set a key of the config")
+    data.add_overrides()
     _add_shared(data, repeats=10, one_core=True)
 
     prepare = benchmarks.add_parser("prepare", help="prepare a raw scan, on one core")

@@ -1,102 +1,15 @@
-"""What every command shares: its names, arguments in, one line for a mistake, an exit status out."""
+"""What every command shares: arguments in, one line for a mistake, an exit status out."""
 
 import argparse
 import errno
-import os
-import shlex
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
+from pointseg.commands import called, program_name
 from pointseg.errors import PointsegError, UsageError
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_PACKAGE = Path(__file__).resolve().parent
-
-
-class Command(NamedTuple):
-    """One command, under the names by which it can be called."""
-
-    summary: str
-    """What it does, in a line."""
-    module: str
-    """``python -m pointseg.MODULE``."""
-    script: str | None = None
-    """In a checkout: ``python SCRIPT``."""
-
-
-COMMANDS = {
-    "demo-scans": Command(
-        "make synthetic rooms in ScanNet's raw formats", "demo_scans", "data_prep/make_demo_scans.py"
-    ),
-    "prepare": Command("raw ScanNet scans to a prepared tree", "prepare", "data_prep/preprocess_scannet.py"),
-    "check": Command("is a prepared tree complete and sane?", "check", "data_prep/check_scans.py"),
-    "train": Command("train a network", "train"),
-    "evaluate": Command("score a run by the benchmark's rule", "evaluate"),
-    "predict": Command("one class id for each vertex of a split or of any scan", "predict"),
-    "submit": Command("predictions to the zip for the leaderboard", "submit", "submissions/format_submission.py"),
-    "check-submission": Command(
-        "say what the leaderboard would refuse in a zip", "check_submission", "submissions/check_submission.py"
-    ),
-    "visualize": Command("look at a scene: colours, labels, prediction, errors", "visualize"),
-    "analyze": Command("measure neural collapse in a run, or compare two runs", "analyze"),
-    "convert": Command("other people's checkpoints to runs, and back", "convert"),
-    "longtail": Command("compare methods for the long tail on equal terms", "longtail"),
-    "benchmark": Command("how fast is it, and how much memory does it take?", "benchmark"),
-}
-"""Name in ``pointseg NAME`` -> the command, in the order of the way from scans to results."""
-
-
-def called(name: str, *arguments: str) -> str:
-    """How the user calls a command of ``COMMANDS``, in the way in which the one at work was called.
-
-    ``pointseg NAME`` after an installation and in Python, ``python -m pointseg.MODULE`` where a module was run, and in
-    a checkout a script beside the one that was run. Arguments are quoted for a shell.
-    """
-    command = COMMANDS[name]
-    called_as = Path(sys.argv[0] or "python")
-    if _is_script(called_as) and command.script is not None:
-        words = f"python {os.path.normpath(called_as.parent.parent / command.script)}"
-    elif _is_script(called_as) or _module(called_as) not in (None, "__main__"):
-        words = f"python -m pointseg.{command.module}"
-    elif _module(called_as) == "__main__":
-        words = f"python -m pointseg {name}"
-    else:
-        words = f"pointseg {name}"
-    return f"{words} {shlex.join(arguments)}" if arguments else words
-
-
-def program_name() -> str:
-    """What the command at work is called at the beginning of a line of its own: short, and as the user called it."""
-    called_as = Path(sys.argv[0] or "python")
-    module = _module(called_as)
-    if _is_script(called_as):
-        return called_as.name
-    if module not in (None, "__main__"):
-        return f"pointseg.{module}"
-    if (module == "__main__" or called_as.stem == "pointseg") and sys.argv[1:2] and sys.argv[1] in COMMANDS:
-        return f"pointseg {sys.argv[1]}"
-    return "pointseg"
-
-
-def complain(line: str) -> None:
-    """One line for people on stderr, after the name of the command."""
-    print(f"{program_name()}: {line}", file=sys.stderr)
-
-
-def _is_script(path: Path) -> bool:
-    """Whether this is one of the scripts of a checkout."""
-    return any(c.script == f"{path.absolute().parent.name}/{path.name}" for c in COMMANDS.values())
-
-
-def _module(path: Path) -> str | None:
-    """``train``, ``laboratory.child`` or ``__main__`` for a module of ours that ``python -m`` runs; else None."""
-    try:
-        relative = path.resolve().relative_to(_PACKAGE)
-    except ValueError:
-        return None
-    return ".".join(relative.with_suffix("").parts) if relative.suffix == ".py" else None
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -112,29 +25,46 @@ class CommandParser(argparse.ArgumentParser):
     """The parser of a command: its mistakes are one line, and it takes no abbreviated options.
 
     Args:
-        name: of ``COMMANDS``; the usage says how it was called. None: of a subcommand, whose usage argparse words.
+        name: of ``commands.COMMANDS``; the usage says how it was called. None: of a subcommand.
         options: of ``ArgumentParser``.
     """
 
     def __init__(self, name: str | None = None, **options: object) -> None:
+        self._name = name
         if name is not None:
-            options["prog"] = called(name)
+            options["prog"] = f"pointseg {name}"
         options.setdefault("allow_abbrev", False)
         options.setdefault("formatter_class", _Formatter)
         super().__init__(**options)  # type: ignore[arg-type]
+
+    def format_help(self) -> str:
+        """The help, in which the command is called as the user called it."""
+        if self._name is not None:
+            self.prog = called(self._name)
+        return super().format_help()
+
+    def add_overrides(self, help_text: str = "set a key of the config") -> None:
+        """Let ``key.sub=value`` stand anywhere among the arguments; :meth:`parse_with_overrides` gathers them."""
+        self.add_argument("overrides", nargs="*", metavar="key.sub=value", help=help_text)
+
+    def parse_with_overrides(self, argv: Sequence[str]) -> argparse.Namespace:
+        """The arguments, with all overrides in ``overrides``, in their order. Raises: UsageError."""
+        arguments, others = self.parse_known_args(argv)
+        unknown = [word for word in others if word.startswith("-") or not hasattr(arguments, "overrides")]
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        if others:
+            arguments.overrides += others
+        return arguments
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage and leaving."""
         raise UsageError(f"{message}; see --help")
 
 
-def number_or_none(text: str) -> int | None:
-    """The value of an option that is a whole number of at least 1, or ``none``."""
-    if text == "none":
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, or none, got {text!r}")
-    return int(text)
+def complain(line: str) -> None:
+    """One line for people on stderr, after the name of the command."""
+    print(f"{program_name()}: {line}", file=sys.stderr)
 
 
 def run_command(main: Callable[[Sequence[str]], int | None]) -> NoReturn:

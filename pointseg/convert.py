@@ -9,13 +9,14 @@ import numpy as np
 import torch
 
 from pointseg.atomic import atomic_directory
-from pointseg.command_line import CommandParser, called, run_command
+from pointseg.command_line import CommandParser, run_command
+from pointseg.commands import called
 from pointseg.config import Config, config_from_dict, load_config
 from pointseg.engine.checkpoint import is_checkpoint, read_checkpoint, read_tensors, save_checkpoint, write_tensors
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import DataError, UsageError
-from pointseg.models.published import DEFAULT_PREFIX, PublishedNetwork, describe_size, name_published, read_published
-from pointseg.models.unet import SIZES
+from pointseg.models import PublishedNetwork
+from pointseg.models.published import DEFAULT_PREFIX, name_published, read_published
 from pointseg.taxonomy import NAMES, load_taxonomy
 
 _FEATURES = {6: ["rgb", "normal"], 9: ["xyz", "rgb", "normal"]}
@@ -101,8 +102,7 @@ def make_config(network: PublishedNetwork, where: str, run: str, data_root: str,
     tree["taxonomy"] = taxonomy
     tree["run"]["dir"] = run
     tree["data"] |= {"root": data_root, "voxel_size_m": voxel_size_m, "features": _FEATURES[network.in_channels]}
-    name = next((name for name, size in SIZES.items() if size == network.size), "spunet34")
-    tree["model"] |= {"name": name, **network.size._asdict(), "width": 1.0, "init": None}
+    tree["model"] |= {**network.model, "init": None}
     tree["loss"]["collapse"]["weight"] = 0.0
     return config_from_dict(tree, run)
 
@@ -134,7 +134,7 @@ def publish_run(run: Path, file: Path, prefix: str = DEFAULT_PREFIX) -> None:
     state = name_published(read_checkpoint(path, config)["model"], prefix)
     network = read_published(state, str(path))
     write_tensors(file, {"state_dict": state})
-    print(f"{file}: the {network.num_parameters:,} parameters of {path}, {describe_size(network.size)}")
+    print(f"{file}: the {network.num_parameters:,} parameters of {path}, {network.size}")
     # A published file says neither how large its voxels are nor where its scenes lie.
     options = ["--voxel-size", str(config.data.voxel_size_m), "--data-root", config.data.root]
     print(f"back again: {called('convert', str(file), '--out', 'RUN', *options)}")
@@ -170,10 +170,10 @@ def _numpy_scalars_allowed() -> AbstractContextManager[object]:
 def _describe(network: PublishedNetwork, config: Config, run: Path) -> str:
     """What was found, and the commands that come next."""
     lines = [
-        f"{run}: a SpUNet-v1m1 of {network.num_parameters:,} parameters",
+        f"{run}: a {network.kind} of {network.num_parameters:,} parameters",
         f"  {network.in_channels} inputs: {', '.join(config.data.features)}",
         f"  {network.num_classes} classes: {config.taxonomy}",
-        f"  {describe_size(network.size)}",
+        f"  {network.size}",
         *(f"  {remark}" for remark in network.remarks),
         f"next, with the prepared scenes in {config.data.root}:",
         f"  {called('evaluate', '--run', str(run))}",

@@ -25,7 +25,7 @@ _METHODS_HELP += f"copy_paste, and {', '.join(COMBINATIONS)}"
 
 def main(argv: Sequence[str]) -> int:
     """Train every method with every seed, as far as that is not done, and write the table; 1 if a run is missing."""
-    arguments = build_parser().parse_intermixed_args(argv)
+    arguments = build_parser().parse_with_overrides(argv)
     given = arguments.methods or []
     # ``--methods a b key=value`` is one list for the parser.
     names = [name for name in given if "=" not in name]
@@ -87,7 +87,7 @@ def build_parser() -> CommandParser:
     parser.add_argument("--vertices", type=int, default=20_000, metavar="V", help="vertices a room, about")
     parser.add_argument("--data", type=Path, metavar="DIR", help="keep the rooms here, for several --out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table here, too")
-    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="set a key of the config, for all")
+    parser.add_overrides("set a key of the config, for all")
     return parser
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from pointseg.command_line import CommandParser, describe_os_error, program_name, run_command
+from pointseg.command_line import CommandParser, describe_os_error, run_command
+from pointseg.commands import program_name
 from pointseg.engine.inference import Segmenter
 from pointseg.errors import DataError, PointsegError, UsageError
 from pointseg.output.prediction_record import PredictionRecord, hash_files

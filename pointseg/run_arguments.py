@@ -2,7 +2,6 @@
 
 import argparse
 
-from pointseg.command_line import number_or_none
 from pointseg.engine.inference import TTA, Segmenter, load_segmenter
 
 
@@ -37,3 +36,12 @@ def load_run(arguments: argparse.Namespace) -> Segmenter:
     """
     given = {key: value for key, value in vars(arguments).items() if key in ("logit_adjustment", "max_voxels")}
     return load_segmenter(arguments.run, arguments.checkpoint, arguments.device, **given)
+
+
+def number_or_none(text: str) -> int | None:
+    """The value of an option that is a whole number of at least 1, or ``none``."""
+    if text == "none":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, or none, got {text!r}")
+    return int(text)

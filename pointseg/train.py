@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from pointseg.command_line import CommandParser, called, run_command
+from pointseg.command_line import CommandParser, run_command
+from pointseg.commands import called
 from pointseg.config import load_config
 from pointseg.engine.distributed import join_processes
 from pointseg.engine.run_directory import RunDirectory
@@ -16,8 +17,8 @@ def main(argv: Sequence[str]) -> None:
     parser = CommandParser("train", description="Train a network. Under torchrun: on several processes.")
     parser.add_argument("--cfg", required=True, metavar="NAME", help="a path, or the name of a file in configs/")
     parser.add_argument("--resume", action="store_true", help="go on where the run stopped")
-    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="set a key of the config")
-    arguments = parser.parse_intermixed_args(argv)
+    parser.add_overrides()
+    arguments = parser.parse_with_overrides(argv)
 
     config = load_config(arguments.cfg, arguments.overrides)
     assert config.run.dir is not None

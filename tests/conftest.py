@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pointseg.scans.prepared import write_scene
+from pointseg.scans.prepared_source import write_scene
 
 TINY_NETWORK = (
     "model.stem_channels=8",

@@ -11,17 +11,18 @@ import torch
 from pointseg.analyze import cosines_by_frequency, main, short_names
 from pointseg.collapse.metrics import measure_collapse
 from pointseg.config import load_config
-from pointseg.engine.analysis import classifier_weight, group_masks, iou_by_frequency, read_class_frequency
+from pointseg.engine.analysis import group_masks, iou_by_frequency, read_class_frequency
 from pointseg.engine.checkpoint import save_checkpoint
 from pointseg.engine.distributed import Processes
 from pointseg.engine.evaluation import evaluate_scenes
 from pointseg.engine.inference import load_segmenter
-from pointseg.engine.network import build_network
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import DataError, UsageError
 from pointseg.metrics import SegmentationScores
+from pointseg.models import build_network
 from pointseg.output.plots import ClassFigures, RunFigures
-from pointseg.scans.prepared import list_scenes, read_scene, write_scene
+from pointseg.scans.prepared import list_scenes, read_scene
+from pointseg.scans.prepared_source import write_scene
 from pointseg.taxonomy import GROUPS, load_taxonomy
 
 CLASSES = (0, 1, 5, 70, 80, 120, 150, 199)
@@ -88,7 +89,7 @@ def test_one_pass_gives_the_scores_of_evaluate_and_the_measures_of_all_features(
     groups = [segmenter.taxonomy.groups[k] for k in CLASSES]
     assert measures["num_classes"] == {"all": 8, **{group: groups.count(group) for group in GROUPS}}
     assert measures["centers_equiangularity"]["all"] == pytest.approx(float(torch.stack(pairs).std(correction=0)))
-    rows = classifier_weight(segmenter.network).double()[list(CLASSES)]
+    rows = segmenter.network.classifier_weight().double()[list(CLASSES)]
     cosines = torch.cosine_similarity(centred, rows - rows.mean(dim=0))
     assert measures["alignment"]["all"] == pytest.approx(float(cosines.mean()))
     assert result["num_voxels"] == int((y >= 0).sum())
@@ -119,7 +120,7 @@ def test_the_matrices_in_the_json_are_ordered_by_class_frequency(tree: Path, run
     cosines = result["cosines"]
     assert cosines["ordered_by"] == "points in the train split"
     assert cosines["classes"] == [segmenter.taxonomy.class_names[label] for label in CLASSES]
-    rows = classifier_weight(segmenter.network).double()[list(CLASSES)]
+    rows = segmenter.network.classifier_weight().double()[list(CLASSES)]
     rows -= rows.mean(dim=0)
     for i, j in ((0, 1), (2, 7), (5, 5)):
         expected = float(torch.cosine_similarity(rows[i], rows[j], dim=0))
@@ -168,7 +169,7 @@ def test_the_classifier_rows_are_what_makes_the_logits(tree: Path, run: Path) ->
     """A wrong reading of the layer's memory has the right shape, and an alignment near 0 that looks like a finding."""
     segmenter = load_segmenter(run, device="cpu")
     _, output = segmenter.forward_scene(read_scene(list_scenes(tree, "val")[0], "scannet200"))
-    logits = output.features @ classifier_weight(segmenter.network).T + segmenter.network.final.bias
+    logits = output.features @ segmenter.network.classifier_weight().T + segmenter.network.final.bias
     torch.testing.assert_close(logits, output.logits)
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from pointseg.command_line import COMMANDS
+from pointseg.commands import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pointseg"
 
 # From the bottom up: a module imports from its own part (folder or file), or from one of a lower layer.
 LAYERS = [
-    {"errors", "atomic"},
+    {"errors", "atomic", "commands"},
     {"command_line"},
     {"taxonomy"},
     {"config", "sparse", "collapse"},

@@ -8,7 +8,7 @@ import pytest
 
 import pointseg
 from pointseg.__main__ import main
-from pointseg.command_line import COMMANDS, called, program_name
+from pointseg.commands import COMMANDS, called, program_name
 from pointseg.errors import UsageError
 
 ROOT = Path(__file__).parents[1]

@@ -54,7 +54,6 @@ def test_the_run_is_named_after_the_config() -> None:
         ("train.passes=many", "train.passes: .*integer.*'many'"),
         ("train.passes=0", "train.passes: .*greater than 0"),
         ("data.features=[rgba]", "data.features.0: .*'xyz', 'rgb' or 'normal'"),
-        ("model.layers=[1, 1]", "model.channels has 8 stages and model.layers 2"),
         ("train", "not key.sub=value"),
         ("taxonomy.name=x", "taxonomy is a value, not a section"),
         ("inference.max_voxels=0", "inference.max_voxels: .*greater than 0, got 0"),

@@ -14,7 +14,7 @@ from pointseg import sparse
 from pointseg.config import Config
 from pointseg.data.batch import Batch
 from pointseg.engine.network import autocast
-from pointseg.models import choose_size
+from pointseg.models.unet import choose_size
 from pointseg.sparse import padded_spatial_shape
 from pointseg.taxonomy import IGNORE, load_taxonomy
 

@@ -12,7 +12,7 @@ from pointseg.config import Config
 from pointseg.engine.distributed import Processes
 from pointseg.engine.evaluation import evaluate_scenes, new_statistics
 from pointseg.engine.inference import Segmenter
-from pointseg.engine.network import build_network
+from pointseg.models import build_network
 from pointseg.scans.prepared import read_scene
 
 

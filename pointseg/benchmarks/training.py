@@ -6,9 +6,10 @@ from pointseg.config import Config
 from pointseg.data.batch import Batch
 from pointseg.data.class_counts import ClassCounts
 from pointseg.engine.inference import Segmenter
-from pointseg.engine.network import autocast, build_network, run_network
+from pointseg.engine.network import autocast, run_network
 from pointseg.engine.objective import Objective
 from pointseg.engine.optimizer import Update
+from pointseg.models import build_network
 
 
 class TrainingStep:
@@ -48,7 +49,7 @@ class Prediction:
     def run(self) -> None:
         """The forward pass."""
         with torch.inference_mode(), autocast(self.amp, self.device):
-            run_network(self.network, self.batch, self.network.num_stages)
+            run_network(self.network, self.batch)
 
 
 def count_labels(labels: torch.Tensor, num_classes: int) -> ClassCounts:

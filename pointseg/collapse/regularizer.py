@@ -9,6 +9,7 @@ from torch import nn
 from pointseg.collapse.bank import CenterBank
 from pointseg.collapse.centers import Backend, ClassCenters, Scope
 from pointseg.collapse.etf import simplex_etf
+from pointseg.collapse.images import flatten_images
 from pointseg.collapse.projection import Projection, build_projection
 
 
@@ -177,24 +178,6 @@ class CenterCollapse(nn.Module):
         if self.normalize:
             lifted = F.normalize(lifted, dim=-1)
         return self.scale * self.dropout(lifted) @ self.etf.to(lifted).T + self.log_prior.to(lifted)
-
-
-def flatten_images(
-    features: torch.Tensor, labels: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
-    """Images (B, D, H, W) with labels (B, H, W) as points: (BHW, D), (BHW,), the image of each (BHW,), and B.
-
-    Raises:
-        ValueError: the labels have another batch or size than the features.
-    """
-    num_images, channels, height, width = features.shape
-    if labels.shape != (num_images, height, width):
-        raise ValueError(
-            f"expected labels {(num_images, height, width)} for features {tuple(features.shape)}, "
-            f"got {tuple(labels.shape)}"
-        )
-    image_of_point = torch.arange(num_images, device=labels.device).repeat_interleave(height * width)
-    return features.permute(0, 2, 3, 1).reshape(-1, channels), labels.reshape(-1), image_of_point, num_images
 
 
 def _check_log_prior(log_prior: torch.Tensor | None, num_classes: int) -> torch.Tensor:

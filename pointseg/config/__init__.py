@@ -3,20 +3,24 @@
 A YAML names every key (a test sees to it). ``key.sub=value`` on the command line overrides one.
 """
 
-import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError, model_validator
 
+from pointseg.config.mistakes import explain
 from pointseg.config.sections import (
     AugmentConfig,
     CollapseConfig,
-    Config,
     DataConfig,
+    InferenceConfig,
     LossConfig,
+    ModelConfig,
     OptimizerConfig,
+    RunConfig,
+    Section,
+    TrainConfig,
 )
 from pointseg.errors import UsageError
 
@@ -26,12 +30,48 @@ __all__ = [
     "Config",
     "DataConfig",
     "LossConfig",
+    "ModelConfig",
     "OptimizerConfig",
     "config_from_dict",
     "dump_config",
     "find_config",
     "load_config",
 ]
+
+
+class Config(Section):
+    """A whole run."""
+
+    taxonomy: Literal["scannet200", "scannet20"] = "scannet200"
+    """The benchmark's classes."""
+    run: RunConfig = RunConfig()
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    train: TrainConfig = TrainConfig()
+    inference: InferenceConfig = InferenceConfig()
+
+    @model_validator(mode="after")
+    def _check_ranges(self) -> "Config":
+        low, high = self.augment.scale
+        if low > high:
+            raise ValueError(f"augment.scale: expected the smaller factor first, got {[low, high]}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_losses(self) -> "Config":
+        loss = self.loss
+        names = ("cross_entropy", "class_balanced", "effective_number", "focal", "balanced_softmax", "lovasz")
+        if not any(getattr(loss, name) for name in names):
+            raise ValueError(f"loss: nothing trains the classifier; give one of {', '.join(names)} a weight above 0")
+        return self
+
+    @property
+    def in_channels(self) -> int:
+        """Input channels of the network."""
+        return 3 * len(self.data.features)
 
 
 def load_config(name: str, overrides: list[str] | None = None) -> Config:
@@ -100,22 +140,4 @@ def _validate(tree: dict[str, Any], where: str) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise UsageError(f"{where}: {'; '.join(_describe(e) for e in error.errors())}") from None
-
-
-def _describe(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        nearest = difflib.get_close_matches(key, _known_keys(Config), n=1, cutoff=0.0)
-        return f"unknown key {key}; the nearest known key is {nearest[0]}"
-    problem = error["msg"].removeprefix("Value error, ")
-    return f"{key}: {problem}, got {error['input']!r}" if key else problem
-
-
-def _known_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
-    keys = []
-    for name, field in section.model_fields.items():
-        keys.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += _known_keys(field.annotation, f"{prefix}{name}.")
-    return keys
+        raise UsageError(f"{where}: {explain(error, Config)}") from None

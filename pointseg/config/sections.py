@@ -1,4 +1,4 @@
-"""The sections of a config, and what each key means."""
+"""The sections of a config, and what each key means: declarations alone."""
 
 from typing import Literal
 
@@ -9,13 +9,9 @@ from pydantic import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
-    field_validator,
-    model_validator,
 )
 
 Feature = Literal["xyz", "rgb", "normal"]
-_NUM_NAMED_STAGES = 8
-"""Of every named size of the network."""
 
 
 class Section(BaseModel):
@@ -112,13 +108,6 @@ class AugmentConfig(Section):
     """Chance that all colours become black."""
     mix_probability: float = Field(default=0.0, ge=0, le=1)
     """Chance that two scenes of a batch become one (Mix3D, 3DV 2021); there are fewer, larger scenes then."""
-
-    @field_validator("scale")
-    @classmethod
-    def _check_scale(cls, scale: tuple[float, float]) -> tuple[float, float]:
-        if scale[0] > scale[1]:
-            raise ValueError(f"expected the smaller factor first, got {list(scale)}")
-        return scale
 
 
 class ModelConfig(Section):
@@ -253,43 +242,3 @@ class InferenceConfig(Section):
     """τ of post-hoc logit adjustment (ICLR 2021): τ times the log-prior of points is taken off; 0: none."""
     max_voxels: PositiveInt | None = 500_000
     """Voxels in memory at a time; a larger scene is predicted in overlapping tiles of so many; null: never in tiles."""
-
-
-class Config(Section):
-    """A whole run."""
-
-    taxonomy: Literal["scannet200", "scannet20"] = "scannet200"
-    """The benchmark's classes."""
-    run: RunConfig = RunConfig()
-    data: DataConfig = DataConfig()
-    augment: AugmentConfig = AugmentConfig()
-    model: ModelConfig = ModelConfig()
-    loss: LossConfig = LossConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    train: TrainConfig = TrainConfig()
-    inference: InferenceConfig = InferenceConfig()
-
-    @model_validator(mode="after")
-    def _check_stages(self) -> "Config":
-        channels, layers = (
-            _NUM_NAMED_STAGES if given is None else len(given) for given in (self.model.channels, self.model.layers)
-        )
-        if channels != layers or channels % 2:
-            raise ValueError(
-                f"model.channels has {channels} stages and model.layers {layers}; "
-                "both need the same even number, half encoder and half decoder"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_losses(self) -> "Config":
-        loss = self.loss
-        names = ("cross_entropy", "class_balanced", "effective_number", "focal", "balanced_softmax", "lovasz")
-        if not any(getattr(loss, name) for name in names):
-            raise ValueError(f"loss: nothing trains the classifier; give one of {', '.join(names)} a weight above 0")
-        return self
-
-    @property
-    def in_channels(self) -> int:
-        """Input channels of the network."""
-        return 3 * len(self.data.features)

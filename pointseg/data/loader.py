@@ -5,23 +5,21 @@ hold from one kind of ``data.device`` to another, which draws other numbers; and
 ``data.max_voxels``, how much is left depends on the others of its batch.
 """
 
-import os
-import re
-import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pointseg.command_line import called
+from pointseg.commands import called
 from pointseg.config import Config
 from pointseg.data.augment import augment
 from pointseg.data.batch import Batch, DrawnScene, make_batch, mix
 from pointseg.data.points import PackedScene, center_points, pack_scene
+from pointseg.data.workers import WorkerWatch, leave_stopping_to_the_trainer
 from pointseg.errors import DataError, PointsegError, UsageError
 from pointseg.scans.prepared import read_scene
 
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
     from pointseg.data.paste import ObjectBank
 
 _CPU = torch.device("cpu")
-_WORKER_DIED = r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)"
-"""What PyTorch says; it has no exception of its own for that."""
 
 
 class Draw(NamedTuple):
@@ -58,8 +54,7 @@ class TrainingScenes(Dataset):
             from pointseg.data.paste import build_bank
 
             self.bank = build_bank(folders, config.taxonomy, config.data.features, device)
-        # For each worker its process and the scene that it is at: all that is left to know of one that dies.
-        self.at_work = torch.full((max(1, config.data.num_workers), 2), -1).share_memory_()
+        self.watch = WorkerWatch(folders, config.data.num_workers) if config.data.num_workers else None
         # Workers are forked and share what is there before: nobody writes into it.
         self.cache = None if config.data.cache == "none" else [self.read(index) for index in range(len(folders))]
 
@@ -78,9 +73,8 @@ class TrainingScenes(Dataset):
         Raises:
             DataError: it can't be read or augmented; the message names it.
         """
-        worker = get_worker_info()
-        if worker is not None:
-            self.at_work[worker.id] = torch.tensor([os.getpid(), draw.scene_index])
+        if self.watch is not None:
+            self.watch.begins(draw.scene_index)
         try:
             return self._draw_scene(draw)
         except (PointsegError, torch.cuda.OutOfMemoryError):
@@ -233,7 +227,7 @@ class TrainingLoader:
             num_workers=data.num_workers,
             persistent_workers=data.num_workers > 0,
             pin_memory=device.type == "cuda",
-            worker_init_fn=_leave_stopping_to_the_trainer,
+            worker_init_fn=leave_stopping_to_the_trainer,
         )
         self._stream: Iterator[Batch] = iter(())
         self._next: tuple[int, int] | None = None
@@ -272,28 +266,9 @@ class TrainingLoader:
 
         return prefetch(self.scenes.__getitem__, self.sampler, self.scenes.device)
 
-    @contextmanager
-    def explain_dead_worker(self) -> Iterator[None]:
-        """Say which scene a worker was at when it died. PyTorch may raise that anywhere, by a signal.
-
-        Raises:
-            DataError: in place of PyTorch's error.
-        """
-        try:
-            yield
-        except RuntimeError as error:
-            # Where the loop was waiting for the worker, the signal stands in the cause.
-            texts = (str(error.__cause__), str(error))
-            death = next(filter(None, (re.match(_WORKER_DIED, text) for text in texts)), None)
-            if death is None:
-                raise
-            pids = [int(pid) for pid in death[1].split(",")]
-            scenes = [self.scenes.folders[scene] for pid, scene in self.scenes.at_work.tolist() if pid in pids]
-            where = " and ".join(map(str, scenes)) or "before its first scene"
-            raise DataError(
-                f"{where}: the loading process that was at it (pid {death[1]}) {death[2].split('. ')[0].rstrip('. ')}; "
-                "give it more memory (also in /dev/shm), lower data.num_workers, or see more with data.num_workers=0"
-            ) from None
+    def explain_dead_worker(self) -> AbstractContextManager[None]:
+        """A block in which the death of a worker is a DataError that names its scene; it may surface anywhere."""
+        return nullcontext() if self.scenes.watch is None else self.scenes.watch.explain_death()
 
 
 def choose_data_device(name: str, network_device: torch.device) -> torch.device:
@@ -310,11 +285,6 @@ def choose_data_device(name: str, network_device: torch.device) -> torch.device:
 def derive_seed(*parts: int) -> int:
     """One 63-bit seed from several numbers, so that neighbouring numbers give unrelated draws."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _leave_stopping_to_the_trainer(worker: int) -> None:
-    """A SIGTERM to a whole group of processes, as torchrun's or a cluster's, asks for a checkpoint first."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -20,7 +20,6 @@ from pointseg.engine.evaluation import count_scenes, new_statistics, summarize_s
 from pointseg.engine.inference import Segmenter
 from pointseg.errors import DataError
 from pointseg.metrics import SegmentationScores, score
-from pointseg.models.unet import SparseUNet
 from pointseg.scans.prepared import REPORT_NAME
 from pointseg.taxonomy import GROUPS, Taxonomy
 
@@ -58,21 +57,12 @@ def analyze_scenes(segmenter: Segmenter, folders: list[Path], quiet: bool = Fals
     statistics = new_statistics(segmenter)
     alone = Processes(rank=0, world_size=1, device=segmenter.device)
     confusion = count_scenes(segmenter, folders, "none", alone, quiet, statistics)
-    return Analysis(statistics, classifier_weight(segmenter.network), score(confusion), len(folders))
+    return Analysis(statistics, segmenter.network.classifier_weight(), score(confusion), len(folders))
 
 
 def measure_network(segmenter: Segmenter, statistics: FeatureStatistics) -> Measures:
     """The measures of a network whose features were gathered, over all classes and by head, common and tail."""
-    return measure_collapse(statistics, classifier_weight(segmenter.network), group_masks(segmenter.taxonomy))
-
-
-def classifier_weight(network: SparseUNet) -> torch.Tensor:
-    """(K, D) on the CPU: row k gives the logit of class k, logits = features @ rowsᵀ + bias.
-
-    The last layer is a 1x1x1 convolution whose weight has the shape (K, 1, 1, 1, D), but spconv (and our engine with
-    it) reads the memory of such a weight as (D, K).
-    """
-    return network.final.weight.detach().cpu().reshape(network.feature_channels, network.num_classes).T.contiguous()
+    return measure_collapse(statistics, segmenter.network.classifier_weight(), group_masks(segmenter.taxonomy))
 
 
 def group_masks(taxonomy: Taxonomy) -> dict[str, torch.Tensor]:

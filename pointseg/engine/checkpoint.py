@@ -10,9 +10,11 @@ import torch
 
 from pointseg import __version__
 from pointseg.atomic import atomic_file
-from pointseg.command_line import called
+from pointseg.commands import called
 from pointseg.config import Config
+from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import DataError, UsageError
+from pointseg.models import Network
 from pointseg.taxonomy import load_taxonomy
 
 
@@ -151,3 +153,34 @@ def _explain(error: Exception) -> str:
     else:
         reason = text.splitlines()[0] if text else type(error).__name__
     return f"can't be read as a checkpoint ({reason}); use another one or train again"
+
+
+def load_initial_weights(network: Network, config: Config) -> str | None:
+    """Copy the weights of ``model.init``, a run or a checkpoint, into the network of the config.
+
+    The classifier of other classes stays as it is; all else has to fit.
+
+    Returns:
+        None: everything was copied; else what was not, and why, in words.
+
+    Raises:
+        UsageError: there is no such checkpoint, or it is of other inputs or sizes.
+        DataError: it is damaged, or no checkpoint of pointseg.
+    """
+    assert config.model.init is not None
+    path = Path(config.model.init)
+    if path.is_dir():
+        path = RunDirectory(path).find_checkpoint()
+    checkpoint = read_checkpoint(path, config, any_classes=True)
+    weights = checkpoint["model"]
+    if checkpoint["taxonomy"] == load_taxonomy(config.taxonomy).fingerprint:
+        load_weights(network, weights, path)
+        return None
+    classifier = {
+        name: value for name, value in network.state_dict().items() if name.startswith(network.classifier_prefix)
+    }
+    load_weights(network, {**weights, **classifier}, path)
+    return (
+        f"{' and '.join(classifier)} start at random: {path} was trained on {checkpoint['config'].get('taxonomy')}, "
+        f"with other classes than this {config.taxonomy}; all other weights are its"
+    )

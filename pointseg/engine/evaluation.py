@@ -11,10 +11,10 @@ from pointseg.collapse.metrics import FeatureStatistics
 from pointseg.data.voxelize import Voxels
 from pointseg.engine.distributed import Processes
 from pointseg.engine.inference import Segmenter
-from pointseg.errors import DataError, UsageError
+from pointseg.errors import DataError
 from pointseg.metrics import ConfusionMatrix, SegmentationScores, score, summarize
-from pointseg.models.unet import UNetOutput
-from pointseg.scans.prepared import has_annotation, read_scene
+from pointseg.models import NetworkOutput
+from pointseg.scans.prepared import read_scene, refuse_scenes_without_labels
 from pointseg.taxonomy import Taxonomy
 
 
@@ -85,13 +85,6 @@ def count_scenes(
     return confusion
 
 
-def refuse_scenes_without_labels(folders: list[Path]) -> None:
-    """Raises: UsageError where a prepared scene has nothing to evaluate against."""
-    for folder in folders:
-        if not has_annotation(folder):
-            raise UsageError(f"{folder}: has no labels to evaluate against; evaluate another split, or use predict")
-
-
 def new_statistics(segmenter: Segmenter) -> FeatureStatistics:
     """Empty statistics for the classes and the last features of a network."""
     return FeatureStatistics(segmenter.taxonomy.num_classes, segmenter.network.feature_channels)
@@ -130,7 +123,7 @@ def describe_protocol(
     )
 
 
-def _add_features(statistics: FeatureStatistics, folder: Path, voxels: Voxels, output: UNetOutput) -> None:
+def _add_features(statistics: FeatureStatistics, folder: Path, voxels: Voxels, output: NetworkOutput) -> None:
     try:
         statistics.update(output.features, voxels.label.to(output.features.device))
     except ValueError as error:

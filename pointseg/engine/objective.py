@@ -18,7 +18,7 @@ from pointseg.losses import (
     logit_adjusted_cross_entropy,
     lovasz_softmax,
 )
-from pointseg.models.unet import SparseUNet
+from pointseg.models import Network
 
 
 class Losses(NamedTuple):
@@ -38,16 +38,19 @@ class PointRecognition(nn.Module):
     Class weights and the log-prior come from the points of the training split.
     """
 
-    inverse_frequency: torch.Tensor
-    effective_number: torch.Tensor
+    inverse_frequency: torch.Tensor | None
+    effective_number: torch.Tensor | None
     log_prior: torch.Tensor
 
     def __init__(self, config: LossConfig, counts: ClassCounts) -> None:
         super().__init__()
         self.config = config
-        effective_number = effective_number_weight(counts.points, config.effective_number_beta)
+        inverse_frequency = inverse_frequency_weight(counts.points) if config.class_balanced else None
+        effective_number = None
+        if config.effective_number:
+            effective_number = effective_number_weight(counts.points, config.effective_number_beta)
         # They are data, computed again when a run is resumed from the counts that it has stored.
-        self.register_buffer("inverse_frequency", inverse_frequency_weight(counts.points), persistent=False)
+        self.register_buffer("inverse_frequency", inverse_frequency, persistent=False)
         self.register_buffer("effective_number", effective_number, persistent=False)
         self.register_buffer("log_prior", counts.adjustment_prior(), persistent=False)
 
@@ -78,7 +81,7 @@ class Objective(nn.Module):
         collapse_weight: λ, which the trainer raises during its warm-up.
     """
 
-    def __init__(self, network: SparseUNet, config: LossConfig, counts: ClassCounts) -> None:
+    def __init__(self, network: Network, config: LossConfig, counts: ClassCounts) -> None:
         super().__init__()
         self.network = network
         self.recognition = PointRecognition(config, counts)
@@ -89,7 +92,7 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch) -> Losses:
         """Losses of a batch; the network runs under the caller's autocast, the losses in float32."""
-        output = run_network(self.network, batch, self.network.num_stages)
+        output = run_network(self.network, batch)
         recognition = self.recognition(output.logits, batch.labels)
         if self.collapse is None:
             return Losses(recognition, recognition, torch.zeros_like(recognition))

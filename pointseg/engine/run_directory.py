@@ -63,29 +63,7 @@ class RunDirectory:
         """Write the config of now: a resumed run may have its data and its threads elsewhere."""
         write_text(self.config_path, dump_config(config))
 
-    def drop_metrics_after(self, step: int, keep_validation: bool = True) -> None:
-        """Remove what was logged after the checkpoint that a resumed run goes on from: it will be logged again.
-
-        Args:
-            step: of the checkpoint.
-            keep_validation: False where the validation of that step is still due.
-        """
-        if not self.metrics_path.is_file():
-            return
-        lines = self.metrics_path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if _place_of(line) <= (step, keep_validation)]
-        write_text(self.metrics_path, "".join(f"{line}\n" for line in kept))
-
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Append one JSON object to ``metrics.jsonl``."""
         with open(self.metrics_path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-
-
-def _place_of(line: str) -> tuple[float, bool]:
-    """Step, and whether the line came with its validation: after that of its training."""
-    try:
-        row = json.loads(line)
-        return row["step"], row["kind"] != "train"
-    except (json.JSONDecodeError, KeyError, TypeError):
-        return float("inf"), True  # a line cut off by a crash

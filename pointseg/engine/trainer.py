@@ -11,32 +11,26 @@ from typing import Any
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from pointseg.config import Config, config_from_dict
+from pointseg.config import Config
 from pointseg.data.batch import Batch
 from pointseg.data.class_counts import ClassCounts, count_classes
 from pointseg.data.loader import TrainingLoader, derive_seed
 from pointseg.engine.analysis import measure_network
-from pointseg.engine.checkpoint import load_weights, read_checkpoint, save_checkpoint
-from pointseg.engine.distributed import Processes, synchronize_batch_norm
-from pointseg.engine.evaluation import evaluate_scenes, new_statistics, refuse_scenes_without_labels
+from pointseg.engine.checkpoint import load_initial_weights, load_weights, read_checkpoint, save_checkpoint
+from pointseg.engine.distributed import Processes
+from pointseg.engine.evaluation import evaluate_scenes, new_statistics
 from pointseg.engine.inference import Segmenter
-from pointseg.engine.network import autocast, build_network, explain_out_of_memory, load_initial_weights
+from pointseg.engine.network import autocast, explain_out_of_memory
 from pointseg.engine.objective import Losses, Objective
 from pointseg.engine.optimizer import Update, build_schedule
+from pointseg.engine.resuming import check_resumable, drop_metrics_after
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.engine.run_log import RunLog, Tally
+from pointseg.engine.sync_batch_norm import synchronize_batch_norm
 from pointseg.errors import DataError, StoppedError, UsageError
-from pointseg.scans.prepared import list_scenes
+from pointseg.models import build_network
+from pointseg.scans.prepared import list_scenes, refuse_scenes_without_labels
 from pointseg.taxonomy import load_taxonomy
-
-# What may differ between a run and its resumption: it changes where and how fast, not what is computed.
-_FREE_ON_RESUME = {
-    "run": {"dir", "device"},
-    "data": {"root", "num_workers", "cache"},
-    "model": {"backend", "init", "checkpoint_activations"},
-    "train": {"validate_every", "measure_collapse_every", "log_every", "num_threads"},
-    "inference": {"amp", "logit_adjustment", "max_voxels"},
-}
 
 _LESS_MEMORY = (
     "set data.max_voxels or model.checkpoint_activations=true, lower data.scenes_per_batch or data.max_points, "
@@ -53,6 +47,28 @@ class Progress:
     step: int = 0
     best_miou: float = -1.0
     validation_is_due: bool = False
+
+
+class StopRequest:
+    """Turns SIGINT and SIGTERM into a flag that the loop reads between two steps; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
 
 
 class Trainer:
@@ -131,7 +147,7 @@ class Trainer:
                 # Before a validation, too: whatever it finds wrong, the pass is not lost.
                 self.save_last()
 
-    def train_pass(self, stop: "StopRequest") -> None:
+    def train_pass(self, stop: StopRequest) -> None:
         """What is left of the pass.
 
         Raises:
@@ -225,7 +241,7 @@ class Trainer:
                 }
                 save_checkpoint(self.directory.best_checkpoint, self.config, weights)
 
-    def should_stop(self, stop: "StopRequest") -> bool:
+    def should_stop(self, stop: StopRequest) -> bool:
         """Whether any process was asked to stop; several ask each other only when they log, which is rare."""
         if self.processes.world_size == 1:
             return stop.requested
@@ -252,23 +268,7 @@ class Trainer:
         """Go on from the last checkpoint of the run."""
         path = self.directory.last_checkpoint
         state = read_checkpoint(path, self.config)
-        if "optimizer" not in state:
-            raise UsageError(
-                f"{path}: holds weights alone, and there is no training to resume; begin a new run from them with "
-                f"model.init={self.directory.path} run.dir=PATH"
-            )
-        trained = config_from_dict(state["config"], str(path))
-        changed = _changed_keys(trained, self.config)
-        if changed:
-            raise UsageError(
-                f"{path}: can't resume with another {', '.join(changed)}; leave the config as it was, "
-                "or begin a new run with run.dir=PATH"
-            )
-        if state.get("train_scenes", self.train_scenes) != self.train_scenes:
-            raise UsageError(
-                f"{path}: began with {len(state['train_scenes'])} training scenes, and {self.config.data.root} has "
-                f"{len(self.train_scenes)}, not the same; give it those, or begin a new run with run.dir=PATH"
-            )
+        check_resumable(state, self.config, self.train_scenes, path)
         load_weights(self.network, state["model"], path)
         if self.objective.collapse is not None:
             self.objective.collapse.load_state_dict(state["collapse"])
@@ -276,30 +276,8 @@ class Trainer:
         self.schedule.load_state_dict(state["schedule"])
         self.progress = Progress(**state["progress"])
         if self.processes.is_first:
-            self.directory.drop_metrics_after(self.progress.step, keep_validation=not self.progress.validation_is_due)
+            drop_metrics_after(self.directory, self.progress.step, not self.progress.validation_is_due)
             self.directory.keep_config(self.config)
-
-
-class StopRequest:
-    """Turns SIGINT and SIGTERM into a flag that the loop reads between two steps; a second one stops at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._request)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _request(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
 
 
 def warn_of_missing_classes(counts: ClassCounts, config: Config) -> None:
@@ -312,15 +290,3 @@ def warn_of_missing_classes(counts: ClassCounts, config: Config) -> None:
             f"no training scene and can't be learned: {', '.join(names[label] for label in missing)}",
             file=sys.stderr,
         )
-
-
-def _changed_keys(old: Config, new: Config) -> list[str]:
-    changed = []
-    for section, values in new.model_dump().items():
-        before = old.model_dump()[section]
-        if not isinstance(values, dict):
-            changed += [section] if values != before else []
-            continue
-        free = _FREE_ON_RESUME.get(section, set())
-        changed += [f"{section}.{key}" for key in values if key not in free and values[key] != before[key]]
-    return changed

@@ -10,7 +10,8 @@ any autocast, and give zero with a zero gradient where no point has a label. Non
 """
 
 from pointseg.losses.class_weight import effective_number_weight, inverse_frequency_weight
-from pointseg.losses.cross_entropy import cross_entropy, focal_loss
+from pointseg.losses.cross_entropy import cross_entropy
+from pointseg.losses.focal import focal_loss
 from pointseg.losses.logit_adjustment import adjust_logits, logit_adjusted_cross_entropy
 from pointseg.losses.lovasz import lovasz_softmax
 

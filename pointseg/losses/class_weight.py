@@ -1,10 +1,8 @@
-"""Class weights: from the points a class has to its weight in a loss, and the mean under such weights."""
+"""Class weights: from the points a class has to its weight in a loss."""
 
 import math
 
 import torch
-
-from pointseg.taxonomy import IGNORE
 
 
 def inverse_frequency_weight(counts: torch.Tensor) -> torch.Tensor:
@@ -56,26 +54,6 @@ def effective_number_weight(counts: torch.Tensor, beta: float) -> torch.Tensor:
     present = seen > 0
     effective = -torch.expm1(torch.where(present, seen, 1.0) * log_beta) / (1 - beta)
     return _normalised(1.0 / effective, present).to(_result_type(counts))
-
-
-def weighted_mean(loss: torch.Tensor, labels: torch.Tensor, class_weight: torch.Tensor | None) -> torch.Tensor:
-    """Σ w_{y_i} l_i / Σ w_{y_i} over the points that have a label, without a wait for the device.
-
-    Args:
-        loss: (M,) float32 or float64, finite, any value where the label is IGNORE.
-        labels: (M,) int64; IGNORE = -1 has no part in either sum.
-        class_weight: (K,) floating point, >= 0; None weighs all points alike.
-
-    Returns:
-        A scalar; zero with a zero gradient where all weights are zero, as in a batch without a label.
-    """
-    labelled = labels != IGNORE
-    if class_weight is None:
-        weight = labelled.to(loss.dtype)
-    else:
-        weight = class_weight.to(loss.dtype).index_select(0, labels.clamp_min(0)) * labelled
-    total = weight.sum()
-    return (loss * weight).sum() / torch.where(total > 0, total, 1.0)
 
 
 def _checked(counts: torch.Tensor) -> torch.Tensor:

@@ -1,10 +1,8 @@
-"""Cross-entropy over labelled points, and focal loss: cross-entropy that looks away from what is already right."""
+"""Cross-entropy over labelled points, and what every other loss shares with it."""
 
 import torch
 import torch.nn.functional as F
 
-from pointseg.losses.arguments import at_least_float32, check_labels, check_per_class
-from pointseg.losses.class_weight import weighted_mean
 from pointseg.taxonomy import IGNORE
 
 
@@ -30,37 +28,48 @@ def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, class_weight: torc
         return weighted_mean(loss, labels, class_weight)
 
 
-def focal_loss(
-    logits: torch.Tensor, labels: torch.Tensor, gamma: float, class_weight: torch.Tensor | None = None
-) -> torch.Tensor:
-    """Mean over the points that have a label of
-
-        FL(p) = -w_y (1 - p)^γ log p,   p = softmax(logits)_y
-
-    Lin, Goyal, Girshick, He, Dollár, "Focal loss for dense object detection" (ICCV 2017), eq. 4, and eq. 5 with
-    weights. The paper's p is a sigmoid's and its sum is divided by the number of objects; here p is the softmax's and
-    the mean is that of ``cross_entropy``, Σ w_y (1-p)^γ l / Σ w_y, which γ = 0 gives back.
+def weighted_mean(loss: torch.Tensor, labels: torch.Tensor, class_weight: torch.Tensor | None) -> torch.Tensor:
+    """Σ w_{y_i} l_i / Σ w_{y_i} over the points that have a label, without a wait for the device.
 
     Args:
-        logits: (M, K) floating point; computed in at least float32 under any autocast.
-        labels: (M,) int64; IGNORE = -1 has no part in the mean.
-        gamma: γ >= 0.
-        class_weight: (K,) floating point, >= 0, w; None weighs all points alike.
+        loss: (M,) float32 or float64, finite, any value where the label is IGNORE.
+        labels: (M,) int64; IGNORE = -1 has no part in either sum.
+        class_weight: (K,) floating point, >= 0; None weighs all points alike.
 
     Returns:
-        A scalar. Where no point has a label it is zero, and so is its gradient.
+        A scalar; zero with a zero gradient where all weights are zero, as in a batch without a label.
+    """
+    labelled = labels != IGNORE
+    if class_weight is None:
+        weight = labelled.to(loss.dtype)
+    else:
+        weight = class_weight.to(loss.dtype).index_select(0, labels.clamp_min(0)) * labelled
+    total = weight.sum()
+    return (loss * weight).sum() / torch.where(total > 0, total, 1.0)
+
+
+def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor itself where it is float32 or float64, a float32 copy of any other type."""
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+
+
+def check_labels(logits: torch.Tensor, labels: torch.Tensor) -> None:
+    """Check that logits are (M, K) and labels (M,); looks at shapes alone, never at values.
 
     Raises:
-        ValueError: γ < 0 or NaN or infinite, or shapes that do not fit.
+        ValueError: they are not.
     """
-    if not 0 <= gamma < float("inf"):
-        raise ValueError(f"expected a finite gamma >= 0, got {gamma}")
-    check_labels(logits, labels)
-    if class_weight is not None:
-        check_per_class(logits, class_weight, "class_weight")
-    with torch.autocast(logits.device.type, enabled=False):
-        loss = F.cross_entropy(at_least_float32(logits), labels, ignore_index=IGNORE, reduction="none")
-        # 1-p = -expm1(log p) keeps the digits of log p near p = 1. At p = 1 the slope of x^γ is infinite for γ < 1;
-        # the clamp keeps it finite, and the product with log p = 0 is then zero, as it should be, and not NaN.
-        wrong = (-torch.expm1(-loss)).clamp_min(torch.finfo(loss.dtype).tiny)
-        return weighted_mean(wrong.pow(gamma) * loss, labels, class_weight)
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(f"expected logits (M, K) and labels (M,), got {tuple(logits.shape)} and {tuple(labels.shape)}")
+
+
+def check_per_class(logits: torch.Tensor, vector: torch.Tensor, name: str) -> None:
+    """Check that logits are (..., K) and the vector, called ``name`` in the error, holds one number a class.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if logits.ndim == 0 or vector.shape != logits.shape[-1:]:
+        raise ValueError(
+            f"expected {name} (K,), one number a class of the logits {tuple(logits.shape)}, got {tuple(vector.shape)}"
+        )

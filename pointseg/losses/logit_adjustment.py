@@ -2,8 +2,7 @@
 
 import torch
 
-from pointseg.losses.arguments import at_least_float32, check_per_class
-from pointseg.losses.cross_entropy import cross_entropy
+from pointseg.losses.cross_entropy import at_least_float32, check_per_class, cross_entropy
 
 
 def logit_adjusted_cross_entropy(

@@ -2,7 +2,7 @@
 
 import torch
 
-from pointseg.losses.arguments import at_least_float32, check_labels
+from pointseg.losses.cross_entropy import at_least_float32, check_labels
 from pointseg.taxonomy import IGNORE
 
 _CHUNK_NUMBERS = 2**21

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pointseg.models.recomputation import is_recomputing
+from pointseg.models.recomputation import recomputing
 from pointseg.sparse import Backend
 
 
@@ -25,7 +25,7 @@ class VoxelBatchNorm(nn.BatchNorm1d):
             return F.batch_norm(
                 features, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
             )
-        if self.training and is_recomputing():
+        if self.training and recomputing.get():
             # Copies, and not None: autograd has to find as many tensors as the first time.
             assert self.running_mean is not None and self.running_var is not None
             mean, variance = self.running_mean.clone(), self.running_var.clone()

@@ -9,13 +9,13 @@ memory, there and here. So weights are copied as they are. Tensors only: no file
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pointseg.errors import DataError, UsageError
-from pointseg.models.unet import SparseUNet, UNetSize
+from pointseg.models.network import PublishedNetwork
+from pointseg.models.unet import SIZES, SparseUNet, UNetSize
 
 DEFAULT_PREFIX = "module.backbone."
 """Of the names in a file that Pointcept wrote."""
@@ -23,26 +23,8 @@ DEFAULT_PREFIX = "module.backbone."
 _PREFIXES = re.compile(r"(?:module\.|backbone\.)*")
 _STAGE = re.compile(r"(?:down|up|enc|dec)\.(\d{1,2})\.")
 _BATCH_COUNTER = "num_batches_tracked"
-_STATISTICS = ("running_mean", "running_var", _BATCH_COUNTER)
 # Stand-ins where a file does not say: they only name what is missing from it.
 _STEM_CHANNELS, _IN_CHANNELS, _NUM_CLASSES = 32, 9, 200
-
-
-class PublishedNetwork(NamedTuple):
-    """A whole network that was found in a file."""
-
-    in_channels: int
-    num_classes: int
-    size: UNetSize
-    weights: dict[str, Tensor]
-    """The ``state_dict`` of the :class:`SparseUNet` of these sizes: float32, and int64 for ``num_batches_tracked``."""
-    remarks: tuple[str, ...]
-    """What was not taken as it stood in the file, in words."""
-
-    @property
-    def num_parameters(self) -> int:
-        """Of all layers, without batch norm's statistics."""
-        return sum(value.numel() for name, value in self.weights.items() if not name.endswith(_STATISTICS))
 
 
 def read_published(state: Mapping[str, object], where: str) -> PublishedNetwork:
@@ -86,7 +68,10 @@ def read_published(state: Mapping[str, object], where: str) -> PublishedNetwork:
             f"{where}: {len(problems)} weights do not fit a SpUNet-v1m1 of {describe_size(size)}: "
             f"{'; '.join(sorted(problems))}; give a whole checkpoint of that network"
         )
-    return PublishedNetwork(in_channels, num_classes, size, weights, _remarks(counters, dtypes))
+    name = next((name for name, named_size in SIZES.items() if named_size == size), "spunet34")
+    model = {"name": name, **size._asdict(), "width": 1.0}
+    remarks = _remarks(counters, dtypes)
+    return PublishedNetwork("SpUNet-v1m1", in_channels, num_classes, model, describe_size(size), weights, remarks)
 
 
 def name_published(weights: Mapping[str, Tensor], prefix: str = DEFAULT_PREFIX) -> dict[str, Tensor]:

@@ -11,12 +11,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-_recomputing: ContextVar[bool] = ContextVar("recomputing", default=False)
-
-
-def is_recomputing() -> bool:
-    """Whether a backward pass is computing a block for the second time: its batch has been counted already."""
-    return _recomputing.get()
+recomputing: ContextVar[bool] = ContextVar("recomputing", default=False)
+"""Whether a backward pass is computing a block for the second time: its batch has been counted already."""
 
 
 def run_and_forget(function: Callable[..., Any], *tensors: Any) -> Any:
@@ -47,8 +43,8 @@ def _contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[No
 
 @contextmanager
 def _second_time() -> Iterator[None]:
-    token = _recomputing.set(True)
+    token = recomputing.set(True)
     try:
         yield
     finally:
-        _recomputing.reset(token)
+        recomputing.reset(token)

@@ -7,9 +7,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pointseg.config import ModelConfig
 from pointseg.models.blocks import ResidualBlock, make_conv_norm_relu
+from pointseg.models.network import Extent, Network, NetworkOutput
 from pointseg.models.recomputation import run_and_forget
 from pointseg.sparse import backend as find_backend
+from pointseg.sparse import padded_spatial_shape
 
 _CHANNEL_MULTIPLE = 8
 """Channels are rounded to it when a width is chosen: matrix products are fastest on multiples of 8."""
@@ -31,6 +34,20 @@ SIZES = {
     "spunet18": UNetSize(32, _CHANNELS, (2, 2, 2, 2, 2, 2, 2, 2)),
     "spunet34": UNetSize(32, _CHANNELS, (2, 3, 4, 6, 2, 2, 2, 2)),
 }
+
+
+def build_unet(model: ModelConfig, in_channels: int, num_classes: int, backend: str) -> "SparseUNet":
+    """The network of a config. Raises: ValueError where channels and layers do not fit."""
+    size = choose_size(
+        model.name, stem_channels=model.stem_channels, channels=model.channels, layers=model.layers, width=model.width
+    )
+    return SparseUNet(
+        in_channels,
+        num_classes,
+        **size._asdict(),
+        backend=backend,
+        checkpoint_activations=model.checkpoint_activations,
+    )
 
 
 def choose_size(
@@ -65,16 +82,7 @@ def choose_size(
     )
 
 
-class UNetOutput(NamedTuple):
-    """What the network says of each voxel."""
-
-    logits: Tensor
-    """(M, num_classes)."""
-    features: Tensor
-    """(M, feature_channels), what the classifier sees. They come out of a ReLU, so none is negative."""
-
-
-class SparseUNet(nn.Module):
+class SparseUNet(Network):
     """U-Net of residual blocks on voxels: S halvings of the grid, then S doublings with skip connections.
 
     With the default channels and layers this is SpUNet-34, and its ``state_dict`` has the published keys. Stage
@@ -112,6 +120,7 @@ class SparseUNet(nn.Module):
         self.in_channels = in_channels
         self.num_classes = num_classes
         self.num_stages = len(channels) // 2
+        self.coarsest_voxel = 2**self.num_stages
         self.feature_channels = channels[-1]
         self.checkpoint_activations = checkpoint_activations
         self._backend = find_backend(backend)
@@ -159,9 +168,28 @@ class SparseUNet(nn.Module):
         """The backend in use; never ``auto``."""
         return self._backend.name
 
-    def forward(
-        self, features: Tensor, coords: Tensor, batch_size: int, spatial_shape: tuple[int, int, int]
-    ) -> UNetOutput:
+    def spatial_shape(self, extent: Extent) -> Extent:
+        """A multiple of the coarsest voxels on each axis: halving drops no voxel then."""
+        return padded_spatial_shape(extent, self.num_stages)
+
+    def classifier_weight(self) -> Tensor:
+        """(K, D) on the CPU, as :meth:`Network.classifier_weight`.
+
+        The last layer is a 1x1x1 convolution whose weight has the shape (K, 1, 1, 1, D), but spconv (and our engine
+        with it) reads the memory of such a weight as (D, K).
+        """
+        weight = self.final.weight.detach().cpu()
+        return weight.reshape(self.feature_channels, self.num_classes).T.contiguous()
+
+    def for_inference(self) -> "SparseUNet":
+        """With our own engine a copy whose convolutions do what batch norm did; another backend's network itself."""
+        if self.backend_name != "torch":
+            return self
+        from pointseg.models.folding import fold_batch_norm  # training needs none of it
+
+        return fold_batch_norm(self)
+
+    def forward(self, features: Tensor, coords: Tensor, batch_size: int, spatial_shape: Extent) -> NetworkOutput:
         """Logits and last features of each voxel.
 
         Args:
@@ -193,15 +221,15 @@ class SparseUNet(nn.Module):
             tensor = run(partial(_join, up, first), tensor, skips.pop())
             for block in others:
                 tensor = run(block, tensor)
-        return UNetOutput(self.final(tensor).features, tensor.features)
+        return NetworkOutput(self.final(tensor).features, tensor.features)
 
     def _forgets(self) -> bool:
         return self.checkpoint_activations and self.training and torch.is_grad_enabled()
 
-    def _empty_output(self, features: Tensor) -> UNetOutput:
+    def _empty_output(self, features: Tensor) -> NetworkOutput:
         """No rows, but on the graph; spconv takes no tensor without voxels."""
         nothing = self.final.weight.sum() * 0.0
-        return UNetOutput(
+        return NetworkOutput(
             features.new_zeros((0, self.num_classes)) + nothing,
             features.new_zeros((0, self.feature_channels)) + nothing,
         )

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.atomic import atomic_file
-from pointseg.command_line import called
+from pointseg.commands import called
 from pointseg.errors import DataError, UsageError
 from pointseg.output.prediction_record import RECORD_NAME
 from pointseg.scannet.raw_scan import mesh_path, scans_folder

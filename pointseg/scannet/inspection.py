@@ -23,9 +23,9 @@ from pointseg.scans.prepared import (
     prepare_again,
     prepare_command,
     read_array,
-    read_source,
     scene_folders,
 )
+from pointseg.scans.prepared_source import read_source
 from pointseg.taxonomy import IGNORE, load_taxonomy
 
 _UNIT_TOLERANCE = 1e-3

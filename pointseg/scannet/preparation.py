@@ -11,7 +11,7 @@ import pointseg
 from pointseg.command_line import describe_os_error
 from pointseg.errors import DataError
 from pointseg.scannet.raw_scan import LabelMap, RawScene, read_raw_scene, source_files
-from pointseg.scans.prepared import arrays_are_complete, read_source, write_scene
+from pointseg.scans.prepared_source import arrays_are_complete, read_source, write_scene
 
 SceneKey = tuple[str, str]
 """(split, scene)."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pointseg.sparse.grid_shape import Shape3, conv_output_shape
 from pointseg.sparse.keys import KeyGrid, corners, sort_unique
 from pointseg.sparse.rulebook import Rulebook
+from pointseg.sparse.tensor import Shape3, conv_output_shape
 from pointseg.sparse.threads import run_parts
 
 # A dense grid of row numbers finds a neighbour with one read, but has to be filled first. Beyond this many cells

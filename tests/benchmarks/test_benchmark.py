@@ -23,8 +23,8 @@ from pointseg.benchmarks.timing import measure_in_turn
 from pointseg.config import load_config
 from pointseg.data.batch import Batch
 from pointseg.data.loader import Draw, TrainingScenes
-from pointseg.engine.network import build_network
 from pointseg.errors import DataError, UsageError
+from pointseg.models import build_network
 
 ROOT = Path(__file__).parents[1]
 TEXTS = {"backend", "model"}

@@ -8,6 +8,7 @@ import torch
 
 from pointseg.config import AugmentConfig, load_config
 from pointseg.data import augment as aug
+from pointseg.data import elastic
 from pointseg.data.points import Points, center_points
 
 
@@ -139,7 +140,7 @@ def test_dropout_may_leave_nothing_and_the_recipe_says_so(device: torch.device) 
 
 def _displacements(points: Points, levels: list[tuple[float, float]], count: int) -> torch.Tensor:
     """(count, N, 3)"""
-    moved = [aug.distort_elastically(points, levels, 1.0, generator).xyz for generator in _generators(count)]
+    moved = [elastic.distort_elastically(points, levels, generator).xyz for generator in _generators(count)]
     return torch.stack(moved) - points.xyz
 
 
@@ -200,16 +201,16 @@ def test_an_elastic_distortion_of_a_huge_extent_has_bounded_memory(
 ) -> None:
     """A stray point a kilometre away makes the cells larger, not the grid; the magnitude stays."""
     largest = 0
-    normal = aug._normal
+    normal = elastic.draw_normal
 
     def watch(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
         nonlocal largest
         largest = max(largest, math.prod(shape))
         return normal(shape, generator)
 
-    monkeypatch.setattr(aug, "_normal", watch)
+    monkeypatch.setattr(elastic, "draw_normal", watch)
     scene = _box(100, (1000.0, 800.0, 60.0))
-    moved = aug.distort_elastically(scene, [(0.2, 0.4), (0.8, 1.6)], 1.0, _seeded(0)).xyz - scene.xyz
+    moved = elastic.distort_elastically(scene, [(0.2, 0.4), (0.8, 1.6)], _seeded(0)).xyz - scene.xyz
     assert largest < 3 * 1.2 * 2**21
     expected = (0.4**2 + 1.6**2) ** 0.5 * (19 / 81) ** 1.5
     assert 0.6 * expected < float(moved.std()) < 1.1 * expected
@@ -217,7 +218,7 @@ def test_an_elastic_distortion_of_a_huge_extent_has_bounded_memory(
 
 def test_an_elastic_distortion_of_a_flat_scene_or_a_point(device: torch.device) -> None:
     for num_points, size_m in ((1, (0.0, 0.0, 0.0)), (50, (2.0, 2.0, 0.0))):
-        moved = aug.distort_elastically(_box(num_points, size_m), [(0.2, 0.4), (0.8, 1.6)], 1.0, _seeded(0)).xyz
+        moved = elastic.distort_elastically(_box(num_points, size_m), [(0.2, 0.4), (0.8, 1.6)], _seeded(0)).xyz
         assert torch.isfinite(moved).all()
         assert not torch.equal(moved, _box(num_points, size_m).xyz)
 

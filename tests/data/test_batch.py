@@ -6,7 +6,8 @@ import torch
 from pointseg.config import DataConfig
 from pointseg.data.batch import DrawnScene, collate, crop, largest_share, make_batch, mix
 from pointseg.data.points import Points
-from pointseg.data.voxelize import draw_points, voxelize_by_mean
+from pointseg.data.voxel_means import voxelize_by_mean
+from pointseg.data.voxelize import draw_points
 
 
 def test_scenes_are_concatenated_with_their_way_back() -> None:

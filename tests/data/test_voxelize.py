@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from pointseg.data.points import Points
-from pointseg.data.voxelize import build_grid, draw_points, majority_label, stack_features, voxelize_by_mean
+from pointseg.data.voxel_means import majority_label, voxelize_by_mean
+from pointseg.data.voxelize import build_grid, draw_points, stack_features
 from pointseg.errors import DataError
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.multiprocessing as mp
 from torch import nn
 
-from pointseg.engine.distributed import SyncBatchNorm, choose_device, join_processes, synchronize_batch_norm
+from pointseg.engine.sync_batch_norm import SyncBatchNorm, choose_device, join_processes, synchronize_batch_norm
 from pointseg.errors import UsageError
 
 

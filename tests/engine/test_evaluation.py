@@ -14,7 +14,7 @@ from pointseg.config import load_config
 from pointseg.engine.distributed import Processes, join_processes
 from pointseg.engine.evaluation import evaluate_scenes, gather_statistics, new_statistics
 from pointseg.engine.inference import Segmenter
-from pointseg.engine.network import build_network
+from pointseg.models import build_network
 from pointseg.scans.prepared import list_scenes, read_scene
 from tests.conftest import TINY_NETWORK
 

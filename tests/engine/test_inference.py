@@ -8,9 +8,10 @@ import torch
 
 import pointseg
 from pointseg.config import load_config
-from pointseg.engine.inference import Segmenter, load_segmenter, view_matrices
-from pointseg.engine.network import build_network
+from pointseg.engine.inference import Segmenter, load_segmenter
+from pointseg.engine.inference.views import view_matrices
 from pointseg.errors import DataError
+from pointseg.models import build_network
 from pointseg.scans.prepared import read_scene
 from pointseg.scans.scene import Scene
 from tests.conftest import TINY_NETWORK
@@ -51,7 +52,7 @@ def test_full_covers_each_point_exactly_once_in_each_view(segmenter: Segmenter, 
 
     points = points_from_scene(scene, segmenter.config.data.features)
     seen = np.zeros(scene.num_points, dtype=int)
-    for voxels, covered in segmenter._coverings(points, every_point=True):
+    for voxels, covered in segmenter._coverings.in_turn(points):
         # The voxel's features are those of the very point that it speaks for.
         own = voxels.features[voxels.voxel_of_point[covered]]
         assert torch.equal(own[:, :3], points.xyz[covered])

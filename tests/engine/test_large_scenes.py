@@ -15,14 +15,13 @@ from pointseg.benchmarks.memory import peak_memory_gib
 from pointseg.config import load_config
 from pointseg.data.points import Points
 from pointseg.data.voxelize import Voxels
-from pointseg.engine import inference
 from pointseg.engine.distributed import Processes
 from pointseg.engine.evaluation import evaluate_scenes, new_statistics
-from pointseg.engine.inference import Segmenter, load_segmenter
-from pointseg.engine.network import build_network
+from pointseg.engine.inference import TTA, Segmenter, load_segmenter, pointwise
+from pointseg.engine.inference.views import view_matrices
 from pointseg.errors import UsageError
-from pointseg.models.unet import UNetOutput
-from pointseg.scans.prepared import write_scene
+from pointseg.models import NetworkOutput, build_network
+from pointseg.scans.prepared_source import write_scene
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import IGNORE
 from tests.conftest import TINY_NETWORK
@@ -62,7 +61,7 @@ def _labelled_output(segmenter: Segmenter, scene: Scene) -> tuple[np.ndarray, to
     """Labels of the points, logits (M, K) of the voxels with a label in a fixed order, and the number of passes."""
     shown: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def observer(voxels: Voxels, output: UNetOutput) -> None:
+    def observer(voxels: Voxels, output: NetworkOutput) -> None:
         counted = voxels.label != IGNORE
         shown.append((voxels.features[counted], output.logits[counted]))
 
@@ -79,14 +78,14 @@ def test_with_a_margin_beyond_the_receptive_field_tiles_change_nothing(
     """The network sees 23 voxels far: 2 in the stem, 4 + 8 in the encoder, 4 + 2 in the decoder, 3 by pooling."""
     expected, expected_logits, num_passes = _labelled_output(whole, corridor)
     assert num_passes == 1
-    monkeypatch.setattr(inference, "_MARGIN", 6)  # of 4 voxels
+    monkeypatch.setattr(tiled.network, "context", 6)  # of 4 voxels
     label, logits, num_passes = _labelled_output(tiled, corridor)
     assert num_passes >= 4
     np.testing.assert_array_equal(label, expected)
     torch.testing.assert_close(logits, expected_logits, rtol=1e-4, atol=1e-4)
 
     # Not because the network looks no farther than a voxel.
-    monkeypatch.setattr(inference, "_MARGIN", 1)
+    monkeypatch.setattr(tiled.network, "context", 1)
     assert (_labelled_output(tiled, corridor)[1] - expected_logits).abs().max() > 1e-2
 
 
@@ -103,7 +102,7 @@ def test_without_context_more_labels_differ(
     tiled: Segmenter, whole: Segmenter, corridor: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the margin is for, and that the test above can fail."""
-    monkeypatch.setattr(inference, "_MARGIN", 0)
+    monkeypatch.setattr(tiled.network, "context", 0)
     assert (tiled.predict_scene(corridor) == whole.predict_scene(corridor)).mean() < 0.999
 
 
@@ -118,14 +117,14 @@ def test_a_scene_within_the_budget_is_predicted_to_the_bit_as_without(
     for segmenter in (whole, load_segmenter(trained_run, max_voxels=num_voxels)):
         with pytest.MonkeyPatch.context() as patch:
             logits: list[torch.Tensor] = []
-            forward = segmenter._forward
+            forward = segmenter._pointwise._forward
 
-            def keep(voxels: Voxels, name: str, forward=forward, logits: list[torch.Tensor] = logits) -> UNetOutput:
+            def keep(voxels: Voxels, name: str, forward=forward, logits: list[torch.Tensor] = logits) -> NetworkOutput:
                 output = forward(voxels, name)
                 logits.append(output.logits)
                 return output
 
-            patch.setattr(segmenter, "_forward", keep)
+            patch.setattr(segmenter._pointwise, "_forward", keep)
             label = segmenter.predict_scene(corridor, tta)
         sums.append((label, logits))
     np.testing.assert_array_equal(sums[0][0], sums[1][0])
@@ -151,7 +150,7 @@ def test_one_view_is_in_memory_at_a_time(
     views: list[weakref.ref] = []
     events: list[str] = []
     in_memory: list[int] = []
-    transform = inference.transform
+    transform = pointwise.transform
 
     def make_view(points: Points, matrix: torch.Tensor) -> Points:
         view = transform(points, matrix)
@@ -163,13 +162,13 @@ def test_one_view_is_in_memory_at_a_time(
         events.append("forward")
         in_memory.append(sum(view() is not None for view in views))
 
-    monkeypatch.setattr(inference, "transform", make_view)
+    monkeypatch.setattr(pointwise, "transform", make_view)
     handle = tiled.network.register_forward_hook(forward)
     tiled.predict_scene(corridor, tta)
     handle.remove()
-    num_tiles = len(views) // len(inference.view_matrices(tta))
+    num_tiles = len(views) // len(view_matrices(tta))
     assert num_tiles >= 3
-    assert len(views) == num_tiles * len(inference.view_matrices(tta))
+    assert len(views) == num_tiles * len(view_matrices(tta))
     assert max(in_memory) == 1
     assert "view view" not in " ".join(events)
 
@@ -222,7 +221,7 @@ def test_one_point_is_within_any_budget(trained_run: Path) -> None:
     segmenter = load_segmenter(trained_run, max_voxels=1)
     point = Scene("point", *(array[:1] for array in (np.zeros((1, 3), np.float32), np.zeros((1, 3), np.uint8))))
     point.normal = np.array([[0, 0, 1]], np.float32)
-    for tta in inference.TTA:
+    for tta in TTA:
         assert segmenter.predict_scene(point, tta).shape == (1,)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pointseg.engine.inference import Segmenter, load_segmenter
+from pointseg.engine.inference import load_segmenter
 from pointseg.errors import DataError
 from pointseg.models import SparseUNet
 from pointseg.predict import main as predict
@@ -60,7 +60,7 @@ def test_a_scene_without_memory_is_not_called_damaged(
 def test_a_sum_over_views_without_memory_is_one_line_with_its_scene(
     trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Segmenter, "_add_probability", _fail)
+    monkeypatch.setattr("pointseg.engine.inference.pointwise._add_rows", _fail)
     words = ["--run", str(trained_run), "--split", "val", "--tta", "rot4", "--out", str(tmp_path / "out")]
     assert predict(words) == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if "too little memory" in line]
@@ -73,9 +73,7 @@ def test_bf16_predicts_nearly_the_same(trained_run: Path, prepared_root: Path) -
 
     segmenter = load_segmenter(trained_run)
     scene = read_scene(next((prepared_root / "val").iterdir()), "scannet200")
-    config = segmenter.config
-    half = load_segmenter(trained_run)
-    half.config = config.model_copy(update={"inference": config.inference.model_copy(update={"amp": "bf16"})})
+    half = load_segmenter(trained_run, amp="bf16")
     exact, rounded = segmenter.forward_scene(scene)[1].logits, half.forward_scene(scene)[1].logits
     assert rounded.dtype == torch.bfloat16
     assert 0 < (exact - rounded).abs().max() < 5e-2 * exact.abs().max()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pointseg.models import SparseUNet, UNetOutput, choose_size
+from pointseg.models import NetworkOutput, SparseUNet, choose_size
 from pointseg.sparse import padded_spatial_shape
 from tests.sparse.dense_reference import random_voxels
 
@@ -78,7 +78,7 @@ def test_output_is_logits_and_the_nonnegative_features_they_come_from() -> None:
     network = small_network()
     features, coords = make_scene()
     output = network(features, coords, 1, SHAPE)
-    assert isinstance(output, UNetOutput)
+    assert isinstance(output, NetworkOutput)
     assert output.logits.shape == (700, 5)
     assert output.features.shape == (700, 6)
     assert network.feature_channels == 6

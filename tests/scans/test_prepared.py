@@ -5,7 +5,8 @@ import pytest
 
 from pointseg.atomic import atomic_directory
 from pointseg.errors import DataError, UsageError
-from pointseg.scans.prepared import list_scenes, read_scene, read_source, write_scene
+from pointseg.scans.prepared import list_scenes, read_scene
+from pointseg.scans.prepared_source import read_source, write_scene
 
 SOURCE = {"facts": {}, "made_from": {}, "raw_folder": ""}
 

@@ -1,0 +1,88 @@
+"""The commands, and how the user calls them: messages say it in the same way."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+class Command(NamedTuple):
+    """One command, under the names by which it can be called."""
+
+    summary: str
+    """What it does, in a line."""
+    module: str
+    """``python -m pointseg.MODULE``."""
+    script: str | None = None
+    """In a checkout: ``python SCRIPT``."""
+
+
+COMMANDS = {
+    "demo-scans": Command(
+        "make synthetic rooms in ScanNet's raw formats", "demo_scans", "data_prep/make_demo_scans.py"
+    ),
+    "prepare": Command("raw ScanNet scans to a prepared tree", "prepare", "data_prep/preprocess_scannet.py"),
+    "check": Command("is a prepared tree complete and sane?", "check", "data_prep/check_scans.py"),
+    "train": Command("train a network", "train"),
+    "evaluate": Command("score a run by the benchmark's rule", "evaluate"),
+    "predict": Command("one class id for each vertex of a split or of any scan", "predict"),
+    "submit": Command("predictions to the zip for the leaderboard", "submit", "submissions/format_submission.py"),
+    "check-submission": Command(
+        "say what the leaderboard would refuse in a zip", "check_submission", "submissions/check_submission.py"
+    ),
+    "visualize": Command("look at a scene: colours, labels, prediction, errors", "visualize"),
+    "analyze": Command("measure neural collapse in a run, or compare two runs", "analyze"),
+    "convert": Command("other people's checkpoints to runs, and back", "convert"),
+    "longtail": Command("compare methods for the long tail on equal terms", "longtail"),
+    "benchmark": Command("how fast is it, and how much memory does it take?", "benchmark"),
+}
+"""Name in ``pointseg NAME`` -> the command, in the order of the way from scans to results."""
+
+
+def called(name: str, *arguments: str) -> str:
+    """How the user calls a command of ``COMMANDS``, in the way in which the one at work was called.
+
+    ``pointseg NAME`` after an installation and in Python, ``python -m pointseg.MODULE`` where a module was run, and in
+    a checkout a script beside the one that was run. Arguments are quoted for a shell.
+    """
+    command = COMMANDS[name]
+    called_as = Path(sys.argv[0] or "python")
+    if _is_script(called_as) and command.script is not None:
+        words = f"python {os.path.normpath(called_as.parent.parent / command.script)}"
+    elif _is_script(called_as) or _module(called_as) not in (None, "__main__"):
+        words = f"python -m pointseg.{command.module}"
+    elif _module(called_as) == "__main__":
+        words = f"python -m pointseg {name}"
+    else:
+        words = f"pointseg {name}"
+    return f"{words} {shlex.join(arguments)}" if arguments else words
+
+
+def program_name() -> str:
+    """What the command at work is called at the beginning of a line of its own: short, and as the user called it."""
+    called_as = Path(sys.argv[0] or "python")
+    module = _module(called_as)
+    if _is_script(called_as):
+        return called_as.name
+    if module not in (None, "__main__"):
+        return f"pointseg.{module}"
+    if (module == "__main__" or called_as.stem == "pointseg") and sys.argv[1:2] and sys.argv[1] in COMMANDS:
+        return f"pointseg {sys.argv[1]}"
+    return "pointseg"
+
+
+def _is_script(path: Path) -> bool:
+    """Whether this is one of the scripts of a checkout."""
+    return any(c.script == f"{path.absolute().parent.name}/{path.name}" for c in COMMANDS.values())
+
+
+def _module(path: Path) -> str | None:
+    """``train``, ``laboratory.child`` or ``__main__`` for a module of ours that ``python -m`` runs; else None."""
+    try:
+        relative = path.resolve().relative_to(_PACKAGE)
+    except ValueError:
+        return None
+    return ".".join(relative.with_suffix("").parts) if relative.suffix == ".py" else None

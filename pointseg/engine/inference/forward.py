@@ -1,0 +1,40 @@
+"""The network's call: voxels of a scene in, logits and last features out."""
+
+import torch
+
+from pointseg.config import Config
+from pointseg.data.batch import collate
+from pointseg.data.voxelize import Voxels
+from pointseg.engine.network import autocast, explain_out_of_memory, run_network
+from pointseg.models import Network, NetworkOutput
+
+LESS_MEMORY = (
+    "lower inference.max_voxels (--max-voxels), use --device cpu, or inference.amp: fp16 in the run's config.yaml"
+)
+
+
+class Forward:
+    """A network in evaluation mode, in the precision of the config, without gradients.
+
+    Args:
+        network: on ``device``, in any mode; it is put in evaluation mode.
+        config: of its run.
+        device: where it is.
+    """
+
+    def __init__(self, network: Network, config: Config, device: torch.device) -> None:
+        self.network = network.for_inference()
+        self._amp = config.inference.amp
+        self._device = device
+
+    def __call__(self, voxels: Voxels, name: str) -> NetworkOutput:
+        """Logits (M, K) and last features (M, D) of the voxels of one scene, on the network's device.
+
+        Raises:
+            DataError: a GPU's memory is too small; the line says for what, and what helps.
+        """
+        batch = collate([(name, voxels)]).to(self._device)
+        self.network.eval()
+        amp = autocast(self._amp, self._device)
+        with torch.inference_mode(), explain_out_of_memory(batch, LESS_MEMORY), amp:
+            return run_network(self.network, batch)

@@ -1,0 +1,86 @@
+"""Going on from a checkpoint: whether this run can, and what it has to forget first."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pointseg.atomic import write_text
+from pointseg.config import Config, config_from_dict
+from pointseg.engine.run_directory import RunDirectory
+from pointseg.errors import UsageError
+
+# What may differ between a run and its resumption: it changes where and how fast, not what is computed.
+_FREE_ON_RESUME = {
+    "run": {"dir", "device"},
+    "data": {"root", "num_workers", "cache"},
+    "model": {"backend", "init", "checkpoint_activations"},
+    "train": {"validate_every", "measure_collapse_every", "log_every", "num_threads"},
+    "inference": {"amp", "logit_adjustment", "max_voxels"},
+}
+
+
+def check_resumable(state: dict[str, Any], config: Config, train_scenes: Sequence[str], path: Path) -> None:
+    """Check that a checkpoint holds a training to go on with, of the same config on the same scenes.
+
+    Args:
+        state: what ``read_checkpoint`` returned.
+        config: of now.
+        train_scenes: names of the training scenes of now.
+        path: of the checkpoint, for the message.
+
+    Raises:
+        UsageError: it does not; the line says what differs.
+    """
+    if "optimizer" not in state:
+        raise UsageError(
+            f"{path}: holds weights alone, and there is no training to resume; begin a new run from them with "
+            f"model.init={path.parents[1]} run.dir=PATH"
+        )
+    changed = _changed_keys(config_from_dict(state["config"], str(path)), config)
+    if changed:
+        raise UsageError(
+            f"{path}: can't resume with another {', '.join(changed)}; leave the config as it was, "
+            "or begin a new run with run.dir=PATH"
+        )
+    if state.get("train_scenes", train_scenes) != train_scenes:
+        raise UsageError(
+            f"{path}: began with {len(state['train_scenes'])} training scenes, and {config.data.root} has "
+            f"{len(train_scenes)}, not the same; give it those, or begin a new run with run.dir=PATH"
+        )
+
+
+def drop_metrics_after(directory: RunDirectory, step: int, keep_validation: bool = True) -> None:
+    """Remove what was logged after the checkpoint that a resumed run goes on from: it will be logged again.
+
+    Args:
+        directory: of the run.
+        step: of the checkpoint.
+        keep_validation: False where the validation of that step is still due.
+    """
+    if not directory.metrics_path.is_file():
+        return
+    lines = directory.metrics_path.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if _place_of(line) <= (step, keep_validation)]
+    write_text(directory.metrics_path, "".join(f"{line}\n" for line in kept))
+
+
+def _changed_keys(old: Config, new: Config) -> list[str]:
+    changed = []
+    for section, values in new.model_dump().items():
+        before = old.model_dump()[section]
+        if not isinstance(values, dict):
+            changed += [section] if values != before else []
+            continue
+        free = _FREE_ON_RESUME.get(section, set())
+        changed += [f"{section}.{key}" for key in values if key not in free and values[key] != before[key]]
+    return changed
+
+
+def _place_of(line: str) -> tuple[float, bool]:
+    """Step, and whether the line came with its validation: after that of its training."""
+    try:
+        row = json.loads(line)
+        return row["step"], row["kind"] != "train"
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return float("inf"), True  # a line cut off by a crash

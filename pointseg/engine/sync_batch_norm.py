@@ -1,0 +1,50 @@
+"""Batch norm that several processes share."""
+
+import torch
+from torch import nn
+from torch.distributed.nn.functional import all_reduce as differentiable_all_reduce
+
+from pointseg.models.recomputation import recomputing
+
+
+class SyncBatchNorm(nn.BatchNorm1d):
+    """Batch norm over the points of all processes, on any device (PyTorch's own is for GPUs only).
+
+    Two sums are exchanged, first of the values and then of the squared deviations: the variance has no
+    cancellation. Gradients flow through both.
+    """
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Normalise (M, C) by mean and variance over all processes in training; as batch norm otherwise."""
+        if not self.training:
+            return super().forward(features)
+        values = features.float() if features.dtype != torch.float64 else features
+        local = torch.cat([values.sum(dim=0), values.new_tensor([float(len(values))])])
+        total = differentiable_all_reduce(local)
+        num_points = total[-1].detach().clamp_min(1)
+        mean = total[:-1] / num_points
+        centred = values - mean
+        variance = differentiable_all_reduce(centred.square().sum(dim=0)) / num_points
+        if not recomputing.get():
+            self._update_running(mean.detach(), variance.detach(), num_points)
+        normalised = centred * (variance + self.eps).rsqrt()
+        return (normalised * self.weight + self.bias).to(features.dtype)
+
+    def _update_running(self, mean: torch.Tensor, variance: torch.Tensor, num_points: torch.Tensor) -> None:
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        assert self.num_batches_tracked is not None
+        unbiased = variance * num_points / (num_points - 1).clamp_min(1)
+        self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
+        self.running_var.lerp_(unbiased.to(self.running_var), self.momentum)
+        self.num_batches_tracked.add_(1)
+
+
+def synchronize_batch_norm(module: nn.Module) -> None:
+    """Replace each ``BatchNorm1d`` below ``module`` by :class:`SyncBatchNorm`, with its weights and buffers."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm1d):
+            synchronized = SyncBatchNorm(child.num_features, child.eps, child.momentum)
+            synchronized.load_state_dict(child.state_dict())
+            setattr(module, name, synchronized)
+        else:
+            synchronize_batch_norm(child)

@@ -1,0 +1,65 @@
+"""Writing a prepared scene, with ``source.json``: what it was made from, and whether all that was written is there."""
+
+import io
+import json
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+from pointseg.atomic import atomic_directory
+from pointseg.scans.prepared import SOURCE_NAME
+
+
+def write_scene(folder: str | os.PathLike[str], arrays: dict[str, np.ndarray], source: dict[str, Any]) -> None:
+    """Write a scene folder, whole or not at all: ``<name>.npy`` for each array, and ``source.json``.
+
+    ``source`` is stored with the size and checksum of each array added under ``arrays``.
+
+    Raises:
+        OSError: the disk is full or can't be written.
+    """
+    folder = Path(folder)
+    written = {}
+    with atomic_directory(folder) as temporary:
+        for name, array in arrays.items():
+            content = _npy_bytes(array)
+            (temporary / f"{name}.npy").write_bytes(content)
+            written[name] = {
+                "dtype": str(array.dtype),
+                "shape": list(array.shape),
+                "bytes": len(content),
+                "crc32": zlib.crc32(content),
+            }
+        text = json.dumps({**source, "arrays": written}, indent=1, sort_keys=True)
+        (temporary / SOURCE_NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def read_source(folder: Path) -> dict[str, Any] | None:
+    """The ``source.json`` of a scene; None where it has none, or none that can be read."""
+    try:
+        source = json.loads((folder / SOURCE_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(source, dict) or not {"arrays", "facts", "made_from", "raw_folder"} <= source.keys():
+        return None
+    facts = source["facts"]
+    return source if isinstance(facts, dict) and {"num_points", "alignment"} <= facts.keys() else None
+
+
+def arrays_are_complete(folder: Path, source: dict[str, Any]) -> bool:
+    """Whether every array that ``source.json`` names is there in its full size; the content is not read."""
+    try:
+        return all((folder / f"{name}.npy").stat().st_size == row["bytes"] for name, row in source["arrays"].items())
+    except OSError:
+        return False
+
+
+def _npy_bytes(array: np.ndarray) -> memoryview:
+    """The bytes of a .npy file. ``numpy.save`` to a file hides that the disk is full: its error has no number."""
+    buffer = io.BytesIO()
+    npy_format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    return buffer.getbuffer()

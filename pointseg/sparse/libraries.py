@@ -1,0 +1,70 @@
+"""Other libraries with spconv's API: spconv itself, whichever CUDA it is for, and spconv-triton."""
+
+import importlib
+from functools import partial
+from typing import Any
+
+import torch
+
+from pointseg.errors import UsageError
+from pointseg.sparse.backends import Backend
+
+_INSTALL = {
+    "spconv": "pip install spconv-cu118 (or the spconv-cuXXX of your CUDA)",
+    "spconv_triton": "pip install spconv-triton, and run on a GPU",
+}
+
+
+def load_spconv() -> Backend:
+    """Its modules; without a GPU with the Native algorithm, the only one that runs there. Raises: UsageError."""
+    library = _import_or_refuse("spconv", "spconv.pytorch")
+    if torch.cuda.is_available():
+        return _library_backend("spconv", library, {})
+    native = importlib.import_module("spconv.core").ConvAlgo.Native
+    return _library_backend("spconv", library, {"algo": native})
+
+
+def load_spconv_triton() -> Backend:
+    """Its modules. Raises: UsageError."""
+    if not torch.cuda.is_available():
+        raise UsageError(f"backend spconv_triton needs a GPU, and torch finds none; {usable_here()}")
+    return _library_backend("spconv_triton", _import_or_refuse("spconv_triton", "spconv_triton.pytorch"), {})
+
+
+def _library_backend(name: str, library: Any, options: dict[str, Any]) -> Backend:
+    return Backend(
+        name,
+        library.SparseConvTensor,
+        library.SparseSequential,
+        partial(library.SubMConv3d, **options),
+        partial(library.SparseConv3d, **options),
+        partial(library.SparseInverseConv3d, **options),
+    )
+
+
+def _import_or_refuse(name: str, module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except Exception as error:  # a broken wheel raises anything: ImportError, OSError, RuntimeError, AttributeError
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(
+            f"backend {name} can't be imported ({reason}); {_INSTALL[name]}; {usable_here(name)}"
+        ) from error
+
+
+def usable_here(refused: str = "") -> str:
+    """Which backends work on this machine, in words; tries the import of each but ``refused``."""
+    usable = ["torch"]
+    if refused != "spconv" and _imports("spconv.pytorch"):
+        usable.append("spconv")
+    if refused != "spconv_triton" and torch.cuda.is_available() and _imports("spconv_triton.pytorch"):
+        usable.append("spconv_triton")
+    return f"usable here: {', '.join(usable)}"
+
+
+def _imports(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except Exception:
+        return False
+    return True
