@@ -18,17 +18,19 @@ from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import UsageError
 from pointseg.output.analysis_table import format_analyses
 from pointseg.output.plots import ClassFigures, RunFigures, check_plot_path, draw_analysis, order_by_frequency
-from pointseg.scans.prepared import SPLITS, list_scenes
+from pointseg.scans.prepared import list_scenes, name_splits
 from pointseg.taxonomy import Taxonomy
 
 _MAX_RUNS = 2
+Splits = str | tuple[str, ...]
+"""A split, or several together."""
 
 
 def main(argv: Sequence[str]) -> None:
     """Measure how far neural collapse has come in one run, or compare two."""
     parser = CommandParser("analyze", description="Neural-collapse measures, and IoU by class frequency.")
     parser.add_argument("--run", required=True, nargs="+", action="extend", help="folder of a run; two: compare them")
-    parser.add_argument("--split", choices=SPLITS, help="default: the split that the run was validated on, or val")
+    parser.add_argument("--split", metavar="NAME", help="default: the split that the run was validated on, or val")
     parser.add_argument("--checkpoint", nargs="+", help="a file for each run; default: its best, or its last")
     parser.add_argument("--data-root", help="another prepared tree than the run's")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
@@ -59,7 +61,7 @@ def main(argv: Sequence[str]) -> None:
     results = [
         {
             "run": run,
-            "split": split,
+            "split": name_splits(split),
             **summarize_analysis(analysis, segmenter, frequency),
             "cosines": cosines_by_frequency(figure, classes),
             "history": history,
@@ -72,20 +74,20 @@ def main(argv: Sequence[str]) -> None:
         write_text(arguments.json, format_json({"runs": results}))
     if arguments.plot:
         draw_analysis(arguments.plot, figures, classes)
-    print(format_analyses(results, [f"{run}, {split}" for run in arguments.run]))
+    print(format_analyses(results, [f"{run}, {name_splits(split)}" for run in arguments.run]))
 
 
-def choose_scenes(segmenters: Sequence[Segmenter], data_root: str | None, split: str | None) -> tuple[str, str]:
+def choose_scenes(segmenters: Sequence[Segmenter], data_root: str | None, split: str | None) -> tuple[str, Splits]:
     """Prepared tree and split; those of the runs, unless the caller chooses.
 
     Raises:
         UsageError: two runs would be measured on different scenes or have different classes.
     """
-    if len({segmenter.taxonomy.name for segmenter in segmenters}) > 1:
-        raise UsageError("--run: the runs have different classes (taxonomy); compare runs of one benchmark")
+    if len({segmenter.taxonomy.fingerprint for segmenter in segmenters}) > 1:
+        raise UsageError("--run: the runs have different classes (taxonomy); compare runs of the same ones")
     choices = {(data_root or s.config.data.root, split or s.config.data.val_split or "val") for s in segmenters}
     if len(choices) > 1:
-        shown = " and ".join(f"{root}/{split}" for root, split in sorted(choices))
+        shown = " and ".join(sorted(f"{root}, {name_splits(split)}" for root, split in choices))
         raise UsageError(f"--run: the runs were validated on {shown}; choose one with --data-root and --split")
     return choices.pop()
 

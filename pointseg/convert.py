@@ -17,7 +17,7 @@ from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import DataError, UsageError
 from pointseg.models import PublishedNetwork
 from pointseg.models.published import DEFAULT_PREFIX, name_published, read_published
-from pointseg.taxonomy import NAMES, load_taxonomy
+from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy, load_taxonomy
 
 _FEATURES = {6: ["rgb", "normal"], 9: ["xyz", "rgb", "normal"]}
 """What the published networks take in, by how many inputs they have."""
@@ -38,13 +38,14 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--data-root", help=f"of a new run: its prepared tree (default: {_DATA_ROOT})")
     voxel_help = f"edge of a voxel of a new run (default: {_VOXEL_SIZE_M})"
     parser.add_argument("--voxel-size", dest="voxel_size_m", type=float, metavar="METRES", help=voxel_help)
+    parser.add_argument("--classes", metavar="TSV", help="table of the classes of a new run; default: ScanNet's")
     parser.add_argument("--prefix", help=f"of the names in a file to write (default: {DEFAULT_PREFIX})")
     arguments = vars(parser.parse_args(argv))
     source, out = Path(arguments.pop("source")), Path(arguments.pop("out"))
     given = {name: value for name, value in arguments.items() if value is not None}
     if source.is_dir():
         if given.keys() - {"prefix"}:
-            raise UsageError(f"--data-root and --voxel-size are for a new run, and {source} is one; leave them out")
+            raise UsageError(f"only --prefix goes with a run, and {source} is one; leave the other options out")
         publish_run(source, out, **given)
     else:
         if "prefix" in given:
@@ -52,7 +53,9 @@ def main(argv: Sequence[str]) -> None:
         make_run(source, out, **given)
 
 
-def make_run(file: Path, run: Path, data_root: str = _DATA_ROOT, voxel_size_m: float = _VOXEL_SIZE_M) -> None:
+def make_run(
+    file: Path, run: Path, data_root: str = _DATA_ROOT, voxel_size_m: float = _VOXEL_SIZE_M, classes: str | None = None
+) -> None:
     """Write a run (config.yaml, checkpoints/last.pt) that has the weights of a published checkpoint.
 
     Args:
@@ -60,9 +63,10 @@ def make_run(file: Path, run: Path, data_root: str = _DATA_ROOT, voxel_size_m: f
         run: folder of the new run.
         data_root: its prepared tree.
         voxel_size_m: edge of its voxels, metres.
+        classes: path of the table of its classes; None: those of the benchmark that has as many.
 
     Raises:
-        UsageError: there is no such file, or the run exists.
+        UsageError: there is no such file or table, or the run exists.
         DataError: the file can't be read, or is not of a SpUNet-v1m1 with known inputs and classes.
     """
     if not file.is_file():
@@ -71,35 +75,53 @@ def make_run(file: Path, run: Path, data_root: str = _DATA_ROOT, voxel_size_m: f
     if run.exists() and not (run.is_dir() and next(run.iterdir(), None) is None):
         raise UsageError(f"{run}: is there already, and is no empty folder; choose another one with --out")
     network = read_published(_read_state(file), str(file))
-    config = make_config(network, str(file), str(run), data_root, voxel_size_m)
+    taxonomy = choose_taxonomy(network.num_classes, str(file), classes)
+    config = make_config(network, taxonomy, str(file), str(run), data_root, voxel_size_m)
     with atomic_directory(run) as temporary:
         directory = RunDirectory(temporary)
-        directory.begin(config)
-        save_checkpoint(directory.last_checkpoint, config, {"model": network.weights})
-    print(_describe(network, config, run))
+        directory.begin(config, taxonomy)
+        save_checkpoint(directory.last_checkpoint, config, taxonomy, {"model": network.weights})
+    print(_describe(network, taxonomy, config, run))
 
 
-def make_config(network: PublishedNetwork, where: str, run: str, data_root: str, voxel_size_m: float) -> Config:
-    """The packaged recipe of the network's classes, with its sizes and inputs.
+def choose_taxonomy(num_classes: int, where: str, classes: str | None) -> Taxonomy:
+    """The classes of a published network: those of a table, or of the benchmark that has as many.
+
+    Raises:
+        UsageError: there is no such table.
+        DataError: the table, or no benchmark, has as many classes.
+    """
+    if classes is not None:
+        taxonomy = load_taxonomy(classes)
+        if taxonomy.num_classes != num_classes:
+            raise DataError(f"{where}: has {num_classes} classes, and {classes} {taxonomy.num_classes}; give its own")
+        return taxonomy
+    benchmarks = {load_taxonomy(name).num_classes: load_taxonomy(name) for name in NAMES}
+    if num_classes not in benchmarks:
+        raise DataError(
+            f"{where}: has {num_classes} classes, expected {' or '.join(map(str, sorted(benchmarks)))} (ScanNet); "
+            "for another data set's network give the table of its classes by --classes"
+        )
+    return benchmarks[num_classes]
+
+
+def make_config(
+    network: PublishedNetwork, taxonomy: Taxonomy, where: str, run: str, data_root: str, voxel_size_m: float
+) -> Config:
+    """The packaged recipe, with the network's classes, sizes and inputs.
 
     It has no center branch, since the network was trained without one.
 
     Raises:
-        DataError: the network has other numbers of classes or inputs than published ones.
+        DataError: the network has another number of inputs than published ones.
         UsageError: the voxel size is not above 0.
     """
-    taxonomies = {load_taxonomy(name).num_classes: name for name in NAMES}
-    if network.num_classes not in taxonomies:
-        raise DataError(
-            f"{where}: has {network.num_classes} classes, expected {' or '.join(map(str, sorted(taxonomies)))} "
-            "(ScanNet); another data set's network can't be used"
-        )
     if network.in_channels not in _FEATURES:
         known = " or ".join(f"{number} ({', '.join(names)})" for number, names in _FEATURES.items())
         raise DataError(f"{where}: has {network.in_channels} inputs, expected {known}; others can't be told apart")
-    taxonomy = taxonomies[network.num_classes]
-    tree = load_config(f"{taxonomy}.yaml").model_dump(mode="json")
-    tree["taxonomy"] = taxonomy
+    name = taxonomy.name if taxonomy.is_benchmark else CLASS_TABLE
+    tree = load_config(f"{name if taxonomy.is_benchmark else 'scannet200'}.yaml").model_dump(mode="json")
+    tree["taxonomy"] = name
     tree["run"]["dir"] = run
     tree["data"] |= {"root": data_root, "voxel_size_m": voxel_size_m, "features": _FEATURES[network.in_channels]}
     tree["model"] |= {**network.model, "init": None}
@@ -167,12 +189,12 @@ def _numpy_scalars_allowed() -> AbstractContextManager[object]:
     return nullcontext() if context is None else context(allowed)
 
 
-def _describe(network: PublishedNetwork, config: Config, run: Path) -> str:
+def _describe(network: PublishedNetwork, taxonomy: Taxonomy, config: Config, run: Path) -> str:
     """What was found, and the commands that come next."""
     lines = [
         f"{run}: a {network.kind} of {network.num_parameters:,} parameters",
         f"  {network.in_channels} inputs: {', '.join(config.data.features)}",
-        f"  {network.num_classes} classes: {config.taxonomy}",
+        f"  {network.num_classes} classes: {taxonomy.name}",
         f"  {network.size}",
         *(f"  {remark}" for remark in network.remarks),
         f"next, with the prepared scenes in {config.data.root}:",

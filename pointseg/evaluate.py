@@ -9,14 +9,16 @@ from pointseg.engine.distributed import Processes, choose_device
 from pointseg.engine.evaluation import evaluate_scenes
 from pointseg.output.report import format_evaluation
 from pointseg.run_arguments import add_run_arguments, load_run
-from pointseg.scans.prepared import SPLITS, list_scenes
+from pointseg.scans.prepared import list_scenes, name_splits
 
 
 def main(argv: Sequence[str]) -> None:
     """Evaluate a run on every vertex of a split."""
     parser = CommandParser("evaluate", description="Evaluate a run by the benchmark's rule.")
     add_run_arguments(parser)
-    parser.add_argument("--split", choices=SPLITS, help="default: the split that the run was validated on, or val")
+    parser.add_argument(
+        "--split", metavar="NAME", help="a folder of the tree; default: the split that the run was validated on, or val"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the scores here, too")
     arguments = parser.parse_args(argv)
 
@@ -28,7 +30,7 @@ def main(argv: Sequence[str]) -> None:
     evaluation = evaluate_scenes(segmenter, folders, arguments.tta, alone)
     if arguments.json:
         write_text(arguments.json, json.dumps(evaluation, indent=1) + "\n")
-    print(f"{arguments.run}, {split}: " + format_evaluation(evaluation, segmenter.taxonomy))
+    print(f"{arguments.run}, {name_splits(split)}: " + format_evaluation(evaluation, segmenter.taxonomy))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pointseg.output.submission import read_predicted_labels, write_prediction
 from pointseg.run_arguments import add_run_arguments, load_run
 from pointseg.scans.normals import vertex_normals
 from pointseg.scans.ply import Mesh, read_mesh, write_mesh
-from pointseg.scans.prepared import GEOMETRY, SPLITS, list_scenes, read_scene
+from pointseg.scans.prepared import GEOMETRY, list_scenes, read_scene
 from pointseg.scans.scene import Scene
 
 _MESH_SUFFIX = "_vh_clean_2"
@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     else:
         paths = [Path(name) for name in arguments.input]
     _refuse_equal_names(paths)
-    record = PredictionRecord(Path(arguments.out), segmenter.describe_settings(arguments.tta))
+    record = PredictionRecord(Path(arguments.out), segmenter.describe_settings(arguments.tta), segmenter.taxonomy)
     for path in paths:
         _refuse_to_overwrite(path, record.folder, arguments.ply)
     times: Counter[str] = Counter()
@@ -61,7 +61,7 @@ def build_parser() -> CommandParser:
     parser = CommandParser("predict", description="One class id for each vertex: DIR/<scene>.txt.")
     add_run_arguments(parser)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--split", choices=SPLITS, help="a split of the run's prepared tree")
+    source.add_argument("--split", metavar="NAME", help="a split (folder) of the run's prepared tree")
     source.add_argument("--input", nargs="+", metavar="MESH.ply", help="meshes in metres, z up")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the predictions")
     parser.add_argument("--ply", action="store_true", help="also write DIR/<scene>.ply in the classes' colours")
@@ -81,7 +81,7 @@ def _finish_scene(path: Path, segmenter: Segmenter, record: PredictionRecord, tt
         label = read_predicted_labels(prediction, scene.num_points, taxonomy)
     else:
         label = segmenter.predict_scene(scene, tta)
-        write_prediction(prediction, taxonomy.scannet_id_from_label(label))
+        write_prediction(prediction, taxonomy.class_id_from_label(label))
         record.add(name, input_sha256)
     if ply:
         write_mesh(record.folder / f"{name}.ply", replace(mesh, rgb=taxonomy.colors[label]))
@@ -91,7 +91,7 @@ def _finish_scene(path: Path, segmenter: Segmenter, record: PredictionRecord, tt
 def _read(path: Path, segmenter: Segmenter) -> tuple[Scene, Mesh]:
     """A prepared scene or a mesh file, and the mesh to colour (without faces for a prepared scene)."""
     if path.is_dir():
-        scene = read_scene(path, segmenter.taxonomy.name)
+        scene = read_scene(path, segmenter.taxonomy)
         return scene, Mesh(xyz=np.asarray(scene.xyz), faces=None, rgb=None, normal=None)
     try:
         mesh = read_mesh(path)

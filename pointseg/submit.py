@@ -7,7 +7,7 @@ from pathlib import Path
 from pointseg.command_line import CommandParser, complain, run_command
 from pointseg.commands import called
 from pointseg.errors import UsageError
-from pointseg.output.prediction_record import RECORD_NAME, read_taxonomy_name
+from pointseg.output.prediction_record import RECORD_NAME, read_taxonomy
 from pointseg.output.submission import count_scene_vertices, inspect_folder, write_zip
 from pointseg.scannet.splits import find_split_dir, read_split
 from pointseg.scans.prepared import SPLITS
@@ -62,13 +62,20 @@ def choose_taxonomy(args: Namespace) -> str:
     Raises:
         UsageError: the predictions are for another one than the call says.
     """
-    recorded = read_taxonomy_name(args.predictions)
-    if None not in (recorded, args.taxonomy) and recorded != args.taxonomy:
+    recorded = read_taxonomy(args.predictions)
+    if recorded is None:
+        return args.taxonomy or "scannet200"
+    if not recorded.is_benchmark:
         raise UsageError(
-            f"{args.predictions / RECORD_NAME}: these predictions are for {recorded}; leave out --taxonomy, "
+            f"{args.predictions / RECORD_NAME}: these predictions are of own classes, and the benchmark takes "
+            f"{' or '.join(NAMES)} alone; predict with a run of one of these"
+        )
+    if args.taxonomy not in (None, recorded.name):
+        raise UsageError(
+            f"{args.predictions / RECORD_NAME}: these predictions are for {recorded.name}; leave out --taxonomy, "
             f"or predict with a run of {args.taxonomy}"
         )
-    return args.taxonomy or recorded or "scannet200"
+    return recorded.name
 
 
 if __name__ == "__main__":

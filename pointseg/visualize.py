@@ -10,13 +10,14 @@ from pointseg.commands import called
 from pointseg.errors import DataError, UsageError
 from pointseg.output.panels import class_colors, make_panels
 from pointseg.output.picture import DEFAULT_PANEL_WIDTH_PX, ENGINES, Picture, plan_drawing, save_pictures
+from pointseg.output.prediction_record import RECORD_NAME, read_taxonomy
 from pointseg.output.submission import read_predicted_labels, read_prediction
 from pointseg.output.window import has_screen, show_window
 from pointseg.scannet.raw_scan import LABEL_MAP_NAME, read_label_map, read_raw_scene
 from pointseg.scans.ply import Mesh, read_mesh, write_mesh
 from pointseg.scans.prepared import read_scene
 from pointseg.scans.scene import Scene
-from pointseg.taxonomy import NAMES, Taxonomy, load_taxonomy
+from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy, load_taxonomy
 
 _MESH_SUFFIX = "_vh_clean_2"
 _SMALLEST_PANEL_PX, _LARGEST_PANEL_PX = 320, 4000
@@ -31,10 +32,10 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError("there is no screen for a window; use --save PICTURE.png")
     if not _SMALLEST_PANEL_PX <= args.size <= _LARGEST_PANEL_PX:
         raise UsageError(f"--size {args.size} is not between {_SMALLEST_PANEL_PX} and {_LARGEST_PANEL_PX} pixels")
-    taxonomy = load_taxonomy(args.taxonomy)
+    taxonomy = choose_taxonomy(args.taxonomy, args.scene, args.pred)
     scene, faces = _read_scene(args.scene, taxonomy)
     if args.gt is not None:
-        scene.label = taxonomy.label_from_scannet_id(read_prediction(args.gt, scene.num_points))
+        scene.label = taxonomy.label_from_class_id(read_prediction(args.gt, scene.num_points))
     prediction = None if args.pred is None else read_predicted_labels(args.pred, scene.num_points, taxonomy)
 
     if args.save is None:
@@ -56,13 +57,38 @@ def build_parser() -> CommandParser:
     """Arguments of this command."""
     parser = CommandParser("visualize", description="Look at a scene: colours, labels, prediction, errors.")
     parser.add_argument("--scene", type=Path, required=True, help="a mesh (.ply) or the folder of a prepared scene")
-    parser.add_argument("--pred", type=Path, metavar="FILE.txt", help="prediction: one scannet_id a vertex")
+    parser.add_argument("--pred", type=Path, metavar="FILE.txt", help="prediction: one class_id a vertex")
     parser.add_argument("--gt", type=Path, metavar="FILE.txt", help="ground truth in the same form; 0: not annotated")
     parser.add_argument("--save", type=Path, metavar="PNG|PLY", help="write a picture or a coloured mesh; no window")
-    parser.add_argument("--taxonomy", choices=NAMES, default="scannet200", help="classes of the ids and the labels")
+    parser.add_argument(
+        "--taxonomy",
+        metavar="NAME|TSV",
+        help=f"classes of the ids and the labels: {', '.join(NAMES)} or a table; default: what the record of the "
+        "prediction says, or the tree's own, or scannet200",
+    )
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="what draws the picture")
     parser.add_argument("--size", type=int, default=DEFAULT_PANEL_WIDTH_PX, help="width of a panel, pixels")
     return parser
+
+
+def choose_taxonomy(given: str | None, scene: Path, prediction: Path | None) -> Taxonomy:
+    """The classes that are meant: those given, of the prediction's record, of the scene's tree, or ScanNet200's.
+
+    Raises:
+        UsageError: those given are not the ones that the record says; or there are no such classes.
+    """
+    recorded = None if prediction is None else read_taxonomy(prediction.parent)
+    if given is not None:
+        taxonomy = load_taxonomy(given)
+        if recorded is not None and recorded.fingerprint != taxonomy.fingerprint:
+            raise UsageError(
+                f"{prediction}: is of other classes than {given}, as {RECORD_NAME} beside it says; leave out --taxonomy"
+            )
+        return taxonomy
+    if recorded is not None:
+        return recorded
+    table = scene.parent.parent / CLASS_TABLE
+    return load_taxonomy(str(table) if scene.is_dir() and table.is_file() else "scannet200")
 
 
 def _read_scene(path: Path, taxonomy: Taxonomy) -> tuple[Scene, np.ndarray | None]:
@@ -73,16 +99,16 @@ def _read_scene(path: Path, taxonomy: Taxonomy) -> tuple[Scene, np.ndarray | Non
                 f"{path}: is no prepared scene, which holds coord.npy, color.npy and normal.npy; "
                 f"give a folder that {called('prepare')} made, or a .ply file"
             )
-        return read_scene(path, taxonomy.name), None
+        return read_scene(path, taxonomy), None
     folder, name = path.parent, path.stem.removesuffix(_MESH_SUFFIX)
     is_annotated_scan = path.stem == f"{folder.name}{_MESH_SUFFIX}" and (folder / f"{name}.aggregation.json").is_file()
     label_map = folder.parent.parent / LABEL_MAP_NAME
-    if is_annotated_scan and label_map.is_file():
+    if is_annotated_scan and label_map.is_file() and taxonomy.is_benchmark:
         raw = read_raw_scene(folder, read_label_map(label_map), align=False)
         assert raw.annotation is not None, "annotated scans are read with their annotation"
         label = raw.annotation.label200 if taxonomy.name == "scannet200" else raw.annotation.label20
         return Scene(name, raw.mesh.xyz, raw.mesh.rgb, raw.mesh.normal, label), raw.mesh.faces
-    if is_annotated_scan:
+    if is_annotated_scan and taxonomy.is_benchmark:
         complain(f"{label_map}: is missing, so the ground truth is not shown")
     mesh = read_mesh(path)
     return Scene(name, mesh.xyz, mesh.rgb, mesh.normal), mesh.faces

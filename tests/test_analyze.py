@@ -54,9 +54,9 @@ def _make_run(folder: Path, tree: Path, seed: int, *overrides: str) -> Path:
     config = load_config("demo", [f"run.dir={folder}", f"data.root={tree}", *small, *overrides])
     torch.manual_seed(seed)
     directory = RunDirectory(folder)
-    directory.begin(config)
+    directory.begin(config, load_taxonomy(config.taxonomy))
     network = build_network(config, torch.device("cpu"))
-    save_checkpoint(directory.last_checkpoint, config, {"model": network.state_dict()})
+    save_checkpoint(directory.last_checkpoint, config, load_taxonomy(config.taxonomy), {"model": network.state_dict()})
     return folder
 
 
@@ -78,7 +78,7 @@ def test_one_pass_gives_the_scores_of_evaluate_and_the_measures_of_all_features(
 
     features, labels = [], []
     for folder in folders:
-        voxels, output = segmenter.forward_scene(read_scene(folder, "scannet200"))
+        voxels, output = segmenter.forward_scene(read_scene(folder, load_taxonomy("scannet200")))
         features.append(output.features.double())
         labels.append(voxels.label)
     z, y = torch.cat(features), torch.cat(labels)
@@ -168,7 +168,7 @@ def test_measures_over_training_are_drawn_and_told_apart_from_runs_without_them(
 def test_the_classifier_rows_are_what_makes_the_logits(tree: Path, run: Path) -> None:
     """A wrong reading of the layer's memory has the right shape, and an alignment near 0 that looks like a finding."""
     segmenter = load_segmenter(run, device="cpu")
-    _, output = segmenter.forward_scene(read_scene(list_scenes(tree, "val")[0], "scannet200"))
+    _, output = segmenter.forward_scene(read_scene(list_scenes(tree, "val")[0], load_taxonomy("scannet200")))
     logits = output.features @ segmenter.network.classifier_weight().T + segmenter.network.final.bias
     torch.testing.assert_close(logits, output.logits)
 

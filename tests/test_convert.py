@@ -23,6 +23,7 @@ from pointseg.models.published import name_published, read_published
 from pointseg.predict import main as predict
 from pointseg.scans.scene import Scene
 from pointseg.sparse import SparseConvTensor, SubMConv3d
+from pointseg.taxonomy import load_taxonomy
 from pointseg.train import main as train
 from tests.models.published_files import CHANNELS, LAYERS, STEM, BareNetwork, published_state
 
@@ -152,8 +153,8 @@ def test_inputs_classes_and_sizes_are_read_off_the_shapes(
         f"{in_channels} inputs: {', '.join(FEATURES[in_channels])}",
         f"{num_classes} classes: scannet{num_classes}",
         "stem 6, channels 8 12 | 10 14, blocks 1 2 | 2 1",
-        f"python -m pointseg.evaluate --run {run}",
-        f"python -m pointseg.train --cfg {run}/config.yaml run.dir={run}-finetuned model.init={run}",
+        f"pointseg evaluate --run {run}",
+        f"pointseg train --cfg {run}/config.yaml run.dir={run}-finetuned model.init={run}",
     ):
         assert part in shown
 
@@ -359,7 +360,12 @@ def test_what_exists_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "work" / "thesis.txt").read_text() == "years"
     (tmp_path / "empty").mkdir()
     convert([str(tmp_path / "file.pth"), "--out", str(tmp_path / "empty")])
-    assert {path.name for path in (tmp_path / "empty").iterdir()} == {"config.yaml", "metrics.jsonl", "checkpoints"}
+    assert {path.name for path in (tmp_path / "empty").iterdir()} == {
+        "classes.tsv",
+        "config.yaml",
+        "metrics.jsonl",
+        "checkpoints",
+    }
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,7 +386,7 @@ def test_calls_that_mean_nothing_are_refused(tmp_path: Path) -> None:
         ([str(tmp_path / "nothing.pth"), *out], "no such file or folder; give a published checkpoint"),
         ([str(tmp_path / "file.pth"), *out, "--prefix", "module."], "--prefix is for a file to write"),
         ([str(tmp_path / "file.pth"), *out, "--voxel-size", "0"], "data.voxel_size_m: .* greater than 0"),
-        ([str(run), *out, "--data-root", "data"], "--data-root and --voxel-size are for a new run"),
+        ([str(run), *out, "--data-root", "data"], "only --prefix goes with a run"),
         ([str(run), *out, "--prefix", "student."], "prefix 'student.': expected module. and backbone."),
         ([str(run), "--out", str(tmp_path / "file.pth")], "is there already; choose another name"),
         ([str(tmp_path), *out], "is not the folder of a run"),
@@ -408,7 +414,10 @@ def test_file_to_run_to_file_to_run_is_the_same_bit_for_bit(options: list[str], 
 
 def test_the_best_weights_are_published_and_else_the_last(tmp_path: Path) -> None:
     directory = RunDirectory(convert_state(tmp_path, published_state()))
-    save_checkpoint(directory.best_checkpoint, directory.read_config(), {"model": published_state(seed=1)})
+    config = directory.read_config()
+    save_checkpoint(
+        directory.best_checkpoint, config, load_taxonomy(config.taxonomy), {"model": published_state(seed=1)}
+    )
     convert([str(directory.path), "--out", str(tmp_path / "best.pth")])
     got = torch.load(tmp_path / "best.pth", weights_only=True)["state_dict"]
     assert_same(got, name_published(published_state(seed=1)))
@@ -508,5 +517,5 @@ def test_a_converted_run_holds_no_training_to_resume(finetuning: list[str], tmp_
 def test_a_published_file_as_it_is_is_no_start_and_the_command_that_makes_one_is_named(
     finetuning: list[str], tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match=r"is no checkpoint of pointseg; .* python -m pointseg\.models\.convert .*file"):
+    with pytest.raises(DataError, match=r"is no checkpoint of pointseg; .* pointseg convert .*file"):
         train([*finetuning, f"model.init={tmp_path / 'file.pth'}"])

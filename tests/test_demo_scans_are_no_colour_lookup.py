@@ -10,6 +10,7 @@ from pointseg.engine.evaluation import evaluate_scenes
 from pointseg.engine.inference import load_segmenter
 from pointseg.metrics import ConfusionMatrix, score
 from pointseg.scans.prepared import list_scenes, read_scene
+from pointseg.taxonomy import load_taxonomy
 from pointseg.train import main as train
 from tests.conftest import PLAIN_AUGMENTATION
 from tests.test_interfaces import call
@@ -30,14 +31,14 @@ def color_lookup_miou(root: Path, balanced: bool) -> float:
     """
     votes = np.zeros((BINS_PER_CHANNEL**3, 200))
     for folder in list_scenes(root, "train"):
-        scene = read_scene(folder, "scannet200")
+        scene = read_scene(folder, load_taxonomy("scannet200"))
         labelled = scene.label >= 0
         np.add.at(votes, (_color_bin(scene.rgb[labelled]), scene.label[labelled]), 1)
     if balanced:
         votes /= votes.sum(axis=0).clip(min=1)
     confusion = ConfusionMatrix(200)
     for folder in list_scenes(root, "val"):
-        scene = read_scene(folder, "scannet200")
+        scene = read_scene(folder, load_taxonomy("scannet200"))
         confusion.update(scene.label, votes.argmax(axis=1)[_color_bin(scene.rgb)])
     return score(confusion).miou
 

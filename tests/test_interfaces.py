@@ -80,9 +80,9 @@ def test_from_predictions_to_the_zip(place: Path) -> None:
         mesh = read_mesh(place / "raw" / "scans_test" / name[:-4] / f"{name[:-4]}_vh_clean_2.ply")
         ids = np.array(zipfile.ZipFile(archive).read(name).split(), dtype=int)
         assert len(ids) == len(mesh.xyz)
-        assert set(ids) <= set(load_taxonomy("scannet200").scannet_ids.tolist())
+        assert set(ids) <= set(load_taxonomy("scannet200").class_ids.tolist())
         colored = read_mesh(predictions / f"{name[:-4]}.ply")
-        label = load_taxonomy("scannet200").label_from_scannet_id(ids)
+        label = load_taxonomy("scannet200").label_from_class_id(ids)
         np.testing.assert_array_equal(colored.rgb, load_taxonomy("scannet200").colors[label])
 
 

@@ -162,7 +162,7 @@ def test_a_reused_scene_still_gets_its_mesh(call: _Call, tmp_path: Path) -> None
     assert call("--ply") == []
     ids = np.loadtxt(tmp_path / "out" / "scene11800_00.txt", dtype=int)
     taxonomy = load_taxonomy("scannet200")
-    colors = taxonomy.colors[taxonomy.label_from_scannet_id(ids)]
+    colors = taxonomy.colors[taxonomy.label_from_class_id(ids)]
     np.testing.assert_array_equal(read_mesh(tmp_path / "out" / "scene11800_00.ply").rgb, colors)
 
 
@@ -177,7 +177,7 @@ def test_a_bad_scene_is_one_line_and_its_old_prediction_is_not_passed_off_as_new
     capsys.readouterr()
     assert call(status=1) == []
     captured = capsys.readouterr()
-    lines = [line for line in captured.err.splitlines() if line.startswith("pointseg.predict: ")]
+    lines = [line for line in captured.err.splitlines() if line.startswith("pointseg: ")]
     assert len(lines) == 1
     assert "scene11800_00: the coordinates of point 7 are not finite; mend" in lines[0]
     assert lines[0].endswith("scene11800_00.txt is of an earlier call")

@@ -79,7 +79,7 @@ def test_from_predictions_to_a_zip_of_nyu40_ids(place: Path, capsys: pytest.Capt
     assert json.loads((predictions / RECORD_NAME).read_text())["settings"]["taxonomy"] == "scannet20"
 
     taxonomy = load_taxonomy("scannet20")
-    assert set(taxonomy.scannet_ids.tolist()) == NYU40_IDS
+    assert set(taxonomy.class_ids.tolist()) == NYU40_IDS
     with zipfile.ZipFile(archive) as members:
         assert sorted(members.namelist()) == sorted(
             f"{path.name}.txt" for path in (place / "raw" / "scans_test").iterdir()
@@ -89,7 +89,7 @@ def test_from_predictions_to_a_zip_of_nyu40_ids(place: Path, capsys: pytest.Capt
             mesh = read_mesh(place / "raw" / "scans_test" / name[:-4] / f"{name[:-4]}_vh_clean_2.ply")
             assert len(ids) == mesh.num_vertices
             assert set(ids) <= NYU40_IDS
-            colors = taxonomy.colors[taxonomy.label_from_scannet_id(ids)]
+            colors = taxonomy.colors[taxonomy.label_from_class_id(ids)]
             np.testing.assert_array_equal(read_mesh(predictions / f"{name[:-4]}.ply").rgb, colors)
 
 

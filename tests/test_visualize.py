@@ -49,7 +49,7 @@ def prepared(mesh: Mesh, tmp_path: Path) -> Path:
 @pytest.fixture
 def prediction(tmp_path: Path) -> Path:
     path = tmp_path / "prediction.txt"
-    write_prediction(path, load_taxonomy("scannet200").scannet_ids[np.repeat([0, 1, 2, 5], 100)])
+    write_prediction(path, load_taxonomy("scannet200").class_ids[np.repeat([0, 1, 2, 5], 100)])
     return path
 
 

@@ -45,4 +45,4 @@ def measure_data(
             scenes[[Draw(pass_index=0, position=next(positions), scene_index=0) for _ in range(2)]]
 
         seconds = measure_in_turn({"pair": stopwatch(load_pair, torch.device("cpu"))}, num_repeats)
-        return [DataRow(read_scene(scene, config.taxonomy).num_points, 1e3 * seconds["pair"] / 2)]
+        return [DataRow(read_scene(scene, scenes.taxonomy).num_points, 1e3 * seconds["pair"] / 2)]

@@ -46,7 +46,7 @@ def measure_evaluate(
             statistics = new_statistics(segmenter)
             evaluate_scenes(segmenter, [folder], tta="none", processes=alone, quiet=True, statistics=statistics)
 
-        voxels, output = segmenter.forward_scene(read_scene(folder, segmenter.taxonomy.name))
+        voxels, output = segmenter.forward_scene(read_scene(folder, segmenter.taxonomy))
 
         def gather_once() -> None:
             new_statistics(segmenter).update(output.features, voxels.label.to(device))

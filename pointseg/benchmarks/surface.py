@@ -11,9 +11,9 @@ from pointseg.data.augment import rotation_about
 from pointseg.data.batch import Batch, collate
 from pointseg.data.voxelize import Voxels, build_grid
 from pointseg.errors import UsageError
-from pointseg.scans.prepared import SEGMENT_OF_TAXONOMY, read_scene
+from pointseg.scans.prepared import read_scene
 from pointseg.scans.prepared_source import write_scene
-from pointseg.taxonomy import load_taxonomy
+from pointseg.taxonomy import NAMES, load_taxonomy
 
 VOXEL_SIZE_M = 0.02
 NOISE_M = 0.002
@@ -68,8 +68,8 @@ def write_surface_scene(folder: Path, num_vertices: int, seed: int = 0) -> Path:
         "normal": surface.normal.numpy(),
         "instance": np.zeros(num_vertices, dtype=np.int64),
     }
-    for name, segment in SEGMENT_OF_TAXONOMY.items():
-        arrays[segment] = rng.integers(0, load_taxonomy(name).num_classes, num_vertices)
+    for name in NAMES:
+        arrays[load_taxonomy(name).segment] = rng.integers(0, load_taxonomy(name).num_classes, num_vertices)
     write_scene(folder, arrays, source={})
     return folder
 
@@ -108,7 +108,9 @@ def find_coords(num_voxels: int, scene: Path | None, seed: int = 0) -> torch.Ten
     if scene is None:
         return make_surface(num_voxels, seed).coords
     check_scene_folder(scene)
-    return build_grid(torch.from_numpy(np.array(read_scene(scene, "scannet200").xyz)), VOXEL_SIZE_M).coords
+    return build_grid(
+        torch.from_numpy(np.array(read_scene(scene, load_taxonomy("scannet200")).xyz)), VOXEL_SIZE_M
+    ).coords
 
 
 def check_scene_folder(scene: Path) -> None:

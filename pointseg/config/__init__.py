@@ -4,7 +4,7 @@ A YAML names every key (a test sees to it). ``key.sub=value`` on the command lin
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import ValidationError, model_validator
@@ -23,6 +23,7 @@ from pointseg.config.sections import (
     TrainConfig,
 )
 from pointseg.errors import UsageError
+from pointseg.taxonomy import CLASS_TABLE, NAMES, load_taxonomy
 
 __all__ = [
     "AugmentConfig",
@@ -42,8 +43,8 @@ __all__ = [
 class Config(Section):
     """A whole run."""
 
-    taxonomy: Literal["scannet200", "scannet20"] = "scannet200"
-    """The benchmark's classes."""
+    taxonomy: str = "scannet200"
+    """The classes: scannet200, scannet20, the path of a table (.tsv), or tree: classes.tsv of the prepared tree."""
     run: RunConfig = RunConfig()
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
@@ -94,9 +95,24 @@ def load_config(name: str, overrides: list[str] | None = None) -> Config:
     for override in overrides or []:
         _apply_override(tree, override)
     config = _validate(tree, str(path))
-    if config.run.dir is None:
-        config = config.model_copy(update={"run": config.run.model_copy(update={"dir": f"runs/{path.stem}"})})
-    return config
+    run = config.run if config.run.dir is not None else config.run.model_copy(update={"dir": f"runs/{path.stem}"})
+    return config.model_copy(update={"run": run, "taxonomy": _find_taxonomy(config, path.parent)})
+
+
+def _find_taxonomy(config: Config, folder: Path) -> str:
+    """A benchmark's name, or the path of a table: of the tree, beside the config, or from where we are.
+
+    Raises:
+        UsageError: there is no such benchmark or table.
+        DataError: it is no table of classes.
+    """
+    name = config.taxonomy
+    if name == "tree":
+        name = str(Path(config.data.root) / CLASS_TABLE)
+    elif name not in NAMES and (folder / name).is_file():
+        name = str(folder / name)
+    load_taxonomy(name)
+    return name
 
 
 def find_config(name: str) -> Path:

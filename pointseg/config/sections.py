@@ -36,10 +36,10 @@ class DataConfig(Section):
 
     root: str = "data/scannet"
     """The prepared tree (pointseg prepare)."""
-    train_split: str = "train"
-    """Folder below root to train on."""
-    val_split: str | None = "val"
-    """Folder below root to validate on; null: no validation."""
+    train_split: str | tuple[str, ...] = "train"
+    """Folder below root to train on, or several: [train, val]."""
+    val_split: str | tuple[str, ...] | None = "val"
+    """Folder below root to validate on, or several; null: no validation."""
     voxel_size_m: PositiveFloat = 0.02
     """Edge of a voxel, metres."""
     features: tuple[Feature, ...] = Field(default=("xyz", "rgb", "normal"), min_length=1)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 
-from pointseg.scans.prepared import SEGMENT_OF_TAXONOMY, read_array
+from pointseg.scans.prepared import read_array
 from pointseg.taxonomy import Taxonomy
 
 
@@ -61,7 +61,7 @@ def count_classes(folders: Sequence[Path], taxonomy: Taxonomy) -> ClassCounts:
     points = torch.zeros(taxonomy.num_classes, dtype=torch.int64)
     scenes = torch.zeros(taxonomy.num_classes, dtype=torch.int64)
     for folder in folders:
-        label = torch.from_numpy(read_array(folder, SEGMENT_OF_TAXONOMY[taxonomy.name]))
+        label = torch.from_numpy(read_array(folder, taxonomy.segment))
         count = torch.bincount(label[(label >= 0) & (label < taxonomy.num_classes)], minlength=taxonomy.num_classes)
         points += count
         scenes += count > 0

@@ -22,6 +22,7 @@ from pointseg.data.points import PackedScene, center_points, pack_scene
 from pointseg.data.workers import WorkerWatch, leave_stopping_to_the_trainer
 from pointseg.errors import DataError, PointsegError, UsageError
 from pointseg.scans.prepared import read_scene
+from pointseg.taxonomy import Taxonomy, load_taxonomy
 
 if TYPE_CHECKING:
     from pointseg.data.paste import ObjectBank
@@ -45,15 +46,22 @@ class TrainingScenes(Dataset):
         UsageError: the benchmark has no tail classes whose objects could be pasted.
     """
 
-    def __init__(self, folders: Sequence[Path], config: Config, device: torch.device = _CPU) -> None:
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        config: Config,
+        device: torch.device = _CPU,
+        taxonomy: Taxonomy | None = None,
+    ) -> None:
         self.folders = folders
         self.config = config
+        self.taxonomy = load_taxonomy(config.taxonomy) if taxonomy is None else taxonomy
         self.device = device
         self.bank: ObjectBank | None = None
         if config.augment.copy_paste:
             from pointseg.data.paste import build_bank
 
-            self.bank = build_bank(folders, config.taxonomy, config.data.features, device)
+            self.bank = build_bank(folders, self.taxonomy, config.data.features, device)
         self.watch = WorkerWatch(folders, config.data.num_workers) if config.data.num_workers else None
         # Workers are forked and share what is there before: nobody writes into it.
         self.cache = None if config.data.cache == "none" else [self.read(index) for index in range(len(folders))]
@@ -99,7 +107,7 @@ class TrainingScenes(Dataset):
 
     def read(self, index: int) -> PackedScene:
         """A scene from its files: on the device, or where it is kept in RAM for a GPU, in page-locked memory."""
-        scene = pack_scene(read_scene(self.folders[index], self.config.taxonomy), self.config.data.features)
+        scene = pack_scene(read_scene(self.folders[index], self.taxonomy), self.config.data.features)
         if self.config.data.cache == "ram":
             return scene.pin_memory() if self.device.type == "cuda" else scene
         return scene.to(self.device)
@@ -200,6 +208,7 @@ class TrainingLoader:
         rank: of this process.
         world_size: number of processes.
         device: where the network is.
+        taxonomy: the classes; None reads those of the config.
 
     Raises:
         UsageError: ``data.device`` is a GPU and the network is not, or as :class:`PassSampler`.
@@ -213,12 +222,13 @@ class TrainingLoader:
         rank: int = 0,
         world_size: int = 1,
         device: torch.device = _CPU,
+        taxonomy: Taxonomy | None = None,
     ) -> None:
         data = config.data
         self.num_passes = config.train.passes
         in_pairs = config.augment.mix_probability > 0
         self.sampler = PassSampler(len(folders), data.scenes_per_batch, config.run.seed, rank, world_size, in_pairs)
-        self.scenes = TrainingScenes(folders, config, choose_data_device(data.device, device))
+        self.scenes = TrainingScenes(folders, config, choose_data_device(data.device, device), taxonomy)
         self._loader = DataLoader(
             self.scenes,
             sampler=self.sampler,

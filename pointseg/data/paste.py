@@ -16,7 +16,7 @@ from pointseg.data.augment import rotation_about, transform
 from pointseg.data.points import Points, concatenate, points_from_scene
 from pointseg.errors import DataError, UsageError
 from pointseg.scans.prepared import prepare_again, read_scene
-from pointseg.taxonomy import load_taxonomy
+from pointseg.taxonomy import Taxonomy
 
 MIN_POINTS = 20
 """An object of fewer is a fragment."""
@@ -76,7 +76,7 @@ class ObjectBank:
 
 
 def build_bank(
-    folders: Sequence[Path], taxonomy_name: str, features: tuple[str, ...], device: torch.device
+    folders: Sequence[Path], taxonomy: Taxonomy, features: tuple[str, ...], device: torch.device
 ) -> ObjectBank:
     """Gather the objects of tail classes of prepared scenes.
 
@@ -84,13 +84,12 @@ def build_bank(
         UsageError: the benchmark has no tail classes.
         DataError: a scene has no instances or is damaged, or no scene has such an object.
     """
-    taxonomy = load_taxonomy(taxonomy_name)
     if taxonomy.groups is None:
-        raise UsageError(f"augment.copy_paste: {taxonomy_name} has no tail classes to take objects from; set it to 0")
+        raise UsageError(f"augment.copy_paste: {taxonomy.name} has no tail classes to take objects from; set it to 0")
     is_tail = torch.from_numpy(taxonomy.group_mask("tail"))
     of_class: dict[int, list[Points]] = {}
     for folder in folders:
-        scene = read_scene(folder, taxonomy_name)
+        scene = read_scene(folder, taxonomy)
         if scene.instance is None:
             raise DataError(
                 f"{folder}/instance.npy: is missing, and augment.copy_paste needs it; {prepare_again(folder)}"

@@ -1,6 +1,7 @@
 """A trained network over a split in one pass: neural-collapse measures and IoU, beside how frequent each class is."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from pointseg.engine.evaluation import count_scenes, new_statistics, summarize_s
 from pointseg.engine.inference import Segmenter
 from pointseg.errors import DataError
 from pointseg.metrics import SegmentationScores, score
-from pointseg.scans.prepared import REPORT_NAME
+from pointseg.scans.prepared import REPORT_NAME, name_splits
 from pointseg.taxonomy import GROUPS, Taxonomy
 
 
@@ -72,8 +73,8 @@ def group_masks(taxonomy: Taxonomy) -> dict[str, torch.Tensor]:
     return {group: torch.from_numpy(taxonomy.group_mask(group)) for group in GROUPS}
 
 
-def read_class_frequency(root: str | Path, split: str, taxonomy: Taxonomy) -> ClassFrequency | None:
-    """The points of each class in a split, from the report of its preparation.
+def read_class_frequency(root: str | Path, split: str | Sequence[str], taxonomy: Taxonomy) -> ClassFrequency | None:
+    """The points of each class in a split or several, from the report of their preparation.
 
     A tree without one (another program's, for example) has the number of objects annotated in the whole
     benchmark instead, which only ScanNet200 states; None where that is not known either.
@@ -83,17 +84,19 @@ def read_class_frequency(root: str | Path, split: str, taxonomy: Taxonomy) -> Cl
     """
     path = Path(root) / REPORT_NAME
     try:
-        classes = json.loads(path.read_text(encoding="utf-8"))["splits"][split]["classes"]
-        if classes is not None:
-            points = np.array(classes[taxonomy.name]["points"], dtype=np.int64)
-            if points.shape != (taxonomy.num_classes,):
-                raise ValueError(f"{len(points)} classes, expected {taxonomy.num_classes}")
-            return ClassFrequency(points, f"points in the {split} split")
+        report = json.loads(path.read_text(encoding="utf-8"))["splits"]
+        splits = [split] if isinstance(split, str) else split
+        classes = [report[name]["classes"] for name in splits if name in report]
+        if classes and None not in classes:
+            points = np.array([of_split[taxonomy.key]["points"] for of_split in classes], dtype=np.int64)
+            if points.shape[1:] != (taxonomy.num_classes,):
+                raise ValueError(f"{points.shape[1:]} classes, expected {taxonomy.num_classes}")
+            return ClassFrequency(points.sum(axis=0), f"points in the {name_splits(split)} split")
     except FileNotFoundError:
         pass
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path}: is not the report of a preparation ({type(error).__name__}: {error}); delete it or prepare again"
+            f"{path}: is not the report of a preparation ({type(error).__name__}: {error}); prepare the tree again"
         ) from None
     if taxonomy.annotated_objects is None:
         return None

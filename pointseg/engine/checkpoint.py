@@ -15,10 +15,10 @@ from pointseg.config import Config
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import DataError, UsageError
 from pointseg.models import Network
-from pointseg.taxonomy import load_taxonomy
+from pointseg.taxonomy import Taxonomy, load_taxonomy
 
 
-def save_checkpoint(path: Path, config: Config, state: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, config: Config, taxonomy: Taxonomy, state: dict[str, Any]) -> None:
     """Write ``state`` (tensors, numbers, texts and containers of them), stamped with config, taxonomy and version.
 
     Raises:
@@ -27,7 +27,7 @@ def save_checkpoint(path: Path, config: Config, state: dict[str, Any]) -> None:
     stamp = {
         "pointseg": __version__,
         "config": config.model_dump(mode="json"),
-        "taxonomy": load_taxonomy(config.taxonomy).fingerprint,
+        "taxonomy": taxonomy.fingerprint,
     }
     write_tensors(path, {**stamp, **state})
 

@@ -72,7 +72,7 @@ def count_scenes(
     mine = folders[processes.rank :: processes.world_size]
     hidden = quiet or not processes.is_first
     for folder in tqdm(mine, desc="evaluate", unit="scene", leave=False, disable=True if hidden else None):
-        scene = read_scene(folder, taxonomy.name)
+        scene = read_scene(folder, taxonomy)
         assert scene.label is not None, "has_annotation said so"
         observer = None if own is None else partial(_add_features, own, folder)
         predicted = segmenter.predict_scene(scene, tta, observer)

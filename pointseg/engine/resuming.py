@@ -68,6 +68,8 @@ def drop_metrics_after(directory: RunDirectory, step: int, keep_validation: bool
 def _changed_keys(old: Config, new: Config) -> list[str]:
     changed = []
     for section, values in new.model_dump().items():
+        if section == "taxonomy":  # the classes themselves are compared when the checkpoint is read
+            continue
         before = old.model_dump()[section]
         if not isinstance(values, dict):
             changed += [section] if values != before else []

@@ -8,17 +8,20 @@ from typing import Any
 from pointseg.atomic import write_text
 from pointseg.config import Config, dump_config, load_config
 from pointseg.errors import UsageError
+from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy, format_class_table
 
 
 class RunDirectory:
     """Where everything of one run is.
 
-    ``config.yaml``, ``metrics.jsonl``, ``checkpoints/{last,best}.pt``, ``tensorboard/``.
+    ``config.yaml``, ``classes.tsv``, ``metrics.jsonl``, ``checkpoints/{last,best}.pt``, ``tensorboard/``. It needs
+    nothing else: the classes are those of the run, whatever becomes of the table that they were read from.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.config_path = self.path / "config.yaml"
+        self.classes_path = self.path / CLASS_TABLE
         self.metrics_path = self.path / "metrics.jsonl"
         self.last_checkpoint = self.path / "checkpoints" / "last.pt"
         self.best_checkpoint = self.path / "checkpoints" / "best.pt"
@@ -53,15 +56,17 @@ class RunDirectory:
             if checkpoint.is_file():
                 raise UsageError(f"{checkpoint}: this run has a checkpoint already; {remedy}")
 
-    def begin(self, config: Config) -> None:
-        """Make the folder of a new run and keep the config."""
+    def begin(self, config: Config, taxonomy: Taxonomy) -> None:
+        """Make the folder of a new run, and keep the config and the classes."""
         self.path.mkdir(parents=True, exist_ok=True)
+        write_text(self.classes_path, format_class_table(taxonomy))
         self.keep_config(config)
         write_text(self.metrics_path, "")
 
     def keep_config(self, config: Config) -> None:
         """Write the config of now: a resumed run may have its data and its threads elsewhere."""
-        write_text(self.config_path, dump_config(config))
+        taxonomy = config.taxonomy if config.taxonomy in NAMES else CLASS_TABLE
+        write_text(self.config_path, dump_config(config.model_copy(update={"taxonomy": taxonomy})))
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Append one JSON object to ``metrics.jsonl``."""

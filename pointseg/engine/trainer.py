@@ -29,8 +29,8 @@ from pointseg.engine.run_log import RunLog, Tally
 from pointseg.engine.sync_batch_norm import synchronize_batch_norm
 from pointseg.errors import DataError, StoppedError, UsageError
 from pointseg.models import build_network
-from pointseg.scans.prepared import list_scenes, refuse_scenes_without_labels
-from pointseg.taxonomy import load_taxonomy
+from pointseg.scans.prepared import list_scenes, name_splits, refuse_scenes_without_labels
+from pointseg.taxonomy import Taxonomy, load_taxonomy
 
 _LESS_MEMORY = (
     "set data.max_voxels or model.checkpoint_activations=true, lower data.scenes_per_batch or data.max_points, "
@@ -91,7 +91,9 @@ class Trainer:
                 print(remark, file=sys.stderr)
         train_folders = list_scenes(config.data.root, config.data.train_split)
         self.train_scenes = [folder.name for folder in train_folders]
+        self.taxonomy = load_taxonomy(config.taxonomy)
         self.class_counts = self.count_classes(train_folders, resume)
+        self.taxonomy = self.taxonomy.with_counted_groups(self.class_counts.points.tolist())
         self.objective = self.build_objective().to(device)
         if config.train.sync_batch_norm and processes.world_size > 1:
             synchronize_batch_norm(self.objective)
@@ -99,7 +101,9 @@ class Trainer:
         self.val_folders = list_scenes(config.data.root, config.data.val_split) if config.data.val_split else []
         refuse_scenes_without_labels(self.val_folders)  # now, and not after the first passes
         with explain_out_of_memory("all scenes at once", "use data.cache=ram or none"):
-            self.loader = TrainingLoader(train_folders, config, processes.rank, processes.world_size, device)
+            self.loader = TrainingLoader(
+                train_folders, config, processes.rank, processes.world_size, device, self.taxonomy
+            )
         self.num_steps = config.train.passes * self.loader.batches_per_pass
         self.update = Update(self.objective, config.optimizer, config.train.amp, device)
         self.schedule = build_schedule(self.update.optimizer, config.optimizer, self.num_steps)
@@ -107,7 +111,7 @@ class Trainer:
         if resume and self.directory.last_checkpoint.is_file():
             self.load_checkpoint()
         elif processes.is_first:
-            warn_of_missing_classes(self.class_counts, config)
+            warn_of_missing_classes(self.class_counts, config, self.taxonomy)
         self.parallel = DistributedDataParallel(self.objective) if processes.world_size > 1 else self.objective
 
     def count_classes(self, train_folders: list[Path], resume: bool) -> ClassCounts:
@@ -116,7 +120,7 @@ class Trainer:
             state = read_checkpoint(self.directory.last_checkpoint, self.config)
             if "class_counts" in state:
                 return ClassCounts.from_state_dict(state["class_counts"])
-        return count_classes(train_folders, load_taxonomy(self.config.taxonomy))
+        return count_classes(train_folders, self.taxonomy)
 
     def build_objective(self) -> Objective:
         """The network with its losses.
@@ -133,7 +137,7 @@ class Trainer:
         """Train to the end, or until a signal asks to stop: then the checkpoint is written first."""
         config, progress = self.config, self.progress
         if self.processes.is_first and progress.step == 0:
-            self.directory.begin(config)
+            self.directory.begin(config, self.taxonomy)
         self.log = RunLog(self.directory, self.num_steps, progress.step, self.processes.is_first)
         with closing(self.log), StopRequest() as stop, self.loader.explain_dead_worker():
             self.tally = Tally(config.data.scenes_per_batch, self.processes.world_size)
@@ -222,7 +226,8 @@ class Trainer:
         Where it is due, the same forward passes give the measures of neural collapse.
         """
         self.processes.share_buffers(self.network)
-        segmenter = Segmenter(self.network, self.config, self.processes.device, self.class_counts.adjustment_prior())
+        prior = self.class_counts.adjustment_prior()
+        segmenter = Segmenter(self.network, self.config, self.processes.device, prior, self.taxonomy)
         train, num_passes = self.config.train, self.progress.pass_index
         every, is_last = train.measure_collapse_every, num_passes == train.passes
         statistics = new_statistics(segmenter) if every > 0 and (is_last or num_passes % every == 0) else None
@@ -239,7 +244,7 @@ class Trainer:
                     "class_counts": self.class_counts.state_dict(),
                     "progress": vars(self.progress),
                 }
-                save_checkpoint(self.directory.best_checkpoint, self.config, weights)
+                save_checkpoint(self.directory.best_checkpoint, self.config, self.taxonomy, weights)
 
     def should_stop(self, stop: StopRequest) -> bool:
         """Whether any process was asked to stop; several ask each other only when they log, which is rare."""
@@ -262,7 +267,7 @@ class Trainer:
             "scaler": self.update.scaler.state_dict(),
             "progress": vars(self.progress),
         }
-        save_checkpoint(self.directory.last_checkpoint, self.config, state)
+        save_checkpoint(self.directory.last_checkpoint, self.config, self.taxonomy, state)
 
     def load_checkpoint(self) -> None:
         """Go on from the last checkpoint of the run."""
@@ -280,13 +285,15 @@ class Trainer:
             self.directory.keep_config(self.config)
 
 
-def warn_of_missing_classes(counts: ClassCounts, config: Config) -> None:
+def warn_of_missing_classes(counts: ClassCounts, config: Config, taxonomy: Taxonomy) -> None:
     """Say which classes can't be learned."""
     missing = counts.is_missing.nonzero().flatten().tolist()
     if missing:
-        names = load_taxonomy(config.taxonomy).class_names
+        names = taxonomy.class_names
+        where = f"{config.data.root}, {name_splits(config.data.train_split)}"
+        shown = ", ".join(names[label] for label in missing)
         print(
-            f"warning: {config.data.root}/{config.data.train_split}: {len(missing)} of {len(names)} classes occur in "
-            f"no training scene and can't be learned: {', '.join(names[label] for label in missing)}",
+            f"warning: {where}: {len(missing)} of {len(names)} classes occur in no training scene and can't be "
+            f"learned: {shown}",
             file=sys.stderr,
         )

@@ -1,8 +1,8 @@
 """What made the predictions in a folder: a finished scene is not predicted again, an outdated one is not kept.
 
-``predictions.json`` lies beside the predictions: ``settings``, all that decided them but the scenes, and ``scenes``,
-for each finished one the SHA-256 of its input and of its prediction. A prediction counts as finished while both
-files and all settings are what they were.
+``predictions.json`` lies beside the predictions: ``settings``, all that decided them but the scenes; ``classes``, the
+table of the classes that their ids are of; and ``scenes``, for each finished one the SHA-256 of its input and of its
+prediction. A prediction counts as finished while both files and all settings are what they were.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pointseg.atomic import write_text
+from pointseg.taxonomy import NAMES, Taxonomy, format_class_table, load_taxonomy, parse_class_table
 
 RECORD_NAME = "predictions.json"
 _CHUNK_BYTES = 1 << 20
@@ -23,10 +24,12 @@ class PredictionRecord:
     Args:
         folder: of the predictions; it need not exist.
         settings: JSON-ready; where any of them is another one than before, no prediction counts as finished.
+        taxonomy: the classes of the ids.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any], taxonomy: Taxonomy) -> None:
         self.folder = folder
+        self.classes = format_class_table(taxonomy)
         self.settings = json.loads(json.dumps(settings))
         stored = _read(folder)
         before = stored["settings"]
@@ -52,7 +55,11 @@ class PredictionRecord:
         others = stored["scenes"] if stored["settings"] == self.settings else {}
         finished = {"input": input_sha256, "prediction": hash_files([self._prediction(scene)])}
         self.scenes = {**self.scenes, **others, scene: finished}
-        content = {"settings": self.settings, "scenes": dict(sorted(self.scenes.items()))}
+        content = {
+            "settings": self.settings,
+            "classes": self.classes.splitlines(),
+            "scenes": dict(sorted(self.scenes.items())),
+        }
         write_text(self.folder / RECORD_NAME, json.dumps(content, indent=1) + "\n")
 
     def _prediction(self, scene: str) -> Path:
@@ -72,17 +79,28 @@ def hash_files(paths: Iterable[Path]) -> str | None:
     return sha256.hexdigest()
 
 
-def read_taxonomy_name(folder: Path) -> str | None:
-    """The classes of the predictions in a folder; None where no record says."""
-    return _read(folder)["settings"].get("taxonomy")
+def read_taxonomy(folder: Path) -> Taxonomy | None:
+    """The classes of the predictions in a folder; None where no record says.
+
+    Raises:
+        DataError: the record's table of classes is damaged.
+    """
+    stored = _read(folder)
+    name = stored["settings"].get("taxonomy")
+    if name in NAMES:
+        return load_taxonomy(name)
+    if not stored["classes"]:
+        return None
+    return parse_class_table("\n".join(map(str, stored["classes"])), "own", str(folder / RECORD_NAME))
 
 
-def _read(folder: Path) -> dict[str, dict[str, Any]]:
-    """``settings`` and ``scenes``; both empty where there is no record, or none that can be read."""
+def _read(folder: Path) -> dict[str, Any]:
+    """``settings``, ``scenes`` and ``classes``; all empty where there is no record, or none that can be read."""
     try:
         content = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))
         if isinstance(content["settings"], dict) and isinstance(content["scenes"], dict):
-            return content
+            classes = content.get("classes")
+            return {**content, "classes": classes if isinstance(classes, list) else []}
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    return {"settings": {}, "scenes": {}}
+    return {"settings": {}, "scenes": {}, "classes": []}

@@ -1,6 +1,6 @@
 """Predictions as the benchmark takes them: text files, and the zip that is handed in.
 
-A prediction is ``<scene>.txt``: one scannet_id a line, in the vertex order of the scene's mesh. A submission
+A prediction is ``<scene>.txt``: one class_id a line, in the vertex order of the scene's mesh. A submission
 is a zip with one such file for each scene of the split at its root, and nothing else.
 """
 
@@ -45,7 +45,7 @@ class Inspection:
     """What was found in a folder of predictions or in a zip."""
 
     ids_of_scene: dict[str, np.ndarray] = field(default_factory=dict)
-    """Scene -> (N,) int32 scannet_ids, of the scenes that are as they should be."""
+    """Scene -> (N,) int32 class_ids, of the scenes that are as they should be."""
     problems: list[str] = field(default_factory=list)
     """One line each: what the benchmark would refuse."""
     left_out: list[str] = field(default_factory=list)
@@ -62,18 +62,18 @@ class Inspection:
         return len(set().union(*(np.unique(ids).tolist() for ids in self.ids_of_scene.values())))
 
 
-def write_prediction(path: str | os.PathLike[str], scannet_ids: np.ndarray) -> None:
+def write_prediction(path: str | os.PathLike[str], class_ids: np.ndarray) -> None:
     """Write one prediction, atomically.
 
     Args:
         path: ``<scene>.txt``.
-        scannet_ids: (N,) integer, in the vertex order of the mesh.
+        class_ids: (N,) integer, in the vertex order of the mesh.
 
     Raises:
         ValueError: the array is not one row of integers.
         OSError: the disk is full or can't be written.
     """
-    content = _as_text(scannet_ids)
+    content = _as_text(class_ids)
     try:
         with atomic_file(path) as temporary:
             temporary.write_bytes(content)
@@ -83,7 +83,7 @@ def write_prediction(path: str | os.PathLike[str], scannet_ids: np.ndarray) -> N
 
 
 def read_prediction(path: str | os.PathLike[str], num_vertices: int) -> np.ndarray:
-    """Read one prediction: (N,) int32 scannet_ids. Whether they are classes is not looked at.
+    """Read one prediction: (N,) int32 class_ids. Whether they are classes is not looked at.
 
     Raises:
         DataError: the file is missing, has not ``num_vertices`` lines, or a line is not a whole number.
@@ -108,7 +108,7 @@ def read_predicted_labels(path: str | os.PathLike[str], num_vertices: int, taxon
     problem = _describe_unknown_ids(ids, taxonomy)
     if problem is not None:
         raise DataError(f"{path}: {problem}")
-    return taxonomy.label_from_scannet_id(ids)
+    return taxonomy.label_from_class_id(ids)
 
 
 def count_scene_vertices(raw: Path, scenes: Iterable[str], split: str) -> tuple[dict[str, int], list[str]]:
@@ -171,7 +171,7 @@ def write_zip(path: str | os.PathLike[str], ids_of_scene: Mapping[str, np.ndarra
 
     Args:
         path: the zip.
-        ids_of_scene: scene -> (N,) integer scannet_ids.
+        ids_of_scene: scene -> (N,) integer class_ids.
 
     Raises:
         OSError: the disk is full or can't be written.
@@ -188,11 +188,11 @@ def write_zip(path: str | os.PathLike[str], ids_of_scene: Mapping[str, np.ndarra
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
-def _as_text(scannet_ids: np.ndarray) -> bytes:
-    scannet_ids = np.asarray(scannet_ids)
-    if scannet_ids.ndim != 1 or not np.issubdtype(scannet_ids.dtype, np.integer):
-        raise ValueError(f"scannet_ids are {scannet_ids.dtype} {scannet_ids.shape}, expected integers (N,)")
-    return "".join(f"{i}\n" for i in scannet_ids.tolist()).encode("ascii")
+def _as_text(class_ids: np.ndarray) -> bytes:
+    class_ids = np.asarray(class_ids)
+    if class_ids.ndim != 1 or not np.issubdtype(class_ids.dtype, np.integer):
+        raise ValueError(f"class_ids are {class_ids.dtype} {class_ids.shape}, expected integers (N,)")
+    return "".join(f"{i}\n" for i in class_ids.tolist()).encode("ascii")
 
 
 def _parse_ids(content: bytes, num_vertices: int) -> tuple[np.ndarray | None, str | None]:
@@ -232,7 +232,7 @@ def _parse_plain_digits(content: bytes) -> np.ndarray | None:
 
 
 def _describe_unknown_ids(ids: np.ndarray, taxonomy: Taxonomy) -> str | None:
-    wrong = np.flatnonzero(taxonomy.label_from_scannet_id(ids) == IGNORE)
+    wrong = np.flatnonzero(taxonomy.label_from_class_id(ids) == IGNORE)
     if not len(wrong):
         return None
     more = f" (and {len(wrong) - 1} more lines like it)" if len(wrong) > 1 else ""

@@ -65,7 +65,7 @@ def load_recipes() -> dict[str, Recipe]:
     known = {
         name: (int(scannet_id), int(count))
         for name, scannet_id, count in zip(
-            taxonomy.class_names, taxonomy.scannet_ids, taxonomy.annotated_objects, strict=True
+            taxonomy.class_names, taxonomy.class_ids, taxonomy.annotated_objects, strict=True
         )
     }
 

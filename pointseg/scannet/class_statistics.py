@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from pointseg.scannet.inspection import TreeInspection
-from pointseg.scans.prepared import SEGMENT_OF_TAXONOMY, SPLITS
-from pointseg.taxonomy import GROUPS, load_taxonomy
+from pointseg.scans.prepared import SPLITS
+from pointseg.taxonomy import GROUPS, NAMES, load_taxonomy
 
 COUNTED = ("points", "objects", "scenes")
 
@@ -36,7 +36,7 @@ def histogram_rows(tree: TreeInspection, taxonomy_name: str) -> list[dict[str, A
     """One row a class: label, scannet_id, name, group, and points, objects and scenes in each split."""
     taxonomy = load_taxonomy(taxonomy_name)
     rows: list[dict[str, Any]] = [
-        {"label": label, "scannet_id": int(taxonomy.scannet_ids[label]), "name": name}
+        {"label": label, "scannet_id": int(taxonomy.class_ids[label]), "name": name}
         | ({"group": taxonomy.groups[label]} if taxonomy.groups else {})
         for label, name in enumerate(taxonomy.class_names)
     ]
@@ -65,5 +65,5 @@ def encode_inspection(tree: TreeInspection) -> dict[str, Any]:
             }
             for split in SPLITS
         },
-        "classes": {name: histogram_rows(tree, name) for name in SEGMENT_OF_TAXONOMY},
+        "classes": {name: histogram_rows(tree, name) for name in NAMES},
     }

@@ -16,7 +16,6 @@ from pointseg.scans.parallel import map_scenes
 from pointseg.scans.prepared import (
     ANNOTATION,
     GEOMETRY,
-    SEGMENT_OF_TAXONOMY,
     SOURCE_NAME,
     SPLITS,
     has_annotation,
@@ -26,7 +25,7 @@ from pointseg.scans.prepared import (
     scene_folders,
 )
 from pointseg.scans.prepared_source import read_source
-from pointseg.taxonomy import IGNORE, load_taxonomy
+from pointseg.taxonomy import IGNORE, NAMES, load_taxonomy
 
 _UNIT_TOLERANCE = 1e-3
 
@@ -155,7 +154,7 @@ def _check_values(arrays: dict[str, np.ndarray]) -> list[str]:
 
 
 def _check_labels(arrays: dict[str, np.ndarray]) -> list[str]:
-    highest = {segment: load_taxonomy(name).num_classes - 1 for name, segment in SEGMENT_OF_TAXONOMY.items()}
+    highest = {load_taxonomy(name).segment: load_taxonomy(name).num_classes - 1 for name in NAMES}
     highest["instance"] = np.iinfo(np.int64).max
     problems = []
     for part, array in arrays.items():
@@ -199,11 +198,12 @@ def _check_raw_files(folder: Path, source: dict[str, Any]) -> list[str]:
 
 
 def _count_classes(scene: SceneInspection, arrays: dict[str, np.ndarray]) -> None:
-    for name, segment in SEGMENT_OF_TAXONOMY.items():
-        if segment not in arrays:
+    for name in NAMES:
+        taxonomy = load_taxonomy(name)
+        if taxonomy.segment not in arrays:
             continue
-        num_classes = load_taxonomy(name).num_classes
-        labels = arrays[segment]
+        num_classes = taxonomy.num_classes
+        labels = arrays[taxonomy.segment]
         scene.points[name] = np.bincount(labels[labels >= 0], minlength=num_classes)
         instances = arrays.get("instance", np.full(len(labels), IGNORE))
         of_object = (labels >= 0) & (instances >= 0)

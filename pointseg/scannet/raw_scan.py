@@ -129,7 +129,7 @@ def read_label_map(path: Path) -> LabelMap:
     label_of: dict[str, dict[str, int]] = {}
     for taxonomy_name, column in _ID_COLUMNS.items():
         ids = [_read_id(path, line, row[column]) for line, row in rows]
-        labels = load_taxonomy(taxonomy_name).label_from_scannet_id(np.array(ids, dtype=np.int64))
+        labels = load_taxonomy(taxonomy_name).label_from_class_id(np.array(ids, dtype=np.int64))
         # Reversed, so that the first row of a category is the one that stays.
         label_of[taxonomy_name] = {
             row["raw_category"]: int(k) for (_, row), k in zip(rows[::-1], labels[::-1], strict=True)

@@ -1,13 +1,15 @@
 """The prepared tree: scenes as NumPy arrays that load at once.
 
 ``ROOT/{train,val,test}/<scene>/{coord,color,normal,segment20,segment200,instance}.npy``, names and dtypes
-as Pointcept's preparation writes them (int64 labels), so that either program reads the other's tree. Test
+as Pointcept's preparation writes them (int64 labels), so that either program reads the other's tree. A tree of own
+classes has ``ROOT/classes.tsv`` and one ``segment.npy`` a scene, and its splits may have other names. Test
 scenes have no segment and instance. Scenes that we prepared also hold ``source.json``: what they were made from
 (:mod:`pointseg.scans.prepared_source`).
 """
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,30 +18,52 @@ from pointseg.command_line import describe_os_error
 from pointseg.commands import called
 from pointseg.errors import DataError, UsageError
 from pointseg.scans.scene import Scene
-from pointseg.taxonomy import IGNORE, load_taxonomy
+from pointseg.taxonomy import IGNORE, Taxonomy
 
 SPLITS = ("train", "val", "test")
 REPORT_NAME = "preprocess_report.json"
 SOURCE_NAME = "source.json"
-SEGMENT_OF_TAXONOMY = {"scannet200": "segment200", "scannet20": "segment20"}
 GEOMETRY = ("coord", "color", "normal")
-ANNOTATION = ("segment20", "segment200", "instance")
+SEGMENTS = ("segment", "segment20", "segment200")
+"""Arrays of labels: of own classes (``classes.tsv``), and of the benchmarks'."""
+ANNOTATION = (*SEGMENTS, "instance")
 _DTYPES = {"coord": np.float32, "color": np.uint8, "normal": np.float32}
 
 
-def list_scenes(root: str | os.PathLike[str], split: str) -> list[Path]:
-    """Folders of the scenes of a split, sorted by name.
+def list_scenes(root: str | os.PathLike[str], split: str | Sequence[str]) -> list[Path]:
+    """Folders of the scenes of a split or of several, sorted by name within each.
+
+    Args:
+        root: the prepared tree.
+        split: a folder below it, such as ``train`` or ``Area_5``, or several.
 
     Raises:
-        UsageError: the tree or the split is not there, or holds no scene.
+        UsageError: the tree or a split is not there, or holds no scene, or a split stands twice.
     """
-    if split not in SPLITS:
-        raise UsageError(f"split {split!r} is not known; choose one of {', '.join(SPLITS)}")
-    scenes = scene_folders(root, split)
-    if not scenes:
-        what = f"has no {split} scenes" if Path(root).is_dir() else "there is no such folder"
-        raise UsageError(f"{root}: {what}; prepare them with: {prepare_command(root)}")
+    splits = [split] if isinstance(split, str) else list(split)
+    if len(set(splits)) < len(splits) or not splits:
+        raise UsageError(f"splits {', '.join(splits) or '(none)'}: give each folder once, and one at least")
+    scenes = []
+    for name in splits:
+        found = scene_folders(root, name)
+        if not found:
+            raise UsageError(_describe_missing_split(Path(root), name))
+        scenes += found
     return scenes
+
+
+def name_splits(split: str | Sequence[str]) -> str:
+    """What to call a split, or several together."""
+    return split if isinstance(split, str) else " + ".join(split)
+
+
+def _describe_missing_split(root: Path, split: str) -> str:
+    if not root.is_dir():
+        return f"{root}: there is no such folder; prepare scans with: {prepare_command(root)}"
+    others = sorted(child.name for child in root.iterdir() if child.is_dir() and scene_folders(root, child.name))
+    if others:
+        return f"{root}: has no {split} scenes; it has the folders {', '.join(others)}: choose one of them"
+    return f"{root}: has no {split} scenes; prepare them with: {prepare_command(root)}"
 
 
 def scene_folders(root: str | os.PathLike[str], split: str) -> list[Path]:
@@ -50,19 +74,17 @@ def scene_folders(root: str | os.PathLike[str], split: str) -> list[Path]:
     return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
-def read_scene(folder: str | os.PathLike[str], taxonomy_name: str) -> Scene:
-    """Load a prepared scene, with the labels of ``scannet200`` or ``scannet20`` where it has any.
+def read_scene(folder: str | os.PathLike[str], taxonomy: Taxonomy) -> Scene:
+    """Load a prepared scene, with its labels of a taxonomy where it has any.
 
-    A scene in a ``test`` folder, or in no split folder at all, may have no labels; one in ``train``
-    or ``val`` must have them. Labels become int64; IGNORE (-1) stays.
+    A scene in a folder ``train`` or ``val`` must have them; one in another may have none. Labels become int64;
+    IGNORE (-1) stays.
 
     Raises:
         DataError: an array is missing, broken, or of another length, or a label is out of range.
-        UsageError: the taxonomy is not known.
     """
     folder = Path(folder)
-    taxonomy = load_taxonomy(taxonomy_name)
-    segment = SEGMENT_OF_TAXONOMY[taxonomy_name]
+    segment = taxonomy.segment
     coord, color, normal = (read_array(folder, part) for part in GEOMETRY)
     label = instance = None
     if has_annotation(folder):
@@ -83,7 +105,7 @@ def read_scene(folder: str | os.PathLike[str], taxonomy_name: str) -> Scene:
 
 def has_annotation(folder: Path) -> bool:
     """Whether a scene has, or has to have, labels."""
-    return folder.parent.name in ("train", "val") or any((folder / f"segment{k}.npy").exists() for k in (20, 200))
+    return folder.parent.name in ("train", "val") or any((folder / f"{segment}.npy").exists() for segment in SEGMENTS)
 
 
 def refuse_scenes_without_labels(folders: list[Path]) -> None:

@@ -189,7 +189,7 @@ def test_the_levels_of_an_elastic_distortion_add_up(device: torch.device) -> Non
 def test_a_coarse_level_is_linear_between_its_own_nodes(axis: int, device: torch.device) -> None:
     """Laid out on a grid a quarter as coarse, it is the same field."""
     coarse = torch.randn(3, 6, 5, 7, generator=_seeded(0)).transpose(1, axis)
-    fine = aug._refine(coarse, axis, 17, 0.25).transpose(1, axis)
+    fine = elastic._refine(coarse, axis, 17, 0.25).transpose(1, axis)
     nodes = coarse.transpose(1, axis)
     for step in range(17):
         left, share = step // 4, step % 4 / 4

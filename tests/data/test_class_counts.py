@@ -17,7 +17,7 @@ def test_counts_are_those_of_a_literal_loop(prepared_root: Path) -> None:
     counts = count_classes(folders, load_taxonomy("scannet200"))
     points, scenes = np.zeros(200, dtype=int), np.zeros(200, dtype=int)
     for folder in folders:
-        labels = read_scene(folder, "scannet200").label
+        labels = read_scene(folder, load_taxonomy("scannet200")).label
         assert labels is not None
         for label in labels:
             if label >= 0:

@@ -163,7 +163,7 @@ def test_the_bank_has_the_tail_objects_of_the_split_and_nothing_else(tmp_path: P
     instance = np.repeat([3, 4, 5, 6, 7, -1, 8, 3], [30, 90, 25, 40, 19, 50, 30, 9])
     label[-4:] = OTHER_TAIL  # overlapping annotations leave scraps of others in an object
     folders = [_write(tmp_path, "scene0", label, instance), _write(tmp_path, "scene01", label, instance)]
-    bank = build_bank(folders, "scannet200", FEATURES, CPU)
+    bank = build_bank(folders, load_taxonomy("scannet200"), FEATURES, CPU)
     found = {int(of_class[0].label[0]): [len(thing) for thing in of_class] for of_class in bank.objects}
     assert found == {TAIL: [30, 40, 30, 40], OTHER_TAIL: [25, 25]}
     first = bank.objects[sorted(found).index(TAIL)][0]
@@ -178,8 +178,8 @@ def test_the_bank_has_the_tail_objects_of_the_split_and_nothing_else(tmp_path: P
 def test_what_a_bank_can_not_be_made_of_is_said_in_one_line(tmp_path: Path) -> None:
     label, instance = np.full(40, TAIL), np.zeros(40, dtype=np.int64)
     with pytest.raises(UsageError, match="augment.copy_paste: scannet20 has no tail classes"):
-        build_bank([_write(tmp_path, "a", label, instance)], "scannet20", FEATURES, CPU)
+        build_bank([_write(tmp_path, "a", label, instance)], load_taxonomy("scannet20"), FEATURES, CPU)
     with pytest.raises(DataError, match=r"bb/instance\.npy: is missing, and augment\.copy_paste needs it"):
-        build_bank([_write(tmp_path, "bb", label, None)], "scannet200", FEATURES, CPU)
+        build_bank([_write(tmp_path, "bb", label, None)], load_taxonomy("scannet200"), FEATURES, CPU)
     with pytest.raises(DataError, match="train: no object of a tail class to paste"):
-        build_bank([_write(tmp_path, "ccc", np.full(40, HEAD), instance)], "scannet200", FEATURES, CPU)
+        build_bank([_write(tmp_path, "ccc", np.full(40, HEAD), instance)], load_taxonomy("scannet200"), FEATURES, CPU)

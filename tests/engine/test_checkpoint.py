@@ -10,6 +10,9 @@ from pointseg.command_line import describe_os_error
 from pointseg.config import Config, load_config
 from pointseg.engine.checkpoint import load_weights, read_checkpoint, save_checkpoint
 from pointseg.errors import DataError, UsageError
+from pointseg.taxonomy import load_taxonomy
+
+CLASSES = load_taxonomy("scannet200")
 
 
 @pytest.fixture
@@ -19,7 +22,9 @@ def config() -> Config:
 
 def test_a_checkpoint_is_stamped_and_loads_with_weights_only(config: Config, tmp_path: Path) -> None:
     path = tmp_path / "checkpoints" / "last.pt"
-    save_checkpoint(path, config, {"model": {"w": torch.ones(2)}, "progress": {"step": 3}})
+    save_checkpoint(
+        path, config, load_taxonomy(config.taxonomy), {"model": {"w": torch.ones(2)}, "progress": {"step": 3}}
+    )
     raw = torch.load(path, weights_only=True)
     assert raw["config"] == config.model_dump(mode="json")
     assert raw["pointseg"]
@@ -32,7 +37,7 @@ def test_what_does_not_fit_is_refused_in_one_line(config: Config, tmp_path: Path
     path = tmp_path / "last.pt"
     with pytest.raises(UsageError, match="no such checkpoint; train first"):
         read_checkpoint(path, config)
-    save_checkpoint(path, config, {"model": {}})
+    save_checkpoint(path, config, CLASSES, {"model": {}})
     with pytest.raises(UsageError, match="trained on scannet200 with other classes than this scannet20"):
         read_checkpoint(path, load_config("scannet20"))
     with pytest.raises(
@@ -44,7 +49,7 @@ def test_what_does_not_fit_is_refused_in_one_line(config: Config, tmp_path: Path
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
 def test_a_damaged_file_is_refused_in_one_line(config: Config, tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "last.pt"
-    save_checkpoint(path, config, {"model": {"w": torch.ones(1000)}})
+    save_checkpoint(path, config, CLASSES, {"model": {"w": torch.ones(1000)}})
     path.write_bytes(path.read_bytes()[:2000] if content is None else content)
     with pytest.raises(DataError, match="can't be read as a checkpoint") as caught:
         read_checkpoint(path, config)
@@ -68,7 +73,7 @@ def test_a_file_whose_code_would_have_to_run_is_refused(config: Config, tmp_path
 
 def test_other_classes_are_read_where_they_are_asked_for(config: Config, tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
-    save_checkpoint(path, config, {"model": {}})
+    save_checkpoint(path, config, CLASSES, {"model": {}})
     assert read_checkpoint(path, load_config("scannet20"), any_classes=True)["config"]["taxonomy"] == "scannet200"
     with pytest.raises(UsageError, match="trained with inputs xyz, rgb, normal, the config has xyz"):
         read_checkpoint(path, load_config("scannet20", ["data.features=[xyz]"]), any_classes=True)
@@ -87,14 +92,14 @@ def test_a_full_disk_keeps_the_old_checkpoint_and_is_named(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "last.pt"
-    save_checkpoint(path, config, {"model": {}, "progress": {"step": 1}})
+    save_checkpoint(path, config, CLASSES, {"model": {}, "progress": {"step": 1}})
 
     def fill_the_disk(self: Path, content: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", fill_the_disk)
     with pytest.raises(OSError) as caught:
-        save_checkpoint(path, config, {"model": {}})
+        save_checkpoint(path, config, CLASSES, {"model": {}})
     assert (
         describe_os_error(caught.value) == f"{path}: the disk is full; free some space and run the same command again"
     )
@@ -103,9 +108,9 @@ def test_a_full_disk_keeps_the_old_checkpoint_and_is_named(
 
 def test_a_failed_write_keeps_the_old_checkpoint(config: Config, tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
-    save_checkpoint(path, config, {"model": {}, "progress": {"step": 1}})
+    save_checkpoint(path, config, CLASSES, {"model": {}, "progress": {"step": 1}})
     with pytest.raises(Exception, match="pickle"):
-        save_checkpoint(path, config, {"model": lambda: None})
+        save_checkpoint(path, config, CLASSES, {"model": lambda: None})
     assert read_checkpoint(path, config)["progress"] == {"step": 1}
     assert list(tmp_path.iterdir()) == [path]
 
@@ -117,7 +122,7 @@ def test_a_checkpoint_whose_parts_are_something_else_is_refused(
     config: Config, tmp_path: Path, spoil: dict[str, object]
 ) -> None:
     path = tmp_path / "last.pt"
-    save_checkpoint(path, config, {"model": {"w": torch.ones(2)}})
+    save_checkpoint(path, config, CLASSES, {"model": {"w": torch.ones(2)}})
     torch.save({**torch.load(path, weights_only=True), **spoil}, path)
     with pytest.raises(DataError, match="is no checkpoint of pointseg"):
         read_checkpoint(path, config)

@@ -9,7 +9,8 @@ import torch
 import torch.multiprocessing as mp
 from torch import nn
 
-from pointseg.engine.sync_batch_norm import SyncBatchNorm, choose_device, join_processes, synchronize_batch_norm
+from pointseg.engine.distributed import choose_device, join_processes
+from pointseg.engine.sync_batch_norm import SyncBatchNorm, synchronize_batch_norm
 from pointseg.errors import UsageError
 
 

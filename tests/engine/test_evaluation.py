@@ -16,6 +16,7 @@ from pointseg.engine.evaluation import evaluate_scenes, gather_statistics, new_s
 from pointseg.engine.inference import Segmenter
 from pointseg.models import build_network
 from pointseg.scans.prepared import list_scenes, read_scene
+from pointseg.taxonomy import load_taxonomy
 from tests.conftest import TINY_NETWORK
 
 ALONE = Processes(0, 1, torch.device("cpu"))
@@ -46,7 +47,7 @@ def test_gathering_changes_no_score_and_runs_the_network_once_a_scene(
 
     features, labels = [], []
     for folder in folders:
-        voxels, output = segmenter.forward_scene(read_scene(folder, "scannet200"))
+        voxels, output = segmenter.forward_scene(read_scene(folder, load_taxonomy("scannet200")))
         features.append(output.features)
         labels.append(voxels.label)
     whole = new_statistics(segmenter)

@@ -14,6 +14,7 @@ from pointseg.errors import DataError
 from pointseg.models import build_network
 from pointseg.scans.prepared import read_scene
 from pointseg.scans.scene import Scene
+from pointseg.taxonomy import load_taxonomy
 from tests.conftest import TINY_NETWORK
 
 
@@ -24,7 +25,7 @@ def segmenter(trained_run: Path) -> Segmenter:
 
 @pytest.fixture(scope="module")
 def scene(prepared_root: Path) -> Scene:
-    return read_scene(next((prepared_root / "val").iterdir()), "scannet200")
+    return read_scene(next((prepared_root / "val").iterdir()), load_taxonomy("scannet200"))
 
 
 @pytest.mark.parametrize("tta", ["none", "rot4", "full"])
@@ -71,7 +72,7 @@ def test_views_are_four_rotations_and_their_mirror_images() -> None:
 def test_the_python_api_gives_ids_of_the_benchmark(trained_run: Path, segmenter: Segmenter, scene: Scene) -> None:
     loaded = pointseg.load(trained_run)
     ids = loaded.predict(scene.xyz.astype(np.float64), scene.rgb, scene.normal)
-    expected = segmenter.taxonomy.scannet_id_from_label(segmenter.predict_scene(scene))
+    expected = segmenter.taxonomy.class_id_from_label(segmenter.predict_scene(scene))
     np.testing.assert_array_equal(ids, expected)
     # Any array or list: a view that runs backwards, as colours are from BGR to RGB.
     backwards = np.ascontiguousarray(scene.rgb[:, ::-1])[:, ::-1]

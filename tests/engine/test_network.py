@@ -9,6 +9,7 @@ from pointseg.engine.inference import load_segmenter
 from pointseg.errors import DataError
 from pointseg.models import SparseUNet
 from pointseg.predict import main as predict
+from pointseg.taxonomy import load_taxonomy
 from pointseg.train import main as train
 
 
@@ -72,7 +73,7 @@ def test_bf16_predicts_nearly_the_same(trained_run: Path, prepared_root: Path) -
     from pointseg.scans.prepared import read_scene
 
     segmenter = load_segmenter(trained_run)
-    scene = read_scene(next((prepared_root / "val").iterdir()), "scannet200")
+    scene = read_scene(next((prepared_root / "val").iterdir()), load_taxonomy("scannet200"))
     half = load_segmenter(trained_run, amp="bf16")
     exact, rounded = segmenter.forward_scene(scene)[1].logits, half.forward_scene(scene)[1].logits
     assert rounded.dtype == torch.bfloat16

@@ -23,6 +23,7 @@ from pointseg.laboratory.methods import choose_methods
 from pointseg.laboratory.plan import PlannedRun, plan_runs
 from pointseg.longtail import main
 from pointseg.scans.prepared import list_scenes, read_scene
+from pointseg.taxonomy import load_taxonomy
 from tests.conftest import TINY_NETWORK
 
 NUM_ROOMS = {"train": 2, "val": 1, "test": 1}
@@ -193,7 +194,7 @@ def test_rooms_of_every_split_have_labels_and_no_two_splits_share_one(data: Path
         folders = list_scenes(data / "prepared", split)
         assert len(folders) == number
         for folder in folders:
-            scene = read_scene(folder, "scannet200")
+            scene = read_scene(folder, load_taxonomy("scannet200"))
             assert scene.label is not None
             assert len(np.unique(scene.label)) > 3
             coordinates.add(scene.xyz.tobytes())

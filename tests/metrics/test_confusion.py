@@ -31,19 +31,19 @@ def test_ious_are_those_of_the_literal_rule(name: str) -> None:
     taxonomy = load_taxonomy(name)
     rng = np.random.default_rng(0)
     # Few classes in the ground truth, all in the predictions, and ids that are no class (0, 9999) in both.
-    true_ids = np.concatenate([taxonomy.scannet_ids[::7], [0, 9999]])
-    predicted_ids = np.concatenate([taxonomy.scannet_ids[: taxonomy.num_classes // 2], [0, 9999]])
+    true_ids = np.concatenate([taxonomy.class_ids[::7], [0, 9999]])
+    predicted_ids = np.concatenate([taxonomy.class_ids[: taxonomy.num_classes // 2], [0, 9999]])
     scenes = [(rng.choice(true_ids, 400), rng.choice(predicted_ids, 400)) for _ in range(3)]
     scenes.append((np.repeat(true_ids[:3], 100), np.repeat(true_ids[:3], 100)))
 
     confusion = ConfusionMatrix(taxonomy.num_classes)
     for truth, prediction in scenes:
-        confusion.update(taxonomy.label_from_scannet_id(truth), taxonomy.label_from_scannet_id(prediction))
+        confusion.update(taxonomy.label_from_class_id(truth), taxonomy.label_from_class_id(prediction))
     summary = summarize(score(confusion), taxonomy)
 
-    literal = _literal_ious([(t.tolist(), p.tolist()) for t, p in scenes], taxonomy.scannet_ids.tolist())
+    literal = _literal_ious([(t.tolist(), p.tolist()) for t, p in scenes], taxonomy.class_ids.tolist())
     present = {i for t, _ in scenes for i in t.tolist()} & set(literal)
-    for class_name, scannet_id in zip(taxonomy.class_names, taxonomy.scannet_ids.tolist(), strict=True):
+    for class_name, scannet_id in zip(taxonomy.class_names, taxonomy.class_ids.tolist(), strict=True):
         expected = pytest.approx(literal[scannet_id]) if scannet_id in present else None
         assert summary["per_class"][class_name] == expected
     rated = [iou for iou in summary["per_class"].values() if iou is not None]
@@ -53,11 +53,11 @@ def test_ious_are_those_of_the_literal_rule(name: str) -> None:
     assert summary["miou_all_classes"] == pytest.approx(sum(ious) / taxonomy.num_classes)
     if taxonomy.groups is not None:
         for group in ("head", "common", "tail"):
-            ids = taxonomy.scannet_ids[taxonomy.group_mask(group)].tolist()
+            ids = taxonomy.class_ids[taxonomy.group_mask(group)].tolist()
             members = [literal[i] for i in ids if i in present]
             assert summary[group] == pytest.approx(sum(members) / len(members))
-    counted = sum(int(np.isin(t, taxonomy.scannet_ids).sum()) for t, _ in scenes)
-    right = sum(int((np.isin(t, taxonomy.scannet_ids) & (t == p)).sum()) for t, p in scenes)
+    counted = sum(int(np.isin(t, taxonomy.class_ids).sum()) for t, _ in scenes)
+    right = sum(int((np.isin(t, taxonomy.class_ids) & (t == p)).sum()) for t, p in scenes)
     assert summary["num_points"] == counted
     assert summary["accuracy"] == pytest.approx(right / counted)
 

@@ -14,10 +14,10 @@ from pointseg.taxonomy import Taxonomy
 def test_a_prediction_comes_back(tmp_path: Path, taxonomy: Taxonomy, dtype: type) -> None:
     label = np.random.default_rng(0).integers(0, 200, 1000)
     path = tmp_path / "new" / "scene0000_00.txt"
-    write_prediction(path, taxonomy.scannet_id_from_label(label).astype(dtype))
+    write_prediction(path, taxonomy.class_id_from_label(label).astype(dtype))
     assert read_prediction(path, 1000).dtype == np.int32
     assert (read_predicted_labels(path, 1000, taxonomy) == label).all()
-    assert path.read_text().splitlines() == [str(taxonomy.scannet_ids[k]) for k in label]
+    assert path.read_text().splitlines() == [str(taxonomy.class_ids[k]) for k in label]
 
 
 @pytest.mark.parametrize("ids", [np.zeros((3, 1), int), np.zeros(3), np.zeros(3, bool)])

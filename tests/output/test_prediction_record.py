@@ -7,22 +7,24 @@ import numpy as np
 import pytest
 
 from pointseg.output import prediction_record
-from pointseg.output.prediction_record import RECORD_NAME, PredictionRecord, hash_files, read_taxonomy_name
+from pointseg.output.prediction_record import RECORD_NAME, PredictionRecord, hash_files, read_taxonomy
 from pointseg.output.submission import write_prediction
+from pointseg.taxonomy import load_taxonomy, parse_class_table
 
+CLASSES = load_taxonomy("scannet20")
 SETTINGS = {"checkpoint": "c1", "tta": "none", "features": ["xyz", "rgb"], "max_voxels": None, "taxonomy": "scannet20"}
 
 
 def _finish(folder: Path, scene: str, input_sha256: str = "i1", settings: dict = SETTINGS) -> PredictionRecord:
     write_prediction(folder / f"{scene}.txt", np.arange(1, 4))
-    record = PredictionRecord(folder, settings)
+    record = PredictionRecord(folder, settings, CLASSES)
     record.add(scene, input_sha256)
     return record
 
 
 def test_a_finished_scene_is_known_to_a_later_call_with_equal_settings(tmp_path: Path) -> None:
     _finish(tmp_path, "a")
-    record = PredictionRecord(tmp_path, {**SETTINGS, "features": ("xyz", "rgb")})
+    record = PredictionRecord(tmp_path, {**SETTINGS, "features": ("xyz", "rgb")}, CLASSES)
     assert record.changed == []
     assert record.is_finished("a", "i1")
     assert not record.is_finished("a", "i2")
@@ -32,7 +34,7 @@ def test_a_finished_scene_is_known_to_a_later_call_with_equal_settings(tmp_path:
 @pytest.mark.parametrize("key", SETTINGS)
 def test_any_other_setting_makes_all_outdated_and_is_named(tmp_path: Path, key: str) -> None:
     _finish(tmp_path, "a")
-    record = PredictionRecord(tmp_path, {**SETTINGS, key: "another"})
+    record = PredictionRecord(tmp_path, {**SETTINGS, key: "another"}, CLASSES)
     assert record.changed == [key]
     assert not record.is_finished("a", "i1")
     # What the new settings finish is alone in the record.
@@ -43,8 +45,8 @@ def test_any_other_setting_makes_all_outdated_and_is_named(tmp_path: Path, key: 
 def test_a_setting_that_one_of_the_two_lacks_is_another_setting(tmp_path: Path) -> None:
     _finish(tmp_path, "a")
     fewer = {key: value for key, value in SETTINGS.items() if key != "checkpoint"}
-    assert PredictionRecord(tmp_path, fewer).changed == ["checkpoint"]
-    assert PredictionRecord(tmp_path, {**SETTINGS, "new": 1}).changed == ["new"]
+    assert PredictionRecord(tmp_path, fewer, CLASSES).changed == ["checkpoint"]
+    assert PredictionRecord(tmp_path, {**SETTINGS, "new": 1}, CLASSES).changed == ["new"]
 
 
 def test_a_changed_or_missing_prediction_is_not_finished(tmp_path: Path) -> None:
@@ -67,12 +69,12 @@ def test_an_input_that_can_t_be_read_is_never_finished(tmp_path: Path) -> None:
 def test_a_record_that_can_t_be_read_is_none(tmp_path: Path, content: str) -> None:
     _finish(tmp_path, "a")
     (tmp_path / RECORD_NAME).write_text(content)
-    record = PredictionRecord(tmp_path, SETTINGS)
+    record = PredictionRecord(tmp_path, SETTINGS, CLASSES)
     assert not record.is_finished("a", "i1")
     assert record.changed == []
-    assert read_taxonomy_name(tmp_path) is None
+    assert read_taxonomy(tmp_path) is None
     record.add("a", "i1")
-    assert PredictionRecord(tmp_path, SETTINGS).is_finished("a", "i1")
+    assert PredictionRecord(tmp_path, SETTINGS, CLASSES).is_finished("a", "i1")
 
 
 def test_what_another_call_finishes_meanwhile_is_kept(tmp_path: Path) -> None:
@@ -80,7 +82,7 @@ def test_what_another_call_finishes_meanwhile_is_kept(tmp_path: Path) -> None:
     _finish(tmp_path, "b")
     write_prediction(tmp_path / "c.txt", np.arange(3))
     first.add("c", "i1")
-    record = PredictionRecord(tmp_path, SETTINGS)
+    record = PredictionRecord(tmp_path, SETTINGS, CLASSES)
     assert all(record.is_finished(scene, "i1") for scene in "abc")
 
 
@@ -94,7 +96,7 @@ def test_an_interrupted_record_leaves_the_old_one(tmp_path: Path, monkeypatch: p
         patch.setattr(prediction_record, "write_text", interrupt)
         with pytest.raises(KeyboardInterrupt):
             _finish(tmp_path, "b")
-    record = PredictionRecord(tmp_path, SETTINGS)
+    record = PredictionRecord(tmp_path, SETTINGS, CLASSES)
     assert record.is_finished("a", "i1")
     assert not record.is_finished("b", "i1")
 
@@ -109,6 +111,17 @@ def test_the_hash_is_of_the_content_in_order(tmp_path: Path) -> None:
 
 
 def test_the_record_says_which_classes_the_predictions_are_of(tmp_path: Path) -> None:
-    assert read_taxonomy_name(tmp_path) is None
+    assert read_taxonomy(tmp_path) is None
     _finish(tmp_path, "a")
-    assert read_taxonomy_name(tmp_path) == "scannet20"
+    assert read_taxonomy(tmp_path) is CLASSES
+
+
+def test_the_record_holds_own_classes_whole(tmp_path: Path) -> None:
+    own = parse_class_table("id\tname\tr\tg\tb\n7\tpipe\t1\t2\t3\n2\tvalve\t4\t5\t6\n", "plant", "x")
+    write_prediction(tmp_path / "a.txt", np.array([7, 2]))
+    PredictionRecord(tmp_path, {"taxonomy": own.fingerprint}, own).add("a", "i1")
+    read = read_taxonomy(tmp_path)
+    assert read is not None
+    assert read.class_names == ("pipe", "valve")
+    assert read.colors.tolist() == own.colors.tolist()
+    assert read.fingerprint == own.fingerprint

@@ -168,13 +168,13 @@ def test_the_label_table_maps_every_class_to_its_id(raw: Path) -> None:
     assert list(reader.fieldnames[:5]) == ["id", "raw_category", "category", "count", "nyu40id"]
     taxonomy = load_taxonomy("scannet200")
     id_of = {row["raw_category"]: int(row["id"]) for row in rows}
-    for name, scannet_id in zip(taxonomy.class_names, taxonomy.scannet_ids, strict=True):
+    for name, scannet_id in zip(taxonomy.class_names, taxonomy.class_ids, strict=True):
         assert id_of[name] == scannet_id
     duplicates = {name for name in id_of if sum(row["raw_category"] == name for row in rows) > 1}
     assert duplicates == {"object"}
     assert {row["id"] for row in rows if row["raw_category"] == "object"} == {"1163"}
     assert len(rows) > 1.5 * 200
-    assert set(id_of.values()) - set(taxonomy.scannet_ids.tolist())
+    assert set(id_of.values()) - set(taxonomy.class_ids.tolist())
     assert all(1 <= int(row["nyu40id"]) <= 40 for row in rows)
     assert any(not row["ModelNet40"] for row in rows)
 
@@ -347,7 +347,7 @@ def test_all_classes_have_a_recipe_and_others_are_outside() -> None:
     assert tuple(recipes)[:200] == taxonomy.class_names
     outside = list(recipes.values())[200:]
     assert outside
-    assert not {recipe.scannet_id for recipe in outside} & set(taxonomy.scannet_ids.tolist())
+    assert not {recipe.scannet_id for recipe in outside} & set(taxonomy.class_ids.tolist())
 
 
 def test_tables_name_only_what_exists() -> None:

@@ -29,7 +29,7 @@ def trees(tmp_path_factory):
 def test_labels_by_the_official_rule(trees, taxonomy_name, column):
     """Every vertex of every scan: as the official rule gives it, object by object from the raw files."""
     raw, out = trees
-    scannet_ids = load_taxonomy(taxonomy_name).scannet_ids.tolist()
+    class_ids = load_taxonomy(taxonomy_name).class_ids.tolist()
     with open(raw / "scannetv2-labels.combined.tsv", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     for folder in [*list_scenes(out, "train"), *list_scenes(out, "val")]:
@@ -39,10 +39,10 @@ def test_labels_by_the_official_rule(trees, taxonomy_name, column):
         for group in json.loads((scan / f"{scan.name}.aggregation.json").read_text())["segGroups"]:
             matches = [int(row[column]) for row in rows if row["raw_category"] == group["label"]]
             inside = np.isin(segments, group["segments"])
-            expected_ids[inside] = matches[0] if matches and matches[0] in scannet_ids else 0
+            expected_ids[inside] = matches[0] if matches and matches[0] in class_ids else 0
             instances[inside] = group["id"]
         scene = read_scene(folder, taxonomy_name)
-        expected = [scannet_ids.index(i) if i else -1 for i in expected_ids]
+        expected = [class_ids.index(i) if i else -1 for i in expected_ids]
         assert scene.label.tolist() == expected
         assert scene.instance.tolist() == instances.tolist()
         assert max(expected) > 0
@@ -61,7 +61,7 @@ def test_vertices_are_the_mesh_turned(trees):
             numbers = [line.split(" = ")[1] for line in lines if line.startswith("axisAlignment")]
             matrix = np.array(numbers[0].split(), dtype=float).reshape(4, 4) if numbers else np.eye(4)
             assert (split == "test") or not np.allclose(matrix, np.eye(4))
-            scene = read_scene(folder, "scannet200")
+            scene = read_scene(folder, load_taxonomy("scannet200"))
             np.testing.assert_allclose(scene.xyz, (matrix @ xyz)[:3].T, atol=1e-5)
             np.testing.assert_array_equal(scene.rgb[:, 0], vertices["red"])
             np.testing.assert_allclose(np.linalg.norm(scene.normal, axis=1), 1, atol=1e-5)

@@ -75,7 +75,7 @@ def test_no_align_and_label_map(raw, out, tmp_path):
     (raw / "scannetv2-labels.combined.tsv").rename(tmp_path / "other.tsv")
     done = prepare(raw, out, "--no-align", "--label-map", tmp_path / "other.tsv")
     assert done.status == 0
-    scene = read_scene(out / "train" / "scene0000_00", "scannet200")
+    scene = read_scene(out / "train" / "scene0000_00", load_taxonomy("scannet200"))
     np.testing.assert_array_equal(scene.xyz, grid_mesh(6, 8)[0])
 
 
@@ -207,7 +207,7 @@ def test_unknown_label_is_counted_and_ignored(raw, out):
     assert (done.status, done.err) == (0, "")
     assert "'flux capacitor' (2 objects)" in done.out
     assert read_report(out)["unknown_labels"] == {"flux capacitor": {"objects": 2, "scenes": 1}}
-    label = read_scene(out / "train" / "scene0001_00", "scannet200").label.reshape(6, 8)
+    label = read_scene(out / "train" / "scene0001_00", load_taxonomy("scannet200")).label.reshape(6, 8)
     assert label[0].tolist() == [0, -1, -1, -1, -1, -1, -1, -1]
 
 

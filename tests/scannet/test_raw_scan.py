@@ -11,8 +11,8 @@ from pointseg.taxonomy import load_taxonomy
 from tests.scannet.raw_scans import ALIGNMENT, CATEGORIES, grid_mesh, write_label_map, write_raw_scan
 
 SCENE = "scene0000_00"
-IDS200 = load_taxonomy("scannet200").scannet_ids.tolist()
-IDS20 = load_taxonomy("scannet20").scannet_ids.tolist()
+IDS200 = load_taxonomy("scannet200").class_ids.tolist()
+IDS20 = load_taxonomy("scannet20").class_ids.tolist()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pointseg.atomic import atomic_directory
 from pointseg.errors import DataError, UsageError
 from pointseg.scans.prepared import list_scenes, read_scene
 from pointseg.scans.prepared_source import read_source, write_scene
+from pointseg.taxonomy import load_taxonomy, parse_class_table
 
 SOURCE = {"facts": {}, "made_from": {}, "raw_folder": ""}
 
@@ -27,12 +28,14 @@ def test_scene_reads_back(tmp_path):
     """What is written is what is read, with the labels of the benchmark that is asked for, -1 kept."""
     arrays = scene_arrays()
     write_scene(tmp_path / "train" / "a", arrays, SOURCE)
-    scene = read_scene(tmp_path / "train" / "a", "scannet200")
+    scene = read_scene(tmp_path / "train" / "a", load_taxonomy("scannet200"))
     assert scene.name == "a"
     for part, name in (("xyz", "coord"), ("rgb", "color"), ("normal", "normal"), ("instance", "instance")):
         np.testing.assert_array_equal(getattr(scene, part), arrays[name])
     np.testing.assert_array_equal(scene.label, arrays["segment200"])
-    np.testing.assert_array_equal(read_scene(tmp_path / "train" / "a", "scannet20").label, arrays["segment20"])
+    np.testing.assert_array_equal(
+        read_scene(tmp_path / "train" / "a", load_taxonomy("scannet20")).label, arrays["segment20"]
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.int64])
@@ -45,7 +48,7 @@ def test_published_tree_loads(tmp_path, dtype, shape):
     for name, array in arrays.items():
         is_label = name in ("segment20", "segment200", "instance")
         np.save(folder / f"{name}.npy", array.astype(dtype).reshape(shape) if is_label else array)
-    scene = read_scene(folder, "scannet200")
+    scene = read_scene(folder, load_taxonomy("scannet200"))
     np.testing.assert_array_equal(scene.label, arrays["segment200"])
     np.testing.assert_array_equal(scene.instance, arrays["instance"])
     assert scene.label.dtype == np.int64
@@ -57,7 +60,7 @@ def test_test_scene_has_no_labels(tmp_path):
     for name in ("segment20", "segment200", "instance"):
         del arrays[name]
     write_scene(tmp_path / "test" / "a", arrays, SOURCE)
-    scene = read_scene(tmp_path / "test" / "a", "scannet200")
+    scene = read_scene(tmp_path / "test" / "a", load_taxonomy("scannet200"))
     assert scene.label is None
     assert scene.instance is None
 
@@ -102,7 +105,7 @@ def test_damaged_scene_is_one_line(tmp_path, case):
     write_scene(folder, scene_arrays(), SOURCE)
     spoil(folder)
     with pytest.raises(DataError, match=message) as caught:
-        read_scene(folder, "scannet200")
+        read_scene(folder, load_taxonomy("scannet200"))
     assert str(caught.value).startswith(str(folder))
     assert "\n" not in str(caught.value)
     assert ";" in str(caught.value)
@@ -114,7 +117,7 @@ def test_nobody_is_told_to_delete_what_is_no_prepared_scene(tmp_path):
     folder.mkdir(parents=True)
     (folder / "scene0000_00_vh_clean_2.ply").write_bytes(b"ply")
     with pytest.raises(DataError, match="is this a folder of the prepared tree") as caught:
-        read_scene(folder, "scannet200")
+        read_scene(folder, load_taxonomy("scannet200"))
     assert "; delete" not in str(caught.value)
 
 
@@ -135,13 +138,44 @@ def test_listing(tmp_path):
     (tmp_path / "val" / ".writing-c-12345678").mkdir()
     (tmp_path / "val" / "notes.txt").touch()
     assert [folder.name for folder in list_scenes(tmp_path, "val")] == ["a", "b"]
-    command = f"pointseg prepare --raw RAW --out {tmp_path}"
-    with pytest.raises(UsageError, match=f"has no train scenes; prepare them with: {command}"):
+    with pytest.raises(UsageError, match="has no train scenes; it has the folders val: choose one of them"):
         list_scenes(tmp_path, "train")
-    with pytest.raises(UsageError, match="there is no such folder; prepare them with: pointseg prepare --raw RAW"):
+    (tmp_path / "empty").mkdir()
+    command = f"pointseg prepare --raw RAW --out {tmp_path / 'empty'}"
+    with pytest.raises(UsageError, match=f"has no train scenes; prepare them with: {command}"):
+        list_scenes(tmp_path / "empty", "train")
+    with pytest.raises(UsageError, match="there is no such folder; prepare scans with: pointseg prepare --raw RAW"):
         list_scenes(tmp_path / "no", "train")
-    with pytest.raises(UsageError, match="choose one of"):
-        list_scenes(tmp_path, "dev")
+
+
+def test_a_split_is_any_folder_and_several_are_one_list(tmp_path):
+    for split, name in (("Area_5", "hall"), ("Area_1", "office"), ("Area_1", "attic")):
+        write_scene(tmp_path / split / name, scene_arrays(), SOURCE)
+    scenes = list_scenes(tmp_path, ["Area_5", "Area_1"])
+    assert [f"{folder.parent.name}/{folder.name}" for folder in scenes] == [
+        "Area_5/hall",
+        "Area_1/attic",
+        "Area_1/office",
+    ]
+    with pytest.raises(UsageError, match="has no Area_2 scenes; it has the folders Area_1, Area_5"):
+        list_scenes(tmp_path, ["Area_1", "Area_2"])
+    with pytest.raises(UsageError, match="give each folder once"):
+        list_scenes(tmp_path, ["Area_1", "Area_1"])
+
+
+def test_a_tree_of_own_classes_has_one_segment_a_scene(tmp_path):
+    """As Pointcept's trees of other data sets, which hold nothing of ours."""
+    own = parse_class_table("id\tname\n1\tpipe\n5\tvalve\n", "plant", "x")
+    arrays = {k: v for k, v in scene_arrays().items() if not k.startswith("segment")}
+    label = np.arange(len(arrays["coord"])) % 3 - 1
+    write_scene(tmp_path / "Area_1" / "a", {**arrays, "segment": label.reshape(-1, 1)}, SOURCE)
+    (tmp_path / "Area_1" / "a" / "source.json").unlink()
+    np.testing.assert_array_equal(read_scene(tmp_path / "Area_1" / "a", own).label, label)
+    with pytest.raises(DataError, match=r"segment200\.npy: is missing"):
+        read_scene(tmp_path / "Area_1" / "a", load_taxonomy("scannet200"))
+    write_scene(tmp_path / "train" / "b", {**arrays, "segment": label + 1}, SOURCE)
+    with pytest.raises(DataError, match=r"segment\.npy: labels are 0\.\.2, expected -1\.\.1"):
+        read_scene(tmp_path / "train" / "b", own)
 
 
 def test_failed_write_leaves_the_old_scene(tmp_path, monkeypatch):
@@ -159,7 +193,7 @@ def test_failed_write_leaves_the_old_scene(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left") as caught:
         write_scene(folder, scene_arrays(7), SOURCE)
     assert caught.value.filename == str(folder)
-    assert read_scene(folder, "scannet200").num_points == 5
+    assert read_scene(folder, load_taxonomy("scannet200")).num_points == 5
     assert [path.name for path in folder.parent.iterdir()] == ["a"]
 
 

@@ -35,7 +35,7 @@ def raw(tmp_path: Path) -> Path:
 @pytest.fixture
 def predictions(tmp_path: Path) -> Path:
     folder = tmp_path / "predictions"
-    ids = load_taxonomy("scannet200").scannet_ids
+    ids = load_taxonomy("scannet200").class_ids
     for scene, num_vertices in NUM_VERTICES.items():
         write_prediction(folder / f"{scene}.txt", ids[-num_vertices:])
     return folder

@@ -101,7 +101,7 @@ def test_what_predict_writes_beside_the_predictions_is_no_news(
     format_submission: ModuleType, raw: Path, predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its record and its meshes stay out of the zip, without a word; a mesh of another scene gets one."""
-    PredictionRecord(predictions, {"taxonomy": "scannet200"}).add(SCENE, "of the input")
+    PredictionRecord(predictions, {"taxonomy": "scannet200"}, load_taxonomy("scannet200")).add(SCENE, "of the input")
     (predictions / f"{SCENE}.ply").write_bytes(b"ply")
     (predictions / "scene0011_00.ply").write_bytes(b"ply")
     out = tmp_path / "submission.zip"
@@ -118,7 +118,7 @@ def test_predictions_say_which_benchmark_they_are_for(
     """2 is the floor of the 20 classes, and a chair of the 200: such a zip would be taken, and score nothing."""
     for path in predictions.iterdir():
         path.write_text("2\n" * len(path.read_text().splitlines()))
-    PredictionRecord(predictions, {"taxonomy": "scannet20"}).add(SCENE, "of the input")
+    PredictionRecord(predictions, {"taxonomy": "scannet20"}, load_taxonomy("scannet20")).add(SCENE, "of the input")
     with pytest.raises(UsageError, match=r"predictions\.json: these predictions are for scannet20; leave out"):
         _call(format_submission, predictions, raw, tmp_path / "s.zip", "--taxonomy", "scannet200")
     assert _call(format_submission, predictions, raw, tmp_path / "s.zip") == 0
@@ -135,7 +135,7 @@ def test_ids_are_those_of_the_chosen_benchmark(
         num_vertices = len(path.read_text().splitlines())
         path.write_text("39\n" * num_vertices)
         assert (read_prediction(path, num_vertices) == 39).all()
-    assert 39 in load_taxonomy("scannet20").scannet_ids
+    assert 39 in load_taxonomy("scannet20").class_ids
     assert _call(format_submission, predictions, raw, tmp_path / "s.zip", "--taxonomy", "scannet20") == 0
 
 

@@ -33,7 +33,12 @@ class Segmenter:
     """A network with what it needs to read scenes: features, voxel size and classes of its run."""
 
     def __init__(
-        self, network: Network, config: Config, device: torch.device, log_prior: torch.Tensor | None = None
+        self,
+        network: Network,
+        config: Config,
+        device: torch.device,
+        log_prior: torch.Tensor | None = None,
+        taxonomy: Taxonomy | None = None,
     ) -> None:
         """A network on ``device``.
 
@@ -42,6 +47,7 @@ class Segmenter:
             config: of its run.
             device: where the network is.
             log_prior: (K,) ``ClassCounts.adjustment_prior``, for post-hoc logit adjustment.
+            taxonomy: the classes; None reads those of the config.
 
         Raises:
             UsageError: the config asks for logit adjustment and there is no prior.
@@ -55,7 +61,7 @@ class Segmenter:
         if self.logit_adjustment and log_prior is None:
             raise UsageError("inference.logit_adjustment: the checkpoint knows no class counts; set it to 0")
         self.log_prior = None if log_prior is None else log_prior.to(device)
-        self.taxonomy: Taxonomy = load_taxonomy(config.taxonomy)
+        self.taxonomy = load_taxonomy(config.taxonomy) if taxonomy is None else taxonomy
         self.weights_sha256: str | None = None
         """Of the checkpoint's content, where the network came from one."""
 
@@ -65,7 +71,7 @@ class Segmenter:
         return {
             "pointseg": __version__,
             "checkpoint": self.weights_sha256,
-            "taxonomy": self.taxonomy.name,
+            "taxonomy": self.taxonomy.name if self.taxonomy.is_benchmark else self.taxonomy.fingerprint,
             "features": list(data.features),
             "voxel_size_m": data.voxel_size_m,
             "tta": tta,
@@ -81,7 +87,7 @@ class Segmenter:
             normal: (N, 3) unit vectors; needed where the network was trained with normals.
 
         Returns:
-            (N,) int32 scannet_ids.
+            (N,) int32 class_ids.
 
         Raises:
             DataError: an array has the wrong shape or dtype, a coordinate is not finite, or an array that the
@@ -93,7 +99,7 @@ class Segmenter:
             rgb=None if rgb is None else np.asarray(rgb),
             normal=None if normal is None else np.asarray(normal, dtype=np.float32),
         )
-        return self.taxonomy.scannet_id_from_label(self.predict_scene(scene))
+        return self.taxonomy.class_id_from_label(self.predict_scene(scene))
 
     def predict_scene(self, scene: Scene, tta: str = "none", observer: Observer | None = None) -> np.ndarray:
         """(N,) int64 labels of a scene's points, as :meth:`infer_scene`."""
