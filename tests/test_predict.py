@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pointseg import predict
-from pointseg.engine.inference import Segmenter, load_segmenter
+from pointseg.engine.inference import PointOutput, Segmenter, load_segmenter
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import UsageError
 from pointseg.output.prediction_record import RECORD_NAME
@@ -36,13 +36,13 @@ class _Call:
     def __init__(self, run: Path, root: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.words = ["--run", str(run), "--split", "val", "--data-root", str(root), "--out", str(out)]
         self.predicted: list[str] = []
-        original = Segmenter.predict_scene
+        original = Segmenter.infer_scene
 
-        def count(segmenter: Segmenter, scene, tta: str = "none", observer=None) -> np.ndarray:
+        def count(segmenter: Segmenter, scene, *arguments, **named) -> PointOutput:
             self.predicted.append(scene.name)
-            return original(segmenter, scene, tta, observer)
+            return original(segmenter, scene, *arguments, **named)
 
-        monkeypatch.setattr(Segmenter, "predict_scene", count)
+        monkeypatch.setattr(Segmenter, "infer_scene", count)
 
     def __call__(self, *more: str, status: int = 0) -> list[str]:
         self.predicted.clear()
@@ -157,8 +157,10 @@ def test_an_interrupted_scene_is_not_finished(call: _Call, tmp_path: Path, monke
     assert len(call()) == 2
 
 
-def test_a_reused_scene_still_gets_its_mesh(call: _Call, tmp_path: Path) -> None:
+def test_a_mesh_asked_for_later_is_made_once(call: _Call, tmp_path: Path) -> None:
+    """It holds the confidence, which the prediction alone does not say."""
     call()
+    assert len(call("--ply")) == 2
     assert call("--ply") == []
     ids = np.loadtxt(tmp_path / "out" / "scene11800_00.txt", dtype=int)
     taxonomy = load_taxonomy("scannet200")
