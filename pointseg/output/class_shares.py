@@ -31,11 +31,13 @@ def format_shares(count: Counter[int], taxonomy: Taxonomy) -> str:
     if rest := found[_SHOWN:]:
         more = "1 other" if len(rest) == 1 else f"{len(rest)} others"
         parts.append(f"{more} {_percent(sum(points for _, points in rest), total)}")
-    if without:
-        parts.append(f"{without:,} points without a class")
+    points = "1 point" if total == 1 else f"{total:,} points"
     classes = "1 class" if len(found) == 1 else f"{len(found)} classes"
-    text = f"{total:,} points of {classes}: {', '.join(parts)}"
-    return textwrap.fill(text, _WIDTH, subsequent_indent="  ")
+    text = f"{points} of {classes}: {', '.join(parts)}"
+    lines = textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    if without:
+        lines.append(f"{without:,} {'point has' if without == 1 else 'points have'} no class")
+    return "\n".join(lines)
 
 
 def _percent(points: int, total: int) -> str:

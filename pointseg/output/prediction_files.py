@@ -17,7 +17,7 @@ from pointseg.scans.ply_header import read_mesh_header
 from pointseg.scans.scan_file import ScanFile
 from pointseg.taxonomy import Taxonomy
 
-_LAST_PROPERTIES = ["label", "confidence"]
+_LAST_PROPERTIES = ["label", "confidence", "quality"]
 _ZEROS = bytes(1 << 20)
 
 
@@ -66,7 +66,8 @@ def write_predicted_mesh(
 
     Coordinates, normals and faces are those of the file. Properties of a vertex are ``red green blue``, the colour of
     the class; ``scan_red scan_green scan_blue``, the scan's own, where it has colours; ``label``, int, the class_id;
-    and ``confidence``, float, 0..1. A vertex without a class is grey.
+    ``confidence``, float, 0..1; and ``quality``, the same again: what MeshLab filters by, which reads no float
+    called confidence. A vertex without a class is grey.
 
     Args:
         path: of the PLY file.
@@ -82,7 +83,8 @@ def write_predicted_mesh(
     extra: dict[str, np.ndarray] = {}
     if file.rgb is not None:
         extra = {f"scan_{name}": file.rgb[:, axis] for axis, name in enumerate(("red", "green", "blue"))}
-    extra |= {"label": taxonomy.class_id_from_label(labels), "confidence": confidence.astype(np.float32, copy=False)}
+    confidence = confidence.astype(np.float32, copy=False)
+    extra |= {"label": taxonomy.class_id_from_label(labels), "confidence": confidence, "quality": confidence}
     write_mesh(path, replace(file, rgb=colors, fields={}), extra)
 
 
@@ -92,7 +94,7 @@ def is_predicted_mesh(path: Path) -> bool:
     Raises:
         DataError: it is no PLY file.
     """
-    return read_mesh_header(path).properties["vertex"][-2:] == _LAST_PROPERTIES
+    return read_mesh_header(path).properties["vertex"][-len(_LAST_PROPERTIES) :] == _LAST_PROPERTIES
 
 
 def _take_space(path: Path) -> None:

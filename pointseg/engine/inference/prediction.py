@@ -61,9 +61,12 @@ class Prediction:
         shown = [f"{name} {100 * share:.1f} %" for name, share in list(self.shares.items())[:_SHOWN]]
         if len(self.shares) > _SHOWN:
             shown.append(f"{len(self.shares) - _SHOWN} more")
-        parts = [f"{len(self):,} points", f"{len(self.shares)} of {self.taxonomy.num_classes} classes"]
+        parts = [
+            f"{len(self):,} point{'s' * (len(self) != 1)}",
+            f"{len(self.shares)} of {self.taxonomy.num_classes} classes",
+        ]
         if num_without := int((self.labels == IGNORE).sum()):
-            parts.append(f"{num_without:,} points without a place")
+            parts.append(f"{num_without:,} without a place")
         has_label = self.labels != IGNORE
         if has_label.any():
             parts.append(f"confidence {self.confidence[has_label].mean():.2f} on average")
