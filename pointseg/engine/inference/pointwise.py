@@ -156,11 +156,17 @@ class Pointwise:
 def _decide(logits: torch.Tensor, features: torch.Tensor, wanted: Wanted) -> PointOutput:
     """Logits (M, K) and features (M, D) of any device as an output, on the CPU."""
     label = logits.argmax(dim=1).cpu()
-    confidence = probabilities = None
+    confidence = torch.empty(len(logits)) if wanted.confidence else None
+    probabilities = torch.empty(logits.shape, dtype=torch.float16) if wanted.probabilities else None
     if wanted.confidence or wanted.probabilities:
-        softmax = logits.float().softmax(dim=1)
-        confidence = softmax.amax(dim=1).cpu() if wanted.confidence else None
-        probabilities = softmax.half().cpu() if wanted.probabilities else None
+        # In slices: of all voxels at once, probabilities in float32 would be the largest array there is.
+        for rows in torch.arange(len(logits)).split(_POINTS_AT_ONCE):
+            part = slice(int(rows[0]), int(rows[-1]) + 1)
+            softmax = logits[part].float().softmax(dim=1)
+            if confidence is not None:
+                confidence[part] = softmax.amax(dim=1).cpu()
+            if probabilities is not None:
+                probabilities[part] = softmax.half().cpu()
     return PointOutput(label, confidence, probabilities, features.half().cpu() if wanted.features else None)
 
 
