@@ -69,6 +69,10 @@ def test_evaluate(place: Path) -> None:
         assert np.shape(evaluation["confusion"]) == (200, 200)
         assert len(evaluation["scenes"]) == evaluation["num_scenes"]
         assert f"{100 * evaluation['miou']:.1f}" in shown.stdout
+        assert "mostly taken for" not in shown.stdout
+    tables = call("-m", "pointseg.evaluate", "--run", place / "run", "--split", "val", "--classes", "--scenes").stdout
+    assert "mostly taken for" in tables
+    assert all(f"\n{name} " in tables for name in evaluation["scenes"])
 
 
 def test_from_predictions_to_the_zip(place: Path) -> None:

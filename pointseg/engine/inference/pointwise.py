@@ -19,6 +19,7 @@ Observer = Callable[[Voxels, NetworkOutput], None]
 """Is shown each forward pass: the voxels, on the CPU, and what the network says of them."""
 Adjust = Callable[[torch.Tensor], torch.Tensor]
 _POINTS_AT_ONCE = 65_536
+_DTYPE_OF_FIELD = {"probabilities": torch.float16, "features": torch.float16}
 
 
 class Wanted(NamedTuple):
@@ -68,7 +69,7 @@ class PointArrays:
 
         Args:
             row: of the scene's points.
-            output: for them in this order; or for voxels.
+            output: for them in this order; or for voxels. On any device, floats in any precision.
             voxel: which of those each point is in.
         """
         if self._row is not None:
@@ -79,11 +80,13 @@ class PointArrays:
             if value is None:
                 continue
             if name not in self._arrays:
-                array = self._allocate(name, (self._num_points, *value.shape[1:]), value.dtype)
+                dtype = _DTYPE_OF_FIELD.get(name, value.dtype)
+                array = self._allocate(name, (self._num_points, *value.shape[1:]), dtype)
                 self._arrays[name] = array.fill_(IGNORE) if name == "label" else array
+            array = self._arrays[name]
             places = torch.arange(len(rows)) if voxel is None else voxel
             for at, place in zip(rows.split(_POINTS_AT_ONCE), places.split(_POINTS_AT_ONCE), strict=True):
-                self._arrays[name][at] = value[place]
+                array[at] = value[place.to(value.device)].to(array.dtype).cpu()
 
     def collect(self) -> PointOutput:
         """All that was put in."""
@@ -124,7 +127,8 @@ class Pointwise:
     ) -> PointOutput:
         """The output for the core's points from the mean of their probabilities (and features) over the views.
 
-        One view is in memory at a time, and of it one covering; only the sums are kept.
+        It is on the network's device and in float32, to be put into :class:`PointArrays`. One view is in memory at a
+        time, and of it one covering; only the sums are kept.
 
         Args:
             part: a scene or a tile.
@@ -191,14 +195,15 @@ class _Sums:
             _add_rows(self._feature, row, features.float(), voxel)
 
     def mean(self, num_views: int, wanted: Wanted) -> PointOutput:
-        """The means over the views. The sums become means where they are: another copy can be larger than the rest."""
+        """The means over the views, where the sums are: another copy can be larger than all else."""
         assert self._probability is not None, "a core has a point, and every view covers it"
-        label = self._probability.argmax(dim=1).cpu()
+        label = self._probability.argmax(dim=1)
         self._probability /= num_views
-        confidence = self._probability.amax(dim=1).cpu() if wanted.confidence else None
-        probabilities = self._probability.half().cpu() if wanted.probabilities else None
-        features = None if self._feature is None else self._feature.div_(num_views).half().cpu()
-        return PointOutput(label, confidence, probabilities, features)
+        confidence = self._probability.amax(dim=1) if wanted.confidence else None
+        probabilities = self._probability if wanted.probabilities else None
+        return PointOutput(
+            label, confidence, probabilities, None if self._feature is None else self._feature.div_(num_views)
+        )
 
 
 def _add_rows(total: torch.Tensor, row: torch.Tensor, value: torch.Tensor, voxel: torch.Tensor) -> None:
