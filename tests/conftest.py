@@ -33,6 +33,10 @@ _INSTALL = {
     "torch_scatter": "pip install --no-build-isolation torch-scatter",
     "spconv": "pip install spconv-cu118",
     "spconv_triton": "pip install spconv-triton",
+    "trimesh": "pip install 'pointseg[formats]'",
+    "laspy": "pip install 'pointseg[formats]'",
+    "lazrs": "pip install 'pointseg[formats]'",
+    "PIL": "pip install 'pointseg[formats]'",
 }
 
 
