@@ -101,6 +101,7 @@ def make_config(network: PublishedNetwork, where: str, run: str, data_root: str,
     tree["taxonomy"] = taxonomy
     tree["run"]["dir"] = run
     tree["data"] |= {"root": data_root, "voxel_size_m": voxel_size_m, "features": _FEATURES[network.in_channels]}
+    tree["data"]["center"] = "extremes"  # as it was trained
     name = next((name for name, size in SIZES.items() if size == network.size), "spunet34")
     tree["model"] |= {"name": name, **network.size._asdict(), "width": 1.0, "init": None}
     tree["loss"]["collapse"]["weight"] = 0.0

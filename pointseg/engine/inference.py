@@ -15,7 +15,7 @@ from pointseg.data.augment import rotation_about, transform
 from pointseg.data.batch import collate
 from pointseg.data.class_counts import ClassCounts
 from pointseg.data.points import Points, center_points, points_from_scene
-from pointseg.data.voxelize import Voxels, build_grid, stack_features, voxelize_by_mean
+from pointseg.data.voxelize import Voxels, build_grid, origin_despite_strays, stack_features, voxelize_by_mean
 from pointseg.engine.checkpoint import fingerprint, load_weights, read_checkpoint
 from pointseg.engine.distributed import choose_device
 from pointseg.engine.network import autocast, build_network, explain_out_of_memory, run_network
@@ -50,7 +50,7 @@ class ScenePart:
     """(n,) bool: the points that are predicted here."""
     row: torch.Tensor | slice
     """The rows of those points in the scene."""
-    grid_origins: list[torch.Tensor] | list[None]
+    grid_origins: list[torch.Tensor | None]
     """For each view (3,) where the scene's grid begins in it; None: at the smallest coordinates of the part."""
 
 
@@ -91,6 +91,7 @@ class Segmenter:
             "checkpoint": self.weights_sha256,
             "taxonomy": self.taxonomy.name,
             "features": list(data.features),
+            "center": data.center,
             "voxel_size_m": data.voxel_size_m,
             "tta": tta,
             **inference.model_dump(mode="json"),
@@ -100,7 +101,7 @@ class Segmenter:
         """Segment a point cloud.
 
         Args:
-            xyz: (N, 3) metres, z up.
+            xyz: (N, 3) metres, z up. Coordinates of a map grid are kept in float64 until their offset is taken off.
             rgb: (N, 3) uint8; needed where the network was trained with colours.
             normal: (N, 3) unit vectors; needed where the network was trained with normals.
 
@@ -111,9 +112,11 @@ class Segmenter:
             DataError: an array has the wrong shape or dtype, a coordinate is not finite, or an array that the
                 network needs is missing.
         """
+        from pointseg.scans.frame import near_origin  # scenes of a prepared tree, as in training, lie there already
+
         scene = Scene(
             name="points",
-            xyz=np.asarray(xyz, dtype=np.float32),
+            xyz=near_origin(xyz),
             rgb=None if rgb is None else np.asarray(rgb),
             normal=None if normal is None else np.asarray(normal, dtype=np.float32),
         )
@@ -139,7 +142,7 @@ class Segmenter:
         """
         if observer is not None and tta != "none":
             raise ValueError(f"an observer sees one forward pass a voxel; expected tta none, got {tta}")
-        points = center_points(points_from_scene(scene, self.config.data.features))
+        points = self._center(scene)
         views = view_matrices(tta)
         label = torch.empty(len(points), dtype=torch.int64)
         for part in self._parts(points, views, scene.name):
@@ -152,21 +155,34 @@ class Segmenter:
 
     def forward_scene(self, scene: Scene) -> tuple[Voxels, UNetOutput]:
         """The scene's voxels (mean features, majority label; on the CPU) and the network's output; never in tiles."""
-        voxels = self._voxelize(center_points(points_from_scene(scene, self.config.data.features)))
+        points = self._center(scene)
+        voxels = self._voxelize(points, self._origin(points.xyz))
         return voxels, self._forward(voxels, scene.name)
+
+    def _center(self, scene: Scene) -> Points:
+        data = self.config.data
+        return center_points(points_from_scene(scene, data.features), center=data.center)
+
+    def _origin(self, xyz: torch.Tensor) -> torch.Tensor | None:
+        """Where the grid of a scene in a view begins, so that strays don't shift it; None: at the lowest coordinates."""
+        if self.config.data.center == "extremes":
+            return None
+        return origin_despite_strays(xyz, self.config.data.voxel_size_m, 2**self.network.num_stages)
 
     def _parts(self, points: Points, views: list[torch.Tensor], name: str) -> Iterator[ScenePart]:
         """The scene, or its tiles one at a time; each point is in the core of one of them."""
         max_voxels = self.config.inference.max_voxels
         if max_voxels is None or len(points) <= max_voxels:
             is_core = torch.ones(len(points), dtype=torch.bool)
-            yield ScenePart(points, is_core, slice(None), [None] * len(views))
+            yield ScenePart(points, is_core, slice(None), [self._origin(points.xyz @ matrix.T) for matrix in views])
             return
         from pointseg.data.tiles import TileLimits, cut_tiles  # most scenes, and training, need none
 
         limits = TileLimits(max_voxels, _MARGIN, _POINTS_PER_VOXEL if len(views) > 1 else None)
         step = 2**self.network.num_stages
-        origins = [(points.xyz @ matrix.T).amin(dim=0) for matrix in views]
+        turned = [points.xyz @ matrix.T for matrix in views]
+        strays = [self._origin(xyz) for xyz in turned]
+        origins = [xyz.amin(dim=0) if o is None else o for xyz, o in zip(turned, strays, strict=True)]
         for tile in cut_tiles(points.xyz, self.config.data.voxel_size_m, name, step=step, limits=limits):
             part = points.select(tile.row)
             label = part.label.where(tile.is_core, IGNORE)
