@@ -11,7 +11,9 @@ from pointseg.output.panels import class_colors, make_panels
 from pointseg.output.picture import DEFAULT_PANEL_WIDTH_PX, ENGINES, Picture, plan_drawing, save_pictures
 from pointseg.output.submission import read_predicted_labels, read_prediction
 from pointseg.output.window import has_screen, show_window
+from pointseg.scan_arguments import add_scan_arguments, scan_options
 from pointseg.scannet.raw_scan import LABEL_MAP_NAME, read_label_map, read_raw_scene
+from pointseg.scans.own_scan import ScanOptions, make_scene
 from pointseg.scans.ply import Mesh, read_mesh, write_mesh
 from pointseg.scans.prepared import read_scene
 from pointseg.scans.scene import Scene
@@ -31,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     if not _SMALLEST_PANEL_PX <= args.size <= _LARGEST_PANEL_PX:
         raise UsageError(f"--size {args.size} is not between {_SMALLEST_PANEL_PX} and {_LARGEST_PANEL_PX} pixels")
     taxonomy = load_taxonomy(args.taxonomy)
-    scene, faces = _read_scene(args.scene, taxonomy)
+    scene, faces = _read_scene(args.scene, taxonomy, scan_options(args))
     if args.gt is not None:
         scene.label = taxonomy.label_from_scannet_id(read_prediction(args.gt, scene.num_points))
     prediction = None if args.pred is None else read_predicted_labels(args.pred, scene.num_points, taxonomy)
@@ -61,15 +63,16 @@ def build_parser() -> CommandParser:
     parser.add_argument("--taxonomy", choices=NAMES, default="scannet200", help="classes of the ids and the labels")
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="what draws the picture")
     parser.add_argument("--size", type=int, default=DEFAULT_PANEL_WIDTH_PX, help="width of a panel, pixels")
+    add_scan_arguments(parser)
     return parser
 
 
-def _read_scene(path: Path, taxonomy: Taxonomy) -> tuple[Scene, np.ndarray | None]:
+def _read_scene(path: Path, taxonomy: Taxonomy, options: ScanOptions) -> tuple[Scene, np.ndarray | None]:
     """The scene, with ground truth where it has one, and its faces."""
     if path.is_dir():
         if not (path / "coord.npy").is_file():
             raise DataError(
-                f"{path}: is no prepared scene, which holds coord.npy, color.npy and normal.npy; "
+                f"{path}: is no prepared scene, which holds coord.npy; "
                 f"give a folder that {called('prepare')} made, or a .ply file"
             )
         return read_scene(path, taxonomy.name), None
@@ -84,7 +87,10 @@ def _read_scene(path: Path, taxonomy: Taxonomy) -> tuple[Scene, np.ndarray | Non
     if is_annotated_scan:
         complain(f"{label_map}: is missing, so the ground truth is not shown")
     mesh = read_mesh(path)
-    return Scene(name, mesh.xyz, mesh.rgb, mesh.normal), mesh.faces
+    own = make_scene(name, mesh.xyz, options, mesh.rgb, mesh.normal, mesh.faces, where=str(path))
+    for remark in own.remarks:
+        complain(remark)
+    return own.scene, mesh.faces
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A trained network, ready for scenes of any size: every point gets a prediction."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import pi
 from pathlib import Path
@@ -50,7 +50,7 @@ class ScenePart:
     """(n,) bool: the points that are predicted here."""
     row: torch.Tensor | slice
     """The rows of those points in the scene."""
-    grid_origins: list[torch.Tensor | None]
+    grid_origins: Sequence[torch.Tensor | None]
     """For each view (3,) where the scene's grid begins in it; None: at the smallest coordinates of the part."""
 
 
@@ -164,7 +164,7 @@ class Segmenter:
         return center_points(points_from_scene(scene, data.features), center=data.center)
 
     def _origin(self, xyz: torch.Tensor) -> torch.Tensor | None:
-        """Where the grid of a scene in a view begins, so that strays don't shift it; None: at the lowest coordinates."""
+        """Where the grid of a scene in a view begins, unmoved by strays; None: at its lowest corner."""
         if self.config.data.center == "extremes":
             return None
         return origin_despite_strays(xyz, self.config.data.voxel_size_m, 2**self.network.num_stages)

@@ -67,14 +67,17 @@ def guess_frame(
     return FrameGuess(size, in_metres=False, units=_guess_units(max(size), height), up=up)
 
 
-def describe_doubts(guess: FrameGuess, where: str) -> str | None:
+def describe_doubts(guess: FrameGuess, where: str, assumed_up: str = "z") -> str | None:
     """One line for people: what the scan looks like and which options to give; None where nothing looks wrong.
 
     Args:
-        guess: of the scan, where unit and axis are taken to be m and z.
+        guess: of the scan, whose unit is taken to be the metre.
         where: the file.
+        assumed_up: the axis that is taken to point up.
     """
-    doubts, options = [], []
+    doubts: list[str] = []
+    options: list[str] = []
+    as_it_is: list[str] = []
     if not guess.in_metres:
         doubts.append(f"is {_sides(guess.size, 1)} wide, deep and high, which is no room in metres")
         options.append(f"--unit {'|'.join(guess.units or tuple(METRES_OF_UNIT))}")
@@ -82,13 +85,14 @@ def describe_doubts(guess: FrameGuess, where: str) -> str | None:
             doubts[-1] += ", but in " + " or in ".join(
                 f"{unit} one of {_sides(guess.size, METRES_OF_UNIT[unit])} m" for unit in guess.units
             )
-    if guess.up not in (None, "z"):
-        doubts.append(f"looks as if {guess.up} were up, not z")
+        as_it_is.append("--unit m")
+    if guess.up not in (None, assumed_up):
+        doubts.append(f"looks as if {guess.up} were up, not {assumed_up}")
         options.append(f"--up={guess.up}")
+        as_it_is.append(f"--up={assumed_up}")
     if not doubts:
         return None
-    assumed = " ".join(["--unit m"] * (not guess.in_metres) + ["--up z"] * (guess.up not in (None, "z")))
-    return f"{where}: {'; it '.join(doubts)}; give {' '.join(options)}, or {assumed} if it is right as it is"
+    return f"{where}: {'; it '.join(doubts)}; give {' '.join(options)}, or {' '.join(as_it_is)} if it is right as it is"
 
 
 def _sides(size: tuple[float, float, float], factor: float) -> str:

@@ -2,7 +2,8 @@
 
 ``ROOT/{train,val,test}/<scene>/{coord,color,normal,segment20,segment200,instance}.npy``, names and dtypes
 as Pointcept's preparation writes them (int64 labels), so that either program reads the other's tree. Test
-scenes have no segment and instance. Scenes that we prepared also hold ``source.json``: what they were made from.
+scenes have no segment and instance. ``color``, ``normal`` and ``instance`` may be absent where no scan of the tree has
+them. Scenes that we prepared also hold ``source.json``: what they were made from.
 """
 
 import io
@@ -66,7 +67,8 @@ def read_scene(folder: str | os.PathLike[str], taxonomy_name: str) -> Scene:
     folder = Path(folder)
     taxonomy = load_taxonomy(taxonomy_name)
     segment = SEGMENT_OF_TAXONOMY[taxonomy_name]
-    coord, color, normal = (read_array(folder, part) for part in GEOMETRY)
+    coord = read_array(folder, "coord")
+    color, normal = (read_array(folder, part) if has_part(folder, part) else None for part in ("color", "normal"))
     label = instance = None
     if has_annotation(folder):
         label = read_array(folder, segment)
@@ -87,6 +89,24 @@ def read_scene(folder: str | os.PathLike[str], taxonomy_name: str) -> Scene:
 def has_annotation(folder: Path) -> bool:
     """Whether a scene has, or has to have, labels."""
     return folder.parent.name in ("train", "val") or any((folder / f"segment{k}.npy").exists() for k in (20, 200))
+
+
+def has_part(folder: Path, part: str) -> bool:
+    """Whether a scene has, or has to have, ``color``, ``normal`` or ``instance``: a tree may be without.
+
+    A scene that we prepared has to have what it had then.
+    """
+    if (folder / f"{part}.npy").exists():
+        return True
+    try:
+        return part in json.loads((folder / SOURCE_NAME).read_text(encoding="utf-8"))["arrays"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def geometry_files(folder: Path) -> list[Path]:
+    """The files of a scene that a prediction is made from."""
+    return [folder / f"{part}.npy" for part in GEOMETRY if part == "coord" or has_part(folder, part)]
 
 
 def read_array(folder: Path, part: str) -> np.ndarray:
@@ -136,10 +156,15 @@ def prepare_command(root: str | os.PathLike[str]) -> str:
 
 
 def prepare_again(folder: Path) -> str:
-    """The remedy for a damaged scene; one that has nothing of ours in it may be a raw scan, and is to be kept."""
+    """The remedy for a damaged scene. Only what we made ourselves can be made again, and so be deleted.
+
+    A folder without any array may be a raw scan; one without ``source.json`` came from another program.
+    """
     ours = (SOURCE_NAME, *(f"{part}.npy" for part in (*GEOMETRY, *ANNOTATION)))
     if not any((folder / name).is_file() for name in ours):
         return f"is this a folder of the prepared tree? make one with {called('prepare')}"
+    if not (folder / SOURCE_NAME).is_file():
+        return "the scene is not of pointseg's making; get the file again from where it came"
     return f"delete {folder} and run: {prepare_command(folder.parent.parent)}"
 
 
