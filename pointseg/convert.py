@@ -124,6 +124,7 @@ def make_config(
     tree["taxonomy"] = name
     tree["run"]["dir"] = run
     tree["data"] |= {"root": data_root, "voxel_size_m": voxel_size_m, "features": _FEATURES[network.in_channels]}
+    tree["data"]["center"] = "extremes"  # as it was trained
     tree["model"] |= {**network.model, "init": None}
     tree["loss"]["collapse"]["weight"] = 0.0
     return config_from_dict(tree, run)

@@ -1,9 +1,10 @@
 """``python -m pointseg.predict --run RUN (--split test | --input SCAN ...) --out DIR [--ply]``."""
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,15 @@ from tqdm import tqdm
 from pointseg.command_line import CommandParser, run_command
 from pointseg.commands import program_name
 from pointseg.engine.inference import Segmenter
-from pointseg.errors import DataError, PointsegError, UsageError
+from pointseg.errors import PointsegError, UsageError
 from pointseg.output.prediction_record import PredictionRecord, hash_files
 from pointseg.output.submission import read_predicted_labels, write_prediction
 from pointseg.run_arguments import add_run_arguments, load_run
+from pointseg.scan_arguments import add_scan_arguments, scan_options
 from pointseg.scans.formats import read_scan_file
-from pointseg.scans.normals import vertex_normals
+from pointseg.scans.own_scan import ScanOptions, make_scene
 from pointseg.scans.ply import Mesh, write_mesh
-from pointseg.scans.prepared import GEOMETRY, list_scenes, read_scene
+from pointseg.scans.prepared import geometry_files, list_scenes, read_scene
 from pointseg.scans.scan_file import check_is_readable_file
 from pointseg.scans.scene import Scene
 
@@ -38,13 +40,19 @@ def main(argv: Sequence[str]) -> int:
     else:
         paths = [Path(name) for name in arguments.input]
     _refuse_equal_names(paths)
-    record = PredictionRecord(Path(arguments.out), segmenter.describe_settings(arguments.tta), segmenter.taxonomy)
+    options = scan_options(arguments)
+    given = {key: value for key, value in asdict(options).items() if value is not None}
+    if given and arguments.split:
+        raise UsageError("--unit, --up and --fill-color are for files given with --input; leave them out with --split")
+    settings = segmenter.describe_settings(arguments.tta) | json.loads(json.dumps(given))
+    record = PredictionRecord(Path(arguments.out), settings, segmenter.taxonomy)
     for path in paths:
         _refuse_to_overwrite(path, record.folder, arguments.ply)
     times: Counter[str] = Counter()
+    told: set[str] = set()  # remarks; one that holds for many scans is made once
     for path in tqdm(paths, desc="predict", unit="scene", disable=True if len(paths) == 1 else None):
         try:
-            times[_finish_scene(path, segmenter, record, arguments.tta, arguments.ply)] += 1
+            times[_finish_scene(path, segmenter, record, arguments.tta, arguments.ply, options, told)] += 1
         except PointsegError as error:
             old = record.folder / f"{_scene_name(path)}.txt"
             stays = f"; {old} is of an earlier call" if old.is_file() else ""
@@ -64,23 +72,32 @@ def build_parser() -> CommandParser:
     add_run_arguments(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--split", metavar="NAME", help="a split (folder) of the run's prepared tree")
-    source.add_argument("--input", nargs="+", metavar="SCAN", help="scans in metres, z up: PLY, OBJ, GLB, LAS, ...")
+    source.add_argument("--input", nargs="+", metavar="SCAN", help="scans: PLY, OBJ, GLB, LAS, ...")
+    add_scan_arguments(parser)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the predictions")
     parser.add_argument("--ply", action="store_true", help="also write DIR/<scene>.ply in the classes' colours")
     return parser
 
 
-def _finish_scene(path: Path, segmenter: Segmenter, record: PredictionRecord, tta: str, ply: bool) -> str:
+def _finish_scene(
+    path: Path,
+    segmenter: Segmenter,
+    record: PredictionRecord,
+    tta: str,
+    ply: bool,
+    options: ScanOptions,
+    told: set[str],
+) -> str:
     """Make the files of a scene. Returns ``reused`` or ``predicted``."""
     name, taxonomy = _scene_name(path), segmenter.taxonomy
     prediction = record.folder / f"{name}.txt"
     if not path.is_dir():
         check_is_readable_file(path)
-    input_sha256 = hash_files([path / f"{part}.npy" for part in GEOMETRY] if path.is_dir() else [path])
+    input_sha256 = hash_files(geometry_files(path) if path.is_dir() else [path])
     is_finished = record.is_finished(name, input_sha256)
     if is_finished and not ply:
         return "reused"
-    scene, mesh = _read(path, segmenter)
+    scene, mesh = _read(path, segmenter, options, told)
     if is_finished:
         label = read_predicted_labels(prediction, scene.num_points, taxonomy)
     else:
@@ -92,24 +109,22 @@ def _finish_scene(path: Path, segmenter: Segmenter, record: PredictionRecord, tt
     return "reused" if is_finished else "predicted"
 
 
-def _read(path: Path, segmenter: Segmenter) -> tuple[Scene, Mesh]:
+def _read(path: Path, segmenter: Segmenter, options: ScanOptions, told: set[str]) -> tuple[Scene, Mesh]:
     """A prepared scene or a mesh file, and the mesh to colour (without faces for a prepared scene)."""
     if path.is_dir():
         scene = read_scene(path, segmenter.taxonomy)
         return scene, Mesh(xyz=np.asarray(scene.xyz), faces=None, rgb=None, normal=None)
     scan = read_scan_file(path)
-    for note in scan.notes:
-        tqdm.write(f"{program_name()}: {path}: {note}", file=sys.stderr)
-    mesh = scan.to_mesh()
-    normal = mesh.normal
-    if normal is None and "normal" in segmenter.config.data.features:
-        if mesh.faces is None:
-            raise DataError(
-                f"{path}: has neither normals nor faces to compute them from, and the network takes normals; "
-                "export the mesh with faces or with nx ny nz"
-            )
-        normal = vertex_normals(mesh.xyz, mesh.faces)
-    return Scene(name=_scene_name(path), xyz=mesh.xyz, rgb=mesh.rgb, normal=normal), mesh
+    needs_normal = "normal" in segmenter.config.data.features
+    parts = (scan.rgb, scan.normal, scan.faces, needs_normal, scan.up_axis_hint)
+    own = make_scene(_scene_name(path), scan.xyz, options, *parts, where=str(path))
+    for remark in [*(f"{path}: {note}" for note in scan.notes), *own.remarks]:
+        if remark not in told:
+            told.add(remark)
+            tqdm.write(f"{program_name()}: {remark}", file=sys.stderr)
+    # In the file's coordinates, unless float32 can't keep them.
+    xyz = own.scene.xyz if own.frame.offset_m.any() else scan.xyz.astype(np.float32)
+    return own.scene, Mesh(xyz, scan.faces, scan.rgb, scan.normal)
 
 
 def _scene_name(path: Path) -> str:

@@ -13,8 +13,10 @@ from pointseg.output.picture import DEFAULT_PANEL_WIDTH_PX, ENGINES, Picture, pl
 from pointseg.output.prediction_record import RECORD_NAME, read_taxonomy
 from pointseg.output.submission import read_predicted_labels, read_prediction
 from pointseg.output.window import has_screen, show_window
+from pointseg.scan_arguments import add_scan_arguments, scan_options
 from pointseg.scannet.raw_scan import LABEL_MAP_NAME, read_label_map, read_raw_scene
 from pointseg.scans.formats import read_scan_file
+from pointseg.scans.own_scan import ScanOptions, make_scene
 from pointseg.scans.ply import Mesh, write_mesh
 from pointseg.scans.prepared import read_scene
 from pointseg.scans.scene import Scene
@@ -34,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     if not _SMALLEST_PANEL_PX <= args.size <= _LARGEST_PANEL_PX:
         raise UsageError(f"--size {args.size} is not between {_SMALLEST_PANEL_PX} and {_LARGEST_PANEL_PX} pixels")
     taxonomy = choose_taxonomy(args.taxonomy, args.scene, args.pred)
-    scene, faces = _read_scene(args.scene, taxonomy)
+    scene, faces = _read_scene(args.scene, taxonomy, scan_options(args))
     if args.gt is not None:
         scene.label = taxonomy.label_from_class_id(read_prediction(args.gt, scene.num_points))
     prediction = None if args.pred is None else read_predicted_labels(args.pred, scene.num_points, taxonomy)
@@ -71,6 +73,7 @@ def build_parser() -> CommandParser:
     )
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="what draws the picture")
     parser.add_argument("--size", type=int, default=DEFAULT_PANEL_WIDTH_PX, help="width of a panel, pixels")
+    add_scan_arguments(parser)
     return parser
 
 
@@ -94,12 +97,12 @@ def choose_taxonomy(given: str | None, scene: Path, prediction: Path | None) -> 
     return load_taxonomy(str(table) if scene.is_dir() and table.is_file() else "scannet200")
 
 
-def _read_scene(path: Path, taxonomy: Taxonomy) -> tuple[Scene, np.ndarray | None]:
+def _read_scene(path: Path, taxonomy: Taxonomy, options: ScanOptions) -> tuple[Scene, np.ndarray | None]:
     """The scene, with ground truth where it has one, and its faces."""
     if path.is_dir():
         if not (path / "coord.npy").is_file():
             raise DataError(
-                f"{path}: is no prepared scene, which holds coord.npy, color.npy and normal.npy; "
+                f"{path}: is no prepared scene, which holds coord.npy; "
                 f"give a folder that {called('prepare')} made, or the file of a scan"
             )
         return read_scene(path, taxonomy), None
@@ -114,10 +117,11 @@ def _read_scene(path: Path, taxonomy: Taxonomy) -> tuple[Scene, np.ndarray | Non
     if is_annotated_scan and taxonomy.is_benchmark:
         complain(f"{label_map}: is missing, so the ground truth is not shown")
     scan = read_scan_file(path)
-    for note in scan.notes:
-        complain(f"{path}: {note}")
-    mesh = scan.to_mesh()
-    return Scene(name, mesh.xyz, mesh.rgb, mesh.normal), mesh.faces
+    parts = (scan.rgb, scan.normal, scan.faces)
+    own = make_scene(name, scan.xyz, options, *parts, format_up=scan.up_axis_hint, where=str(path))
+    for remark in [*(f"{path}: {note}" for note in scan.notes), *own.remarks]:
+        complain(remark)
+    return own.scene, scan.faces
 
 
 if __name__ == "__main__":

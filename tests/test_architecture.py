@@ -23,7 +23,7 @@ LAYERS = [
     {"scannet", "data"},
     {"engine", "output", "rooms"},
     {"laboratory", "benchmarks"},
-    {"run_arguments"},
+    {"run_arguments", "scan_arguments"},
     {command.module for command in COMMANDS.values()} | {"__main__"},
 ]
 # Take tensors and arrays only, so that other projects can use them.

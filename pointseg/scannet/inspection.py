@@ -19,6 +19,7 @@ from pointseg.scans.prepared import (
     SOURCE_NAME,
     SPLITS,
     has_annotation,
+    has_part,
     prepare_again,
     prepare_command,
     read_array,
@@ -42,6 +43,8 @@ class SceneInspection:
     """Taxonomy name -> (K,) int64, points a class; empty for a scene without labels."""
     objects: dict[str, np.ndarray] = field(default_factory=dict)
     """Taxonomy name -> (K,) int64, instances a class."""
+    geometry: frozenset[str] = frozenset()
+    """Which of ``GEOMETRY`` it has."""
     num_zero_normals: int = 0
     label_map: str | None = None
     """Fingerprint of the label map that it was made with, where it says so."""
@@ -85,6 +88,13 @@ def inspect_tree(root: Path, workers: int | None = None, split_dir: Path | None 
     problems = [problem for scene in scenes for problem in scene.problems] + find_leftovers(root)
     label_map_of_scene = {scene.key: scene.label_map for scene in scenes if scene.has_source}
     gaps, notes = find_gaps(root, [scene.key for scene in scenes], label_map_of_scene, lists)
+    for part in GEOMETRY:
+        without = [scene for scene in scenes if part not in scene.geometry and not scene.problems]
+        if without and len(without) < sum(not scene.problems for scene in scenes):
+            where = root / without[0].split / without[0].name
+            problems.append(
+                f"{where}: has no {part}.npy, as {len(without)} scenes, while others have; add it to all or none"
+            )
     num_bare = sum(scene.num_zero_normals for scene in scenes)
     if num_bare:
         notes.append(f"{num_bare} vertices have a zero normal: other programs write them for vertices without a face")
@@ -100,9 +110,10 @@ def inspect_scene(folder: Path) -> SceneInspection:
             arrays[part] = read_array(folder, part)
         except DataError as error:
             scene.problems.append(str(error))
+    scene.geometry = frozenset(arrays.keys() & set(GEOMETRY))
     scene.num_points = len(arrays.get("coord", ()))
     if "coord" in arrays and scene.num_points == 0:
-        scene.problems.append(f"{folder}: the scene has no points; delete it, and leave it out of the lists")
+        scene.problems.append(f"{folder}: the scene has no points; take it out of the tree and the lists")
     problems = _check_lengths(arrays) + _check_values(arrays) + _check_labels(arrays)
     scene.problems += [f"{folder}/{problem}; {prepare_again(folder)}" for problem in problems]
     if "normal" in arrays:
@@ -127,7 +138,8 @@ def _expected_parts(folder: Path) -> list[str]:
     """Names of the arrays that a scene must have, and of the annotation that it happens to have."""
     required = ("segment20", "segment200") if has_annotation(folder) else ()
     optional = [part for part in ANNOTATION if part not in required and (folder / f"{part}.npy").exists()]
-    return [*GEOMETRY, *required, *optional]
+    geometry = [part for part in GEOMETRY if part == "coord" or has_part(folder, part)]
+    return [*geometry, *required, *optional]
 
 
 def _check_lengths(arrays: dict[str, np.ndarray]) -> list[str]:

@@ -3,7 +3,8 @@
 ``ROOT/{train,val,test}/<scene>/{coord,color,normal,segment20,segment200,instance}.npy``, names and dtypes
 as Pointcept's preparation writes them (int64 labels), so that either program reads the other's tree. A tree of own
 classes has ``ROOT/classes.tsv`` and one ``segment.npy`` a scene, and its splits may have other names. Test
-scenes have no segment and instance. Scenes that we prepared also hold ``source.json``: what they were made from
+scenes have no segment and instance. ``color``, ``normal`` and ``instance`` may be absent where no scan of the tree has
+them. Scenes that we prepared also hold ``source.json``: what they were made from
 (:mod:`pointseg.scans.prepared_source`).
 """
 
@@ -85,7 +86,8 @@ def read_scene(folder: str | os.PathLike[str], taxonomy: Taxonomy) -> Scene:
     """
     folder = Path(folder)
     segment = taxonomy.segment
-    coord, color, normal = (read_array(folder, part) for part in GEOMETRY)
+    coord = read_array(folder, "coord")
+    color, normal = (read_array(folder, part) if has_part(folder, part) else None for part in ("color", "normal"))
     label = instance = None
     if has_annotation(folder):
         label = read_array(folder, segment)
@@ -113,6 +115,24 @@ def refuse_scenes_without_labels(folders: list[Path]) -> None:
     for folder in folders:
         if not has_annotation(folder):
             raise UsageError(f"{folder}: has no labels to evaluate against; evaluate another split, or use predict")
+
+
+def has_part(folder: Path, part: str) -> bool:
+    """Whether a scene has, or has to have, ``color``, ``normal`` or ``instance``: a tree may be without.
+
+    A scene that we prepared has to have what it had then.
+    """
+    if (folder / f"{part}.npy").exists():
+        return True
+    try:
+        return part in json.loads((folder / SOURCE_NAME).read_text(encoding="utf-8"))["arrays"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def geometry_files(folder: Path) -> list[Path]:
+    """The files of a scene that a prediction is made from."""
+    return [folder / f"{part}.npy" for part in GEOMETRY if part == "coord" or has_part(folder, part)]
 
 
 def read_array(folder: Path, part: str) -> np.ndarray:
@@ -162,8 +182,13 @@ def prepare_command(root: str | os.PathLike[str]) -> str:
 
 
 def prepare_again(folder: Path) -> str:
-    """The remedy for a damaged scene; one that has nothing of ours in it may be a raw scan, and is to be kept."""
+    """The remedy for a damaged scene. Only what we made ourselves can be made again, and so be deleted.
+
+    A folder without any array may be a raw scan; one without ``source.json`` came from another program.
+    """
     ours = (SOURCE_NAME, *(f"{part}.npy" for part in (*GEOMETRY, *ANNOTATION)))
     if not any((folder / name).is_file() for name in ours):
         return f"is this a folder of the prepared tree? make one with {called('prepare')}"
+    if not (folder / SOURCE_NAME).is_file():
+        return "the scene is not of pointseg's making; get the file again from where it came"
     return f"delete {folder} and run: {prepare_command(folder.parent.parent)}"
