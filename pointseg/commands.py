@@ -25,6 +25,11 @@ COMMANDS = {
         "make synthetic rooms in ScanNet's raw formats", "demo_scans", "data_prep/make_demo_scans.py"
     ),
     "prepare": Command("raw ScanNet scans to a prepared tree", "prepare", "data_prep/preprocess_scannet.py"),
+    "import": Command(
+        "labelled scans of any format, or another data set, to a prepared tree",
+        "import_scans",
+        "data_prep/import_scans.py",
+    ),
     "check": Command("is a prepared tree complete and sane?", "check", "data_prep/check_scans.py"),
     "train": Command("train a network", "train"),
     "evaluate": Command("score a run by the benchmark's rule", "evaluate"),

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.command_line import describe_os_error
-from pointseg.commands import called
+from pointseg.commands import COMMANDS, called
 from pointseg.errors import DataError, UsageError
 from pointseg.scans.scene import Scene
-from pointseg.taxonomy import IGNORE, Taxonomy
+from pointseg.taxonomy import CLASS_TABLE, IGNORE, Taxonomy
 
 SPLITS = ("train", "val", "test")
 REPORT_NAME = "preprocess_report.json"
@@ -73,6 +73,23 @@ def scene_folders(root: str | os.PathLike[str], split: str) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def find_splits(root: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Names of the folders of scenes below a prepared tree: train, val and test first, then others by name.
+
+    Other folders count where one of their scenes has a ``coord.npy``, as ``Area_1`` of S3DIS.
+    """
+    root = Path(root)
+    others = sorted(
+        child.name
+        for child in (root.iterdir() if root.is_dir() else ())
+        if child.name not in SPLITS
+        and not child.name.startswith(".")
+        and any((folder / "coord.npy").exists() for folder in scene_folders(root, child.name))
+    )
+    known = SPLITS if not others or any(scene_folders(root, split) for split in SPLITS) else ()
+    return (*known, *others)
 
 
 def read_scene(folder: str | os.PathLike[str], taxonomy: Taxonomy) -> Scene:
@@ -171,14 +188,16 @@ def read_array(folder: Path, part: str) -> np.ndarray:
 
 
 def prepare_command(root: str | os.PathLike[str]) -> str:
-    """The command that prepares the tree at ``root``, with the options in its report; RAW if it has none."""
-    options = ["--raw", "RAW"]
+    """The command that makes the tree at ``root``, with the options in its report; RAW or SCANS if it has none."""
+    own = (Path(root) / CLASS_TABLE).is_file()
+    command, options = ("import", ["SCANS"]) if own else ("prepare", ["--raw", "RAW"])
     try:
-        report = json.loads((Path(root) / REPORT_NAME).read_text(encoding="utf-8"))
-        options = [str(word) for word in report["settings"]["command_options"]]
+        settings = json.loads((Path(root) / REPORT_NAME).read_text(encoding="utf-8"))["settings"]
+        options = [str(word) for word in settings["command_options"]]
+        command = str(settings.get("command", command))
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    return called("prepare", *options, "--out", str(root))
+    return called(command if command in COMMANDS else "prepare", *options, "--out", str(root))
 
 
 def prepare_again(folder: Path) -> str:

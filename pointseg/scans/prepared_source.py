@@ -47,7 +47,7 @@ def read_source(folder: Path) -> dict[str, Any] | None:
     if not isinstance(source, dict) or not {"arrays", "facts", "made_from", "raw_folder"} <= source.keys():
         return None
     facts = source["facts"]
-    return source if isinstance(facts, dict) and {"num_points", "alignment"} <= facts.keys() else None
+    return source if isinstance(facts, dict) and "num_points" in facts else None
 
 
 def arrays_are_complete(folder: Path, source: dict[str, Any]) -> bool:

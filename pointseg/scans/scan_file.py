@@ -18,7 +18,7 @@ _UP = (0.0, 0.0, 1.0)
 # Colours of 0..1 that went through float16 or a renderer can be a little above 1.
 _LARGEST_UNIT_COLOR = 1.001
 _NO_COLOR = 128
-_LABEL_WORDS = ("label", "class", "segment", "instance", "object", "category")
+_LABEL_WORDS = ("label", "class", "segment", "instance", "object", "category", "semantic", "scalar_")
 
 
 @dataclass
@@ -181,7 +181,7 @@ def whole_numbers(name: str, values: np.ndarray) -> np.ndarray | None:
     """A property of the points as integers, where it is one; else None.
 
     Some programs, CloudCompare among them, write labels as floats: those count where the name says label, class,
-    segment, instance, object or category, and every value is whole.
+    segment, instance, object, category or semantic, or begins with CloudCompare's ``scalar_``, and every value is whole.
 
     Args:
         name: of the property in the file.

@@ -9,7 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from pointseg.scans import preparation
+from pointseg.preparation import jobs
+from pointseg.scannet import preparation
 from pointseg.scans.prepared import read_scene
 from pointseg.taxonomy import load_taxonomy
 from tests.scannet.raw_scans import ALIGNMENT, grid_mesh, write_label_map, write_raw_scan, write_raw_tree
@@ -325,7 +326,7 @@ def test_nothing_found(raw, out):
 
 def test_full_disk(raw, out, monkeypatch):
     """A full disk ends the run with one line and exit 1; what was done stays whole, the rest is not there."""
-    real, written = preparation.write_scene, []
+    real, written = jobs.write_scene, []
 
     def write_scene(folder, arrays, source):
         if written:
@@ -333,7 +334,7 @@ def test_full_disk(raw, out, monkeypatch):
         written.append(folder)
         real(folder, arrays, source)
 
-    monkeypatch.setattr(preparation, "write_scene", write_scene)
+    monkeypatch.setattr(jobs, "write_scene", write_scene)
     done = prepare(raw, out)
     assert done.status == 1
     assert done.error_lines == [
