@@ -18,8 +18,9 @@ from pointseg.output.submission import read_predicted_labels, write_prediction
 from pointseg.run_arguments import add_run_arguments, load_run
 from pointseg.scans.normals import vertex_normals
 from pointseg.scans.ply import Mesh, read_mesh, write_mesh
-from pointseg.scans.prepared import GEOMETRY, list_scenes, read_scene
+from pointseg.scans.prepared import list_scenes, read_scene
 from pointseg.scans.scene import Scene
+from pointseg.scans.tree import GEOMETRY
 
 _MESH_SUFFIX = "_vh_clean_2"
 

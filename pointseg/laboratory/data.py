@@ -16,8 +16,9 @@ from pointseg.scannet.raw_scan import LABEL_MAP_NAME, read_label_map, scan_folde
 from pointseg.scannet.report import build_report, encode_report
 from pointseg.scannet.splits import read_split
 from pointseg.scans.parallel import map_scenes
-from pointseg.scans.prepared import REPORT_NAME, SPLITS, list_scenes, scene_folders
+from pointseg.scans.prepared import list_scenes
 from pointseg.scans.prepared_source import read_source
+from pointseg.scans.tree import REPORT_NAME, SPLITS, scene_folders
 
 SETTINGS_NAME = "rooms.json"
 LAW = "longtail"

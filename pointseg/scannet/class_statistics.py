@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from pointseg.scannet.inspection import TreeInspection
-from pointseg.scans.prepared import SPLITS
+from pointseg.scans.tree import SPLITS
 from pointseg.taxonomy import GROUPS, NAMES, load_taxonomy
 
 COUNTED = ("points", "objects", "scenes")

@@ -11,7 +11,7 @@ from pointseg.atomic import TEMPORARY_PREFIX
 from pointseg.errors import PointsegError
 from pointseg.scannet.preparation import SceneKey
 from pointseg.scannet.raw_scan import read_label_map
-from pointseg.scans.prepared import REPORT_NAME, SOURCE_NAME, SPLITS, prepare_command
+from pointseg.scans.tree import REPORT_NAME, SOURCE_NAME, SPLITS, prepare_command
 
 
 def find_leftovers(root: Path) -> list[str]:

@@ -13,18 +13,9 @@ from pointseg.scannet.preparation import PREPARATION_VERSION, SceneKey
 from pointseg.scannet.raw_scan import source_files
 from pointseg.scannet.splits import read_splits
 from pointseg.scans.parallel import map_scenes
-from pointseg.scans.prepared import (
-    ANNOTATION,
-    GEOMETRY,
-    SOURCE_NAME,
-    SPLITS,
-    has_annotation,
-    prepare_again,
-    prepare_command,
-    read_array,
-    scene_folders,
-)
+from pointseg.scans.prepared import has_annotation, read_array
 from pointseg.scans.prepared_source import read_source
+from pointseg.scans.tree import ANNOTATION, GEOMETRY, SOURCE_NAME, SPLITS, prepare_again, prepare_command, scene_folders
 from pointseg.taxonomy import IGNORE, NAMES, load_taxonomy
 
 _UNIT_TOLERANCE = 1e-3

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pointseg
-from pointseg.scans.prepared import SPLITS, scene_folders
 from pointseg.scans.prepared_source import read_source
+from pointseg.scans.tree import SPLITS, scene_folders
 from pointseg.taxonomy import load_taxonomy
 
 

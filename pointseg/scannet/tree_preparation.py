@@ -27,7 +27,7 @@ from pointseg.scannet.sharding import (
 )
 from pointseg.scannet.splits import read_splits
 from pointseg.scans.parallel import map_scenes
-from pointseg.scans.prepared import REPORT_NAME, SPLITS
+from pointseg.scans.tree import REPORT_NAME, SPLITS
 
 
 @dataclass(frozen=True)

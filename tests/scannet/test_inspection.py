@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pointseg.scans import inspection
+from pointseg.scannet import inspection
 from pointseg.taxonomy import load_taxonomy
 from tests.scannet.raw_scans import CATEGORIES, grid_mesh, write_label_map, write_raw_tree
 from tests.scripts import run_script

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from pointseg.scans import preparation
+from pointseg.scannet import preparation
 from pointseg.scans.prepared import read_scene
 from pointseg.taxonomy import load_taxonomy
 from tests.scannet.raw_scans import ALIGNMENT, grid_mesh, write_label_map, write_raw_scan, write_raw_tree

@@ -11,10 +11,10 @@ import pytest
 
 from pointseg.atomic import atomic_directory
 from pointseg.errors import UsageError
+from pointseg.scannet import preparation, tree_preparation
 from pointseg.scannet.sharding import Shard, assign_scenes, parse_shard
 from pointseg.scannet.splits import read_splits
-from pointseg.scans import preparation, tree_preparation
-from pointseg.scans.prepared import SPLITS
+from pointseg.scans.tree import SPLITS
 from tests.scannet.raw_scans import write_raw_scan, write_raw_tree
 from tests.scripts import DATA_PREP, run_script
 

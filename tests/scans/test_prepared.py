@@ -174,7 +174,7 @@ def test_a_tree_of_own_classes_has_one_segment_a_scene(tmp_path):
     with pytest.raises(DataError, match=r"segment200\.npy: is missing"):
         read_scene(tmp_path / "Area_1" / "a", load_taxonomy("scannet200"))
     write_scene(tmp_path / "train" / "b", {**arrays, "segment": label + 1}, SOURCE)
-    with pytest.raises(DataError, match=r"segment\.npy: labels are 0\.\.2, expected -1\.\.1"):
+    with pytest.raises(DataError, match=r"segment\.npy: labels are -1\.\.2, expected -1\.\.1"):
         read_scene(tmp_path / "train" / "b", own)
 
 
