@@ -7,8 +7,7 @@ import pytest
 from pointseg.errors import DataError, UsageError
 from pointseg.scannet.splits import find_split_dir, read_split, read_splits
 from pointseg.scans.prepared import SPLITS
-
-BENCHMARK = Path(__file__).parents[2] / "data_prep" / "splits"
+from tests.scripts import BENCHMARK_LISTS
 
 
 def write_lists(folder: Path, **lists: str) -> Path:
@@ -20,7 +19,7 @@ def write_lists(folder: Path, **lists: str) -> Path:
 
 def test_benchmark_lists():
     """The lists of the benchmark: 1201, 312 and 100 scenes, no scene in two."""
-    assert {split: len(scenes) for split, scenes in read_splits(BENCHMARK).items()} == {
+    assert {split: len(scenes) for split, scenes in read_splits(BENCHMARK_LISTS).items()} == {
         "train": 1201,
         "val": 312,
         "test": 100,
@@ -36,16 +35,16 @@ def test_order_and_blank_lines(tmp_path):
 
 
 def test_where_the_lists_are_sought(tmp_path):
-    """What is given, else the raw data's, else the fallback."""
-    raw, fallback, given = tmp_path / "raw", tmp_path / "fallback", tmp_path / "given"
+    """What is given, else the raw data's, else the benchmark's."""
+    raw, given = tmp_path / "raw", tmp_path / "given"
     (raw / "splits").mkdir(parents=True)
     given.mkdir()
-    assert find_split_dir(raw, None, fallback) == fallback
+    assert find_split_dir(raw, None) == BENCHMARK_LISTS
     write_lists(raw / "splits", train="a")
-    assert find_split_dir(raw, None, fallback) == raw / "splits"
-    assert find_split_dir(raw, given, fallback) == given
+    assert find_split_dir(raw, None) == raw / "splits"
+    assert find_split_dir(raw, given) == given
     with pytest.raises(UsageError, match="is no folder"):
-        find_split_dir(raw, tmp_path / "no", fallback)
+        find_split_dir(raw, tmp_path / "no")
 
 
 @pytest.mark.parametrize("split", SPLITS)
