@@ -34,6 +34,7 @@ _INSTALL = {
     "spconv": "pip install spconv-cu118",
     "spconv_triton": "pip install spconv-triton",
     "trimesh": "pip install 'pointseg[formats]'",
+    "DracoPy": "pip install 'pointseg[formats]'",
     "laspy": "pip install 'pointseg[formats]'",
     "lazrs": "pip install 'pointseg[formats]'",
     "PIL": "pip install 'pointseg[formats]'",

@@ -46,6 +46,9 @@ def read_gltf(path: Path) -> ScanFile:
     with open(path, "rb") as file:
         loaded = (loader.load_glb if path.suffix.lower() == ".glb" else loader.load_gltf)(file, resolver=_Folder(path))
     geometries = list(loaded["geometry"].values())
+    # Where DracoPy fails, trimesh leaves zeros.
+    if _DRACO in header.get("extensionsUsed", []) and not all(np.any(part["vertices"]) for part in geometries):
+        raise DataError(f"{path}: its Draco data can't be decoded; fetch it again or export it without compression")
     parts_of_mesh, start = [], 0
     for mesh in header.get("meshes", []):
         count = sum(part.get("mode", 4) in _READ_MODES for part in mesh["primitives"])

@@ -77,6 +77,22 @@ def test_glb_of_points_and_of_a_plain_colour(tmp_path):
     np.testing.assert_allclose(read_scan_file(tmp_path / "a.glb").rgb, [[188, 0, 255]] * 4, atol=1)
 
 
+@pytest.mark.needs("trimesh")
+@pytest.mark.needs("DracoPy")
+def test_draco(tmp_path):
+    """Compressed meshes are read, to the precision they were written in; damaged ones never come out as zeros."""
+    trimesh = pytest.importorskip("trimesh")
+    sphere = trimesh.creation.icosphere(subdivisions=2)
+    content = trimesh.exchange.gltf.export_glb(trimesh.Scene(sphere), extension_draco=True)
+    (tmp_path / "a.glb").write_bytes(content)
+    scan = read_scan_file(tmp_path / "a.glb")
+    assert (scan.num_points, len(scan.faces)) == (162, 320)
+    np.testing.assert_allclose(np.linalg.norm(scan.xyz, axis=1), 1, atol=1e-3)
+    (tmp_path / "a.glb").write_bytes(content.replace(b"DRACO", b"OCARD"))
+    with pytest.raises(DataError, match="Draco data can't be decoded"):
+        read_scan_file(tmp_path / "a.glb")
+
+
 @pytest.mark.needs("PIL")
 def test_obj_has_a_point_a_v_line(tmp_path):
     """Materials, groups and several texture coordinates split no vertex; the first picture or colour counts."""
