@@ -1,4 +1,4 @@
-"""``python -m pointseg.predict --run RUN (--split test | --input MESH.ply ...) --out DIR [--ply]``."""
+"""``python -m pointseg.predict --run RUN (--split test | --input SCAN ...) --out DIR [--ply]``."""
 
 import sys
 from collections import Counter
@@ -9,16 +9,18 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from pointseg.command_line import CommandParser, describe_os_error, run_command
+from pointseg.command_line import CommandParser, run_command
 from pointseg.commands import program_name
 from pointseg.engine.inference import Segmenter
 from pointseg.errors import DataError, PointsegError, UsageError
 from pointseg.output.prediction_record import PredictionRecord, hash_files
 from pointseg.output.submission import read_predicted_labels, write_prediction
 from pointseg.run_arguments import add_run_arguments, load_run
+from pointseg.scans.formats import read_scan_file
 from pointseg.scans.normals import vertex_normals
-from pointseg.scans.ply import Mesh, read_mesh, write_mesh
+from pointseg.scans.ply import Mesh, write_mesh
 from pointseg.scans.prepared import list_scenes, read_scene
+from pointseg.scans.scan_file import check_is_readable_file
 from pointseg.scans.scene import Scene
 from pointseg.scans.tree import GEOMETRY
 
@@ -63,7 +65,7 @@ def build_parser() -> CommandParser:
     add_run_arguments(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--split", metavar="NAME", help="a split (folder) of the run's prepared tree")
-    source.add_argument("--input", nargs="+", metavar="MESH.ply", help="meshes in metres, z up")
+    source.add_argument("--input", nargs="+", metavar="SCAN", help="scans in metres, z up: PLY, OBJ, GLB, LAS, ...")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the predictions")
     parser.add_argument("--ply", action="store_true", help="also write DIR/<scene>.ply in the classes' colours")
     return parser
@@ -73,6 +75,8 @@ def _finish_scene(path: Path, segmenter: Segmenter, record: PredictionRecord, tt
     """Make the files of a scene. Returns ``reused`` or ``predicted``."""
     name, taxonomy = _scene_name(path), segmenter.taxonomy
     prediction = record.folder / f"{name}.txt"
+    if not path.is_dir():
+        check_is_readable_file(path)
     input_sha256 = hash_files([path / f"{part}.npy" for part in GEOMETRY] if path.is_dir() else [path])
     is_finished = record.is_finished(name, input_sha256)
     if is_finished and not ply:
@@ -94,10 +98,10 @@ def _read(path: Path, segmenter: Segmenter) -> tuple[Scene, Mesh]:
     if path.is_dir():
         scene = read_scene(path, segmenter.taxonomy)
         return scene, Mesh(xyz=np.asarray(scene.xyz), faces=None, rgb=None, normal=None)
-    try:
-        mesh = read_mesh(path)
-    except OSError as error:  # the other scenes are done all the same
-        raise DataError(f"{describe_os_error(error)}; check the path") from None
+    scan = read_scan_file(path)
+    for note in scan.notes:
+        tqdm.write(f"{program_name()}: {path}: {note}", file=sys.stderr)
+    mesh = scan.to_mesh()
     normal = mesh.normal
     if normal is None and "normal" in segmenter.config.data.features:
         if mesh.faces is None:

@@ -1,4 +1,4 @@
-"""``python -m pointseg.visualize --scene MESH.ply|PREPARED_SCENE [--pred FILE.txt] [--save PNG|PLY]``."""
+"""``python -m pointseg.visualize --scene SCAN|PREPARED_SCENE [--pred FILE.txt] [--save PNG|PLY]``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,8 @@ from pointseg.output.prediction_record import RECORD_NAME, read_taxonomy
 from pointseg.output.submission import read_predicted_labels, read_prediction
 from pointseg.output.window import has_screen, show_window
 from pointseg.scannet.raw_scan import LABEL_MAP_NAME, read_label_map, read_raw_scene
-from pointseg.scans.ply import Mesh, read_mesh, write_mesh
+from pointseg.scans.formats import read_scan_file
+from pointseg.scans.ply import Mesh, write_mesh
 from pointseg.scans.prepared import read_scene
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy, load_taxonomy
@@ -56,7 +57,9 @@ def main(argv: Sequence[str]) -> int:
 def build_parser() -> CommandParser:
     """Arguments of this command."""
     parser = CommandParser("visualize", description="Look at a scene: colours, labels, prediction, errors.")
-    parser.add_argument("--scene", type=Path, required=True, help="a mesh (.ply) or the folder of a prepared scene")
+    parser.add_argument(
+        "--scene", type=Path, required=True, help="a scan (PLY, OBJ, GLB, LAS, ...) or the folder of a prepared scene"
+    )
     parser.add_argument("--pred", type=Path, metavar="FILE.txt", help="prediction: one class_id a vertex")
     parser.add_argument("--gt", type=Path, metavar="FILE.txt", help="ground truth in the same form; 0: not annotated")
     parser.add_argument("--save", type=Path, metavar="PNG|PLY", help="write a picture or a coloured mesh; no window")
@@ -97,7 +100,7 @@ def _read_scene(path: Path, taxonomy: Taxonomy) -> tuple[Scene, np.ndarray | Non
         if not (path / "coord.npy").is_file():
             raise DataError(
                 f"{path}: is no prepared scene, which holds coord.npy, color.npy and normal.npy; "
-                f"give a folder that {called('prepare')} made, or a .ply file"
+                f"give a folder that {called('prepare')} made, or the file of a scan"
             )
         return read_scene(path, taxonomy), None
     folder, name = path.parent, path.stem.removesuffix(_MESH_SUFFIX)
@@ -110,7 +113,10 @@ def _read_scene(path: Path, taxonomy: Taxonomy) -> tuple[Scene, np.ndarray | Non
         return Scene(name, raw.mesh.xyz, raw.mesh.rgb, raw.mesh.normal, label), raw.mesh.faces
     if is_annotated_scan and taxonomy.is_benchmark:
         complain(f"{label_map}: is missing, so the ground truth is not shown")
-    mesh = read_mesh(path)
+    scan = read_scan_file(path)
+    for note in scan.notes:
+        complain(f"{path}: {note}")
+    mesh = scan.to_mesh()
     return Scene(name, mesh.xyz, mesh.rgb, mesh.normal), mesh.faces
 
 

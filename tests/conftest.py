@@ -36,6 +36,11 @@ _INSTALL = {
     "torch_scatter": "pip install --no-build-isolation torch-scatter",
     "spconv": "pip install -e '.[cu118]'",
     "spconv_triton": "pip install -e '.[triton]'",
+    "trimesh": "pip install 'pointseg[formats]'",
+    "DracoPy": "pip install 'pointseg[formats]'",
+    "laspy": "pip install 'pointseg[formats]'",
+    "lazrs": "pip install 'pointseg[formats]'",
+    "PIL": "pip install 'pointseg[formats]'",
 }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pointseg.command_line import COMMANDS
+from pointseg.commands import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 METHOD = ROOT / "docs" / "method.md"

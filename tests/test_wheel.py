@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pointseg.command_line import COMMANDS
+from pointseg.commands import COMMANDS
 from tests.conftest import PLAIN_AUGMENTATION, TINY_NETWORK
 
 ROOT = Path(__file__).parents[1]

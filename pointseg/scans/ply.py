@@ -1,164 +1,118 @@
-"""PLY meshes in and out: any PLY that plyfile reads becomes a checked :class:`Mesh`."""
+"""PLY files in and out: what plyfile reads, and what other programs write beside that, becomes a :class:`ScanFile`."""
 
 import os
-from dataclasses import dataclass, field
+import shutil
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from plyfile import PlyData, PlyElementParseError, PlyParseError
+from plyfile import PlyData, PlyElementParseError, PlyHeaderParseError
 
 from pointseg.atomic import atomic_file
 from pointseg.errors import DataError
+from pointseg.scans.mesh import Mesh
+from pointseg.scans.ply_header import MeshHeader, read_mesh_header
+from pointseg.scans.scan_file import ScanFile, fan_triangles, finite_rows, rgb_from_values, unit_normals, whole_numbers
 
 BINARY_LITTLE_ENDIAN = "binary_little_endian"
-_FACE_LISTS = ("vertex_indices", "vertex_index")
-_MAX_HEADER_LINES = 1000
-# float32 keeps a millimetre up to here; a larger coordinate is not in metres or far from the origin.
-_MAX_COORDINATE_M = 2.0**14
-
-
-@dataclass
-class Mesh:
-    """A triangle mesh, or a point cloud where ``faces`` is None. What the file does not hold is None.
-
-    Raises:
-        ValueError: a part has the wrong shape or dtype.
-    """
-
-    xyz: np.ndarray
-    """(N, 3) float32, metres."""
-    faces: np.ndarray | None = None
-    """(F, 3) int32, vertex indices."""
-    rgb: np.ndarray | None = None
-    """(N, 3) uint8."""
-    normal: np.ndarray | None = None
-    """(N, 3) float32, unit length."""
-
-    def __post_init__(self) -> None:
-        num_vertices = len(self.xyz)
-        parts: list[tuple[str, int | None, type]] = [
-            ("xyz", num_vertices, np.float32),
-            ("faces", None, np.int32),
-            ("rgb", num_vertices, np.uint8),
-            ("normal", num_vertices, np.float32),
-        ]
-        for name, rows, dtype in parts:
-            array = getattr(self, name)
-            if array is None:
-                continue
-            if array.ndim != 2 or array.shape[1] != 3 or array.dtype != dtype or rows not in (None, len(array)):
-                expected = f"({'F' if rows is None else rows}, 3) {np.dtype(dtype)}"
-                raise ValueError(f"{name} is {array.shape} {array.dtype}, expected {expected}")
-
-    @property
-    def num_vertices(self) -> int:
-        """N."""
-        return len(self.xyz)
-
-
-@dataclass(frozen=True)
-class MeshHeader:
-    """What the header of a PLY file announces."""
-
-    encoding: str
-    """``ascii``, ``binary_little_endian`` or ``binary_big_endian``."""
-    counts: dict[str, int] = field(default_factory=dict)
-    """Element name -> number of rows."""
-    properties: dict[str, list[str]] = field(default_factory=dict)
-    """Element name -> property names, lists included."""
-    lists: dict[str, list[str]] = field(default_factory=dict)
-    """Element name -> names of its list properties."""
-
-    @property
-    def face_list(self) -> str | None:
-        """Name of the list of vertex indices of a face; None where the file has none."""
-        return next((name for name in _FACE_LISTS if name in self.lists.get("face", [])), None)
-
-
-def read_mesh_header(path: str | os.PathLike[str]) -> MeshHeader:
-    """Read the header of a PLY file and nothing else.
-
-    Raises:
-        DataError: the file is missing, is no PLY, its header is broken, or it has no vertex.
-    """
-    header = MeshHeader(encoding="")
-    element = ""
-    try:
-        with open(path, "rb") as file:
-            if file.readline(16).rstrip() != b"ply":
-                raise DataError(f"{path}: is not a PLY file; give a mesh that starts with 'ply'")
-            for _ in range(_MAX_HEADER_LINES):
-                words = file.readline(4096).decode("ascii", errors="replace").split()
-                if words == ["end_header"]:
-                    break
-                if words[:1] == ["format"]:
-                    header = MeshHeader(encoding=words[1])
-                elif words[:1] == ["element"]:
-                    element = words[1]
-                    header.counts[element] = int(words[2])
-                elif words[:1] == ["property"]:
-                    header.properties.setdefault(element, []).append(words[-1])
-                    if words[1] == "list":
-                        header.lists.setdefault(element, []).append(words[-1])
-            else:
-                raise DataError(f"{path}: the PLY header does not end; the file is broken, export it again")
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file; check the path") from None
-    except (IndexError, ValueError):
-        raise DataError(f"{path}: the PLY header is broken; export the mesh again") from None
-    _check_counts(path, header)
-    return header
+_XYZ = [("x", "y", "z")]
+_RGB = [("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"), ("r", "g", "b")]
+_NORMAL = [("nx", "ny", "nz"), ("normal_x", "normal_y", "normal_z")]
+_ALPHA = {"alpha", "diffuse_alpha", "a"}
+_SPLATS = {"f_dc_0", "opacity", "scale_0", "rot_0"}
+_PLY_TYPES = {"u1": "uchar", "i1": "char", "u2": "ushort", "i2": "short", "u4": "uint", "i4": "int"}
+_PLY_TYPES |= {"f4": "float", "f8": "double"}
+_OWN_PROPERTIES = {"x", "y", "z", "nx", "ny", "nz", "red", "green", "blue"}
 
 
 def count_vertices(path: str | os.PathLike[str]) -> int:
     """Number of vertices that the header of a PLY file announces; the rest of the file is not read.
 
     Raises:
-        DataError: as :func:`read_mesh_header`.
+        DataError: as :func:`pointseg.scans.ply_header.read_mesh_header`.
     """
     return read_mesh_header(path).counts["vertex"]
 
 
 def read_mesh(path: str | os.PathLike[str]) -> Mesh:
-    """Read a PLY file: binary or ASCII, with or without faces, colours and normals.
-
-    Polygons become fans of triangles. Float colours in 0..1 become 0..255. Normals are scaled to
-    unit length; single zero normals become (0, 0, 1), and normals that are all zero, which
-    some programs write as a placeholder, count as not given.
+    """Read a PLY file in metres near the origin: as :func:`read_ply`, in float32.
 
     Raises:
-        DataError: the file is missing, truncated, empty or no PLY; coordinates, colours or normals are
-            not finite or out of range; a face names a vertex that is not there.
+        DataError: as :func:`read_ply`, or a coordinate is not finite or too large, or a face has fewer than
+            three corners.
+    """
+    scan = read_ply(path)
+    if any("fewer than three corners" in note for note in scan.notes):
+        raise DataError(f"{path}: a face has fewer than three corners; export the mesh again")
+    return scan.to_mesh()
+
+
+def read_ply(path: str | os.PathLike[str]) -> ScanFile:
+    """Read a PLY file: binary or ASCII, with or without faces, colours and normals.
+
+    Polygons and triangle strips become triangles; see :func:`fan_triangles`, :func:`rgb_from_values` and
+    :func:`unit_normals` for what else a file may hold. ``fields`` are the other whole numbers of the vertices.
+
+    Raises:
+        DataError: the file is missing, truncated, empty or no PLY, or holds Gaussian splats; the vertices have no
+            x, y and z; colours are out of range; a face names a vertex that is not there.
     """
     header = read_mesh_header(path)
+    path = Path(path)
+    _check_vertex_properties(path, header)
     data = _read_elements(path, header)
     vertices = data["vertex"].data
-    faces = _read_faces(path, header, data)
-    if faces is not None and (faces.min() < 0 or faces.max() >= len(vertices)):
-        raise DataError(f"{path}: a face names a vertex that is not one of the {len(vertices)}; export the mesh again")
-    return Mesh(
-        xyz=_read_xyz(path, vertices),
-        faces=None if faces is None else faces.astype(np.int32),
-        rgb=_read_rgb(path, vertices),
-        normal=_read_normal(path, vertices),
+    names_of = {name.lower(): name for name in vertices.dtype.names}
+    notes: list[str] = []
+    xyz, used = _find_columns(vertices, names_of, _XYZ)
+    assert xyz is not None, "checked in the header"
+    rgb, used_by_rgb = _find_columns(vertices, names_of, _RGB)
+    normal, used_by_normal = _find_columns(vertices, names_of, _NORMAL)
+    used |= used_by_rgb | used_by_normal | {names_of[name] for name in _ALPHA & names_of.keys()}
+    whole = {
+        name: numbers
+        for name in vertices.dtype.names
+        if name not in used and (numbers := whole_numbers(name, vertices[name])) is not None
+    }
+    return ScanFile(
+        path=path,
+        xyz=xyz if xyz.dtype == np.float32 else xyz.astype(np.float64, copy=False),
+        faces=_read_faces(header, data, notes),
+        rgb=None if rgb is None else rgb_from_values(path, rgb, notes),
+        normal=None if normal is None else unit_normals(normal, finite_rows(xyz), notes),
+        fields=whole,
+        notes=notes,
     )
 
 
-def write_mesh(path: str | os.PathLike[str], mesh: Mesh) -> None:
+def write_mesh(path: str | os.PathLike[str], mesh: Mesh, extra: Mapping[str, np.ndarray] | None = None) -> None:
     """Write a binary little-endian PLY file, atomically: positions, and normals, colours and faces where given.
 
     The header is written here because plyfile writes lists row by row, seconds for one scan.
+
+    Args:
+        path: of the file.
+        mesh: N vertices.
+        extra: name -> (N,) of an integer or float type of up to 4 bytes, or float64: more properties of the vertices,
+            after the colours, in this order. 64-bit integers are written in 32 bits.
+
+    Raises:
+        ValueError: an extra property has a name that is taken or not one ASCII word, another length, or a type or
+            values that PLY does not hold.
+        OSError: the disk is full or can't be written.
     """
     columns: list[tuple[str, str, np.ndarray]] = [(axis, "f4", mesh.xyz[:, i]) for i, axis in enumerate("xyz")]
     if mesh.normal is not None:
         columns += [(name, "f4", mesh.normal[:, i]) for i, name in enumerate(("nx", "ny", "nz"))]
     if mesh.rgb is not None:
         columns += [(name, "u1", mesh.rgb[:, i]) for i, name in enumerate(("red", "green", "blue"))]
+    columns += [_extra_column(name, values, mesh.num_vertices) for name, values in (extra or {}).items()]
     vertices = np.empty(mesh.num_vertices, dtype=[(name, f"<{kind}") for name, kind, _ in columns])
     for name, _, values in columns:
         vertices[name] = values
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {mesh.num_vertices}"]
-    header += [f"property {'float' if kind == 'f4' else 'uchar'} {name}" for name, kind, _ in columns]
+    header = ["ply", f"format {BINARY_LITTLE_ENDIAN} 1.0", f"element vertex {mesh.num_vertices}"]
+    header += [f"property {_PLY_TYPES[kind]} {name}" for name, kind, _ in columns]
     rows = b""
     if mesh.faces is not None:
         header += [f"element face {len(mesh.faces)}", "property list uchar int vertex_indices"]
@@ -171,91 +125,114 @@ def write_mesh(path: str | os.PathLike[str], mesh: Mesh) -> None:
         file.write(rows)
 
 
-def _check_counts(path: str | os.PathLike[str], header: MeshHeader) -> None:
-    if header.counts.get("vertex", 0) <= 0:
-        raise DataError(f"{path}: the mesh has no vertices; scan it again or leave it out")
-    # One byte a row is the least a row can take: a count beyond that is a lie that would fill the memory.
-    if sum(header.counts.values()) > Path(path).stat().st_size:
-        raise DataError(f"{path}: is truncated, the header announces more than the file holds; fetch it again")
+def _extra_column(name: str, values: np.ndarray, num_vertices: int) -> tuple[str, str, np.ndarray]:
+    """Name, type and values of one more property of the vertices."""
+    if not name.isascii() or not name.isprintable() or name.split() != [name] or name in _OWN_PROPERTIES:
+        raise ValueError(f"property {name!r} is a name that is taken, or not one ASCII word")
+    if values.shape != (num_vertices,):
+        raise ValueError(f"property {name} is {values.shape}, expected ({num_vertices},)")
+    if values.dtype in (np.int64, np.uint64):
+        limits = np.iinfo(np.int32)
+        if num_vertices and (values.min() < limits.min or values.max() > limits.max):
+            raise ValueError(f"property {name} has values beyond 32 bits")
+        values = values.astype(np.int32)
+    kind = values.dtype.str[1:]
+    if kind not in _PLY_TYPES:
+        raise ValueError(f"property {name} is {values.dtype}, expected integers or floats")
+    return name, kind, values
 
 
-def _read_elements(path: str | os.PathLike[str], header: MeshHeader) -> PlyData:
-    """Read in one piece if all faces are triangles, else row by row."""
-    one_list = header.face_list is not None and header.lists["face"] == [header.face_list]
-    known = {"face": {header.face_list: 3}} if one_list and header.counts["face"] > 0 else {}
+def _check_vertex_properties(path: Path, header: MeshHeader) -> None:
+    names = {name.lower() for name in header.properties["vertex"]}
+    if names >= _SPLATS:
+        raise DataError(
+            f"{path}: holds 3D Gaussian splats (f_dc_0, opacity, scale_0, rot_0), which are no surface points; "
+            "export the mesh or the point cloud of the scene"
+        )
+    if not names >= set("xyz"):
+        raise DataError(f"{path}: the vertices have no x, y and z; export the mesh again")
+    lists = {name.lower() for name in header.lists.get("vertex", [])}
+    for wanted in (*_XYZ, *_RGB, *_NORMAL):
+        if wrong := lists.intersection(wanted):
+            raise DataError(f"{path}: {sorted(wrong)[0]} of a vertex is a list, expected a number; export it again")
+
+
+def _read_elements(path: Path, header: MeshHeader) -> PlyData:
+    """What plyfile makes of the file, or of a copy with a plain header where the file's own has more in it."""
     try:
         try:
-            return PlyData.read(os.fspath(path), known_list_len=known)
-        except PlyElementParseError as error:
-            if not known or "unexpected list length" not in str(error):
-                raise
-            return PlyData.read(os.fspath(path))
-    except (PlyParseError, ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+            if header.is_plain:
+                return _read_whole_or_rows(header, os.fspath(path))
+        except PlyHeaderParseError:
+            pass
+        with tempfile.TemporaryFile() as copy, open(path, "rb") as file:
+            copy.write(header.to_bytes())
+            file.seek(header.num_bytes)
+            shutil.copyfileobj(file, copy, 1 << 20)
+            copy.seek(0)
+            return _read_whole_or_rows(header, copy)
+    except OSError:
+        raise
+    except Exception as error:  # what plyfile and NumPy raise on a damaged file can be anything, MemoryError among it
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         what = "is truncated" if "early end-of-file" in reason else "can't be read as PLY"
         raise DataError(f"{path}: {what} ({reason}); fetch or export it again") from None
 
 
-def _read_faces(path: str | os.PathLike[str], header: MeshHeader, data: PlyData) -> np.ndarray | None:
-    """(F, 3) integer triangles; None where there is no face."""
-    if header.face_list is None or header.counts["face"] == 0:
-        return None
-    lists = data["face"].data[header.face_list]
-    if lists.dtype != object:
-        return lists
-    num_corners = {len(corners) for corners in lists}
-    if min(num_corners) < 3:
-        raise DataError(f"{path}: a face has fewer than three corners; export the mesh again")
-    if num_corners == {3}:
-        return np.stack(lists)
-    fans = [np.stack([np.repeat(c[0], len(c) - 2), c[1:-1], c[2:]], axis=1) for c in lists]
-    return np.concatenate(fans)
+def _read_whole_or_rows(header: MeshHeader, source: object) -> PlyData:
+    """Read in one piece if all faces are triangles, or all are quads, else row by row."""
+    lists = header.lists.get("face", [])
+    kind_of = dict(zip(header.properties.get("face", []), header.types.get("face", []), strict=True))
+    if header.face_list is not None and header.counts["face"] > 0 and header.encoding != "ascii":
+        for num_corners in (3, 4):
+            # MeshLab's list of floats beside the corners has u and v of each.
+            known = {name: (2 if kind_of[name][1][0] == "f" else 1) * num_corners for name in lists}
+            try:
+                return PlyData.read(source, known_list_len={"face": known})
+            except PlyElementParseError as error:
+                if error.element.name != "face":
+                    raise
+            if hasattr(source, "seek"):
+                source.seek(0)
+    return PlyData.read(source)
 
 
-def _stack(vertices: np.ndarray, names: tuple[str, str, str]) -> np.ndarray | None:
-    """(N, 3) of three vertex properties; None where they are not all there."""
-    if not set(names) <= set(vertices.dtype.names or ()):
-        return None
-    return np.stack([vertices[name] for name in names], axis=1)
+def _read_faces(header: MeshHeader, data: PlyData, notes: list[str]) -> np.ndarray | None:
+    """(F, 3) integer triangles of faces and strips; None where there is none."""
+    parts = []
+    if header.face_list is not None and header.counts["face"] > 0:
+        lists = data["face"].data[header.face_list]
+        if lists.dtype != object and lists.shape[1] == 3:
+            parts.append(lists)
+        else:
+            num_corners = np.fromiter(map(len, lists), np.int64, len(lists))
+            parts.append(fan_triangles(np.concatenate([*lists]), num_corners, notes))
+    elif header.counts.get("face", 0) > 0:
+        notes.append("the faces have no list vertex_indices, so they were not read")
+    if header.counts.get("tristrips", 0) > 0 and "vertex_indices" in header.lists.get("tristrips", []):
+        parts += [_strip_triangles(strip.astype(np.int64)) for strip in data["tristrips"].data["vertex_indices"]]
+    triangles = [part for part in parts if part is not None and len(part)]
+    return np.concatenate(triangles) if len(triangles) > 1 else next(iter(triangles), None)
 
 
-def _read_xyz(path: str | os.PathLike[str], vertices: np.ndarray) -> np.ndarray:
-    xyz = _stack(vertices, ("x", "y", "z"))
-    if xyz is None:
-        raise DataError(f"{path}: the vertices have no x, y and z; export the mesh again")
-    finite = np.isfinite(xyz)
-    if not finite.all():
-        bad = int(np.flatnonzero(~finite.all(axis=1))[0])
-        raise DataError(f"{path}: the coordinates of vertex {bad} are not finite; mend or leave out the mesh")
-    reach = float(np.abs(xyz).max())
-    if reach >= _MAX_COORDINATE_M:
-        raise DataError(f"{path}: coordinates reach {reach:.6g}; scale to metres and shift the mesh to the origin")
-    return xyz.astype(np.float32)
+def _strip_triangles(strip: np.ndarray) -> np.ndarray:
+    """(F, 3) triangles of strips that -1 parts: every second one is turned around, so that all face one way."""
+    place = np.arange(len(strip))
+    start = np.maximum.accumulate(np.where(strip < 0, place + 1, 0))  # of the strip that an index belongs to
+    triangles = np.stack([strip[:-2], strip[1:-1], strip[2:]], axis=1)
+    is_odd = (place[:-2] - start[:-2]) % 2 == 1
+    triangles[is_odd] = triangles[is_odd][:, [1, 0, 2]]
+    a, b, c = triangles.T
+    # Strips are sewn together with triangles of no area, which name a vertex twice.
+    return triangles[(triangles >= 0).all(axis=1) & (a != b) & (b != c) & (c != a)]
 
 
-def _read_rgb(path: str | os.PathLike[str], vertices: np.ndarray) -> np.ndarray | None:
-    rgb = _stack(vertices, ("red", "green", "blue"))
-    if rgb is None or rgb.dtype == np.uint8:
-        return rgb
-    low, high = rgb.min(), rgb.max()  # a NaN fails both comparisons below
-    if np.issubdtype(rgb.dtype, np.floating) and low >= 0 and high <= 1:
-        return np.rint(rgb * 255).astype(np.uint8)
-    if np.issubdtype(rgb.dtype, np.integer) and low >= 0 and high <= 255:
-        return rgb.astype(np.uint8)
-    raise DataError(
-        f"{path}: colours are {rgb.dtype} in {low:.6g}..{high:.6g}; write them as uchar 0..255 or float 0..1"
-    )
-
-
-def _read_normal(path: str | os.PathLike[str], vertices: np.ndarray) -> np.ndarray | None:
-    normal = _stack(vertices, ("nx", "ny", "nz"))
-    if normal is None:
-        return None
-    if not np.isfinite(normal).all():
-        raise DataError(f"{path}: a normal is not finite; export the mesh again, without normals if need be")
-    normal = normal.astype(np.float64)
-    length = np.linalg.norm(normal, axis=1, keepdims=True)
-    if not length.any():
-        return None
-    unit = normal / np.where(length > 0, length, 1)
-    return np.where(length > 0, unit, (0.0, 0.0, 1.0)).astype(np.float32)
+def _find_columns(
+    vertices: np.ndarray, names_of: dict[str, str], choices: list[tuple[str, str, str]]
+) -> tuple[np.ndarray | None, set[str]]:
+    """(N, 3) of the first choice of which all names are there, in any case, and the names in the file; else None."""
+    for choice in choices:
+        if names_of.keys() >= set(choice):
+            names = [names_of[name] for name in choice]
+            return np.stack([vertices[name] for name in names], axis=1), set(names)
+    return None, set()

@@ -1,0 +1,298 @@
+"""Point clouds: LAS and LAZ through laspy, PCD, and tables of text through NumPy.
+
+PCD is read here because Open3D ends the process on a damaged file.
+"""
+
+import contextlib
+import os
+import re
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pointseg.errors import DataError
+from pointseg.scans.libraries import require
+from pointseg.scans.lzf import decompress
+from pointseg.scans.scan_file import ScanFile, finite_rows, rgb_from_values, unit_normals, whole_numbers
+
+_CHUNK_POINTS = 1_000_000
+_LAS_RECORD_BYTES, _SMALLEST_LAS_POINT = 54, 20
+_LAS_RGB = ("red", "green", "blue")
+_NORMAL_NAMES = (("nx", "ny", "nz"), ("normalx", "normaly", "normalz"), ("normal_x", "normal_y", "normal_z"))
+_PCD_KEYS = ("VERSION", "FIELDS", "SIZE", "TYPE", "COUNT", "WIDTH", "HEIGHT", "VIEWPOINT", "POINTS", "DATA")
+_MOST_PCD_HEADER_BYTES = 1 << 16
+
+
+def read_las(path: Path) -> ScanFile:
+    """Read a LAS or LAZ file: scaled coordinates, colours, the classification and other whole numbers of the points.
+
+    Colours are 16 bit; some programs write 8-bit numbers into them, seen from none being above 255. Colours that are
+    all zero count as not given.
+
+    Raises:
+        DataError: the file is damaged or truncated.
+        UsageError: laspy, or lazrs for a LAZ file, is not installed.
+    """
+    laspy = require("laspy", path)
+    if path.suffix.lower() == ".laz":
+        require("lazrs", path)
+    chunks = []
+    _check_las_counts(path)
+    with _no_panic_messages(), laspy.open(path, read_evlrs=False) as reader:
+        num_points = reader.header.point_count
+        # In pieces, so that a count that is a lie takes no more memory than the file's points.
+        for points in reader.chunk_iterator(min(_CHUNK_POINTS, max(num_points, 1))):
+            if len(points) == 0:
+                break
+            chunks.append(_las_chunk(points))
+    if sum(len(chunk["xyz"]) for chunk in chunks) != num_points:
+        raise DataError(f"{path}: is truncated, the header announces {num_points} points; fetch it again")
+    if not chunks:
+        raise DataError(f"{path}: has no points; scan it again or leave it out")
+    columns = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+    notes: list[str] = []
+    xyz, rgb = columns.pop("xyz"), columns.pop("rgb", None)
+    if rgb is not None and not rgb.any():
+        notes.append("all colours are zero and count as not given")
+        rgb = None
+    normal = _pop_normal(columns)
+    return ScanFile(
+        path,
+        xyz,
+        rgb=None if rgb is None else rgb_from_values(path, rgb, notes),
+        normal=None if normal is None else unit_normals(normal, finite_rows(xyz), notes),
+        fields=_whole_columns(columns),
+        notes=notes,
+    )
+
+
+@contextlib.contextmanager
+def _no_panic_messages() -> Iterator[None]:
+    """Where lazrs meets damage it writes pages to stderr, past Python, before it raises what Python sees."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _check_las_counts(path: Path) -> None:
+    """Refuse counts that the file can't hold: laspy would count records, or give out memory, until they are reached."""
+    with open(path, "rb") as file:
+        start = file.read(375)
+    if len(start) < 227 or start[:4] != b"LASF":
+        raise DataError(f"{path}: is not a LAS file, or its header is truncated; fetch or export it again")
+    size = path.stat().st_size
+    (data_start, num_records, point_format, point_bytes, num_points) = struct.unpack_from("<IIBHI", start, 96)
+    if start[25] >= 4 and len(start) >= 255:
+        num_points = struct.unpack_from("<Q", start, 247)[0] or num_points
+    is_compressed = point_format >= 128
+    least = data_start if is_compressed else data_start + num_points * point_bytes
+    if least > size or num_records * _LAS_RECORD_BYTES > size or point_bytes < _SMALLEST_LAS_POINT:
+        raise DataError(f"{path}: is truncated or damaged, it announces more than it holds; fetch it again")
+
+
+def _las_chunk(points: Any) -> dict[str, np.ndarray]:
+    names = set(points.point_format.dimension_names)
+    columns = {"xyz": np.stack([np.asarray(points[axis], dtype=np.float64) for axis in "xyz"], axis=1)}
+    if names >= set(_LAS_RGB):
+        columns["rgb"] = np.stack([np.asarray(points[name]) for name in _LAS_RGB], axis=1)
+    for name in ("classification", *points.point_format.extra_dimension_names):
+        values = np.asarray(points[name])
+        if values.ndim == 1:
+            columns[name] = values
+    return columns
+
+
+def read_pcd(path: Path) -> ScanFile:
+    """Read a PCD file: ascii, binary or binary_compressed. Points without a place (NaN) stay.
+
+    Colours are packed in ``rgb`` or ``rgba``; ``fields`` are the other whole numbers. The viewpoint says where the
+    sensor stood and moves no point, so it is left out.
+
+    Raises:
+        DataError: the file is no PCD, damaged or truncated.
+    """
+    content = path.read_bytes()
+    header, start = _pcd_header(path, content)
+    dtype = np.dtype([(name, kind, count) if count > 1 else (name, kind) for name, kind, count in header["fields"]])
+    num_points, encoding = header["points"], header["data"]
+    body = content[start:]
+    if encoding == "ascii":
+        table = _pcd_text(path, body, dtype, num_points)
+    else:
+        if encoding == "binary_compressed":
+            if num_points * dtype.itemsize > 300 * len(body):  # what LZF can make of so many bytes
+                raise DataError(f"{path}: is truncated, it announces {num_points} points; fetch it again")
+            body = decompress(body, num_points * dtype.itemsize)
+        if num_points * dtype.itemsize > len(body):
+            raise DataError(f"{path}: is truncated, it announces {num_points} points; fetch it again")
+        if encoding == "binary_compressed":  # field by field
+            table = np.empty(num_points, dtype)
+            at = 0
+            for name in dtype.names or ():
+                piece = np.frombuffer(body, dtype[name].base, num_points * int(np.prod(dtype[name].shape)), at)
+                table[name] = piece.reshape(num_points, *dtype[name].shape)
+                at += piece.nbytes
+        else:
+            table = np.frombuffer(body, dtype, num_points)
+    columns = {name: np.ascontiguousarray(table[name]) for name in dtype.names or () if table[name].ndim == 1}
+    return _scan_of_columns(path, columns)
+
+
+def _pcd_header(path: Path, content: bytes) -> tuple[dict[str, Any], int]:
+    end = re.compile(rb"^DATA[ \t]+(\w+)[ \t]*\r?\n", re.MULTILINE).search(content[:_MOST_PCD_HEADER_BYTES])
+    if end is None:
+        raise DataError(f"{path}: is not a PCD file, or its header does not end; export the cloud again")
+    words = {}
+    for line in content[: end.end()].decode("latin-1").splitlines():
+        key, *rest = line.split() or [""]
+        if key in _PCD_KEYS:
+            words[key] = rest
+    try:
+        names, sizes, types = words["FIELDS"], words["SIZE"], words["TYPE"]
+        counts = [int(count) for count in words.get("COUNT", ["1"] * len(names))]
+        width, height = (int(words[key][0]) if key in words else 1 for key in ("WIDTH", "HEIGHT"))
+        num_points = int(words["POINTS"][0]) if "POINTS" in words else width * height
+        fields = []
+        for i, (name, size, kind, count) in enumerate(zip(names, sizes, types, counts, strict=True)):
+            # PCL names what only fills the row "_", as often as there is some.
+            unique = f"_{i}" if name == "_" else name
+            fields.append((unique, "<" + {"F": "f", "I": "i", "U": "u"}[kind] + str(int(size)), count))
+        np.dtype([(name, kind) for name, kind, _ in fields])
+        encoding = end[1].decode()
+        if num_points < 0 or min(counts) < 1 or encoding not in ("ascii", "binary", "binary_compressed"):
+            raise ValueError(encoding)
+    except (IndexError, KeyError, TypeError, ValueError):
+        raise DataError(f"{path}: the PCD header is broken; export the cloud again") from None
+    return {"fields": fields, "points": num_points, "data": encoding}, end.end()
+
+
+def _pcd_text(path: Path, body: bytes, dtype: np.dtype, num_points: int) -> np.ndarray:
+    lines = [line for line in body.decode("latin-1").splitlines() if line.strip()]
+    if len(lines) < num_points:
+        raise DataError(f"{path}: is truncated, it announces {num_points} points; fetch it again")
+    if num_points == 0:
+        return np.empty(0, dtype)
+    flat = np.loadtxt(lines[:num_points], dtype=np.float64, ndmin=2, comments=None)
+    widths = [int(np.prod(dtype[name].shape)) for name in dtype.names or ()]
+    if flat.shape[1] != sum(widths):
+        raise DataError(f"{path}: a line has {flat.shape[1]} numbers, expected {sum(widths)}; export the cloud again")
+    table, at = np.empty(num_points, dtype), 0
+    for name, width in zip(dtype.names or (), widths, strict=True):
+        piece = flat[:, at : at + width]
+        table[name] = piece.reshape(num_points, *dtype[name].shape)
+        at += width
+    return table
+
+
+def _scan_of_columns(path: Path, columns: dict[str, np.ndarray]) -> ScanFile:
+    """A scan of named columns, as PCD has them."""
+    if not columns.keys() >= set("xyz"):
+        raise DataError(f"{path}: its points have no x, y and z; export the cloud again")
+    notes: list[str] = []
+    kind = np.result_type(*(columns[axis] for axis in "xyz"))
+    xyz = np.stack([columns.pop(axis) for axis in "xyz"], axis=1).astype(kind if kind == np.float32 else np.float64)
+    rgb = None
+    packed = next((columns.pop(name) for name in ("rgb", "rgba") if name in columns), None)
+    if packed is not None and packed.dtype.itemsize == 4:
+        bits = packed.view("<u4")
+        rgb = np.stack([(bits >> shift) & 255 for shift in (16, 8, 0)], axis=1).astype(np.uint8)
+    elif columns.keys() >= set("rgb"):
+        rgb = rgb_from_values(path, np.stack([columns.pop(name) for name in "rgb"], axis=1), notes)
+    normal = _pop_normal(columns)
+    return ScanFile(
+        path,
+        xyz,
+        rgb=rgb,
+        normal=None if normal is None else unit_normals(normal, finite_rows(xyz), notes),
+        fields=_whole_columns(columns),
+        notes=notes,
+    )
+
+
+def _pop_normal(columns: dict[str, np.ndarray]) -> np.ndarray | None:
+    names_of = {name.lower(): name for name in columns}
+    for names in _NORMAL_NAMES:
+        if names_of.keys() >= set(names):
+            return np.stack([columns.pop(names_of[name]) for name in names], axis=1)
+    return None
+
+
+def _whole_columns(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    found = {name: whole_numbers(name, values) for name, values in columns.items() if not name.startswith("_")}
+    return {name: values for name, values in found.items() if values is not None}
+
+
+def read_table(path: Path) -> ScanFile:
+    """Read a table of text, a point a line: XYZ, XYZN, XYZRGB, PTS, TXT and ASC; spaces, commas or semicolons.
+
+    Three numbers are x y z; four have an intensity after them, which is left out; six have a normal (``.xyzn``, or
+    all of unit length with some below zero) or a colour; seven have intensity and colour (``.pts``), or colour and
+    a whole number, which becomes ``fields["label"]``. Nine have a colour and a normal, in the order in which they
+    fit. A first line of words, or with the number of points, is skipped.
+
+    Raises:
+        DataError: a line is not numbers, or has another number of them than the first, or there are more or fewer
+            lines than announced.
+    """
+    lines = path.read_bytes().decode("latin-1").lstrip("\xef\xbb\xbf").splitlines()
+    lines = [line for line in lines if line.strip() and not line.lstrip().startswith(("#", "//"))]
+    if lines and re.match(r"\s*[a-zA-Z]", lines[0]) and not re.match(r"\s*(nan|inf)", lines[0], re.IGNORECASE):
+        lines = lines[1:]
+    announced = None
+    if lines and lines[0].strip().isdecimal():
+        announced, lines = int(lines[0]), lines[1:]
+    if not lines:
+        raise DataError(f"{path}: has no points; scan it again or leave it out")
+    delimiter = next((mark for mark in ",;" if mark in lines[0]), None)
+    try:
+        table = np.loadtxt(lines, dtype=np.float64, ndmin=2, delimiter=delimiter, comments=None)
+    except ValueError as error:
+        reason = str(error).splitlines()[0].split(";")[0]
+        raise DataError(f"{path}: can't be read as a table of points ({reason}); export the cloud again") from None
+    if announced is not None and len(table) != announced:
+        raise DataError(f"{path}: announces {announced} points and has {len(table)}; fetch or export it again")
+    if table.shape[1] < 3:
+        raise DataError(f"{path}: a line has {table.shape[1]} numbers, expected x y z and more; export the cloud again")
+    return _scan_of_table(path, table)
+
+
+def _scan_of_table(path: Path, table: np.ndarray) -> ScanFile:
+    xyz, rest = np.ascontiguousarray(table[:, :3]), table[:, 3:]
+    width, suffix = rest.shape[1], path.suffix.lower()
+    notes: list[str] = []
+    rgb = normal = label = None
+    if width == 3 and (suffix == ".xyzn" or (suffix not in (".xyzrgb", ".pts") and _look_like_normals(rest))):
+        normal = rest
+    elif width == 3 or (width == 4 and suffix != ".pts"):
+        rgb, label = rest[:, :3], rest[:, 3] if width == 4 else None
+    elif width == 4:
+        rgb = rest[:, 1:]
+    elif width == 6:
+        rgb, normal = (rest[:, 3:], rest[:, :3]) if _look_like_normals(rest[:, :3]) else (rest[:, :3], rest[:, 3:])
+    elif width:
+        notes.append(f"{width} numbers after x y z are not known and were left out")
+    whole = None if label is None else whole_numbers("label", label)
+    return ScanFile(
+        path,
+        xyz,
+        rgb=None if rgb is None else rgb_from_values(path, rgb, notes),
+        normal=None if normal is None else unit_normals(normal, finite_rows(xyz), notes),
+        fields={} if whole is None else {"label": whole},
+        notes=notes,
+    )
+
+
+def _look_like_normals(values: np.ndarray) -> bool:
+    """Whether most rows have unit length (or are zero), and some number is below zero as no colour is."""
+    length = np.linalg.norm(values, axis=1)
+    return bool((values < 0).any() and ((np.abs(length - 1) < 0.02) | (length == 0)).mean() > 0.9)
