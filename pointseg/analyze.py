@@ -18,7 +18,8 @@ from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import UsageError
 from pointseg.output.analysis_table import format_analyses
 from pointseg.output.plots import ClassFigures, RunFigures, check_plot_path, draw_analysis, order_by_frequency
-from pointseg.scans.prepared import list_scenes, name_splits
+from pointseg.scans.prepared import list_scenes
+from pointseg.scans.tree import name_splits
 from pointseg.taxonomy import Taxonomy
 
 _MAX_RUNS = 2

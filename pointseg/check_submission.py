@@ -8,7 +8,7 @@ from pointseg.commands import called
 from pointseg.errors import UsageError
 from pointseg.output.submission import Inspection, count_scene_vertices, inspect_zip
 from pointseg.scannet.splits import find_split_dir, read_split
-from pointseg.scans.prepared import SPLITS
+from pointseg.scans.tree import SPLITS
 from pointseg.taxonomy import NAMES, load_taxonomy
 
 

@@ -9,7 +9,8 @@ from pointseg.engine.distributed import Processes, choose_device
 from pointseg.engine.evaluation import evaluate_scenes
 from pointseg.output.report import format_evaluation
 from pointseg.run_arguments import add_run_arguments, load_run
-from pointseg.scans.prepared import list_scenes, name_splits
+from pointseg.scans.prepared import list_scenes
+from pointseg.scans.tree import name_splits
 
 
 def main(argv: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from pointseg.laboratory.scheduler import do_runs
 from pointseg.laboratory.table import build_table, format_table
 from pointseg.output.longtail_plot import draw_longtail
 from pointseg.preparation.parallel import count_cores
-from pointseg.scans.prepared import SPLITS
+from pointseg.scans.tree import SPLITS
 
 _METHODS_HELP = f"of {', '.join(method.name for method in METHODS)}; several at once with +; default: all but "
 _METHODS_HELP += f"copy_paste, and {', '.join(COMBINATIONS)}"

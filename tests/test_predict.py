@@ -1,6 +1,7 @@
 """``python -m pointseg.predict`` again: finished scenes are reused, and only where everything is as it was."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -239,3 +240,20 @@ def test_no_file_is_written_over_but_a_prediction(trained_run: Path, tmp_path: P
     assert predict.main(arguments) == 0
     assert predict.main(arguments) == 0
     assert len(text.read_text().split()) == 50
+
+
+def test_scans_of_other_formats(trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An OBJ is predicted a line a vertex; a pipe and an unknown kind are a line each, and block nothing."""
+    xyz = np.random.default_rng(0).random((50, 3))
+    rows = [f"v {x} {y} {z} 0.5 0.5 0.5" for x, y, z in xyz] + ["f 1 2 3", "f 4 5"]
+    (tmp_path / "room.obj").write_text("\n".join(rows))
+    os.mkfifo(tmp_path / "pipe.ply")
+    (tmp_path / "room.doc").write_text("no scan")
+    words = ["--run", str(trained_run), "--out", str(tmp_path / "out"), "--input"]
+    assert predict.main([*words, str(tmp_path / "room.obj"), str(tmp_path / "pipe.ply")]) == 1
+    assert len((tmp_path / "out" / "room.txt").read_text().splitlines()) == 50
+    captured = capsys.readouterr().err
+    assert "room.obj: 1 of 2 faces have fewer than three corners and were dropped" in captured
+    assert "pipe.ply: is a pipe or a device; give the file of a scan" in captured
+    assert predict.main([*words, str(tmp_path / "room.doc")]) == 1
+    assert "room.doc: is of a kind that is not read" in capsys.readouterr().err

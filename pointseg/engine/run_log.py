@@ -82,7 +82,7 @@ class RunLog:
         """One line of training figures; names as in ``metrics.jsonl``."""
         self._write("train", step, row)
         self._bar.set_postfix_str(
-            f"loss {row['loss']:.3f} = pr {row['recognition']:.3f} + λ·cr {row['collapse']:.3f}, "
+            f"loss {row['loss']:.3f} = recognition {row['recognition']:.3f} + λ · collapse {row['collapse']:.3f}, "
             f"lr {row['lr']:.1e}, {row['scenes_per_s']:.1f} scenes/s"
             + "".join(f", {row[key]:.0f} {key.replace('_', ' ')}" for key in Tally.RARE if row.get(key))
         )

@@ -29,7 +29,8 @@ from pointseg.engine.run_log import RunLog, Tally
 from pointseg.engine.sync_batch_norm import synchronize_batch_norm
 from pointseg.errors import DataError, StoppedError, UsageError
 from pointseg.models import build_network
-from pointseg.scans.prepared import list_scenes, name_splits, refuse_scenes_without_labels
+from pointseg.scans.prepared import list_scenes, refuse_scenes_without_labels
+from pointseg.scans.tree import name_splits
 from pointseg.taxonomy import Taxonomy, load_taxonomy
 
 _LESS_MEMORY = (

@@ -14,7 +14,7 @@ from pointseg.preparation.tree_report import (
     summarize_splits,
     summarize_stale,
 )
-from pointseg.scans.prepared import SPLITS
+from pointseg.scans.tree import SPLITS
 from pointseg.taxonomy import CLASS_TABLE, Taxonomy
 
 _REMEDIES = {
@@ -35,10 +35,10 @@ def build_report(
 ) -> dict[str, Any]:
     """Everything worth knowing of an imported tree.
 
-    Arguments and result as :func:`pointseg.preparation.tree_report.describe_tree`. Besides: ``unknown_ids`` (ids in the
-    scans that the table lacks: points and scenes), ``classes_without_points`` (names, over all splits),
-    ``labels_from`` (where labels were: number of scenes), ``uneven`` (a part that some scenes have and others not: those
-    without), and ``notes`` (text: the scenes that it holds for).
+    Arguments and result as :func:`pointseg.preparation.tree_report.describe_tree`. Besides: ``unknown_ids`` (ids in
+    the scans that the table lacks: points and scenes), ``classes_without_points`` (names, over all splits),
+    ``labels_from`` (where labels were: number of scenes), ``uneven`` (a part that some scenes have and others not:
+    those without), and ``notes`` (text: the scenes that it holds for).
     """
     facts = read_facts(root, tuple(lists))
     report = describe_tree(

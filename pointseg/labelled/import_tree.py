@@ -15,7 +15,7 @@ from pointseg.preparation.jobs import SceneJob, prepare_scenes
 from pointseg.preparation.parallel import map_scenes
 from pointseg.preparation.tree_report import write_report
 from pointseg.scans.own_scan import ScanOptions
-from pointseg.scans.prepared import SPLITS
+from pointseg.scans.tree import SPLITS
 from pointseg.taxonomy import CLASS_TABLE, Taxonomy, read_class_table
 
 DEFAULT_VAL_SHARE = 0.2

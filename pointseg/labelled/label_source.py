@@ -35,7 +35,7 @@ class FoundLabels:
 
 
 def find_labels(scan: ScanFile, label_field: str | None = None) -> FoundLabels | None:
-    """The labels of a scan: of the property that is named, else of a file beside it, else of a property of a usual name.
+    """The labels of a scan: of the property that is named, of a file beside it, or of a property with a usual name.
 
     Args:
         scan: as it was read.

@@ -9,7 +9,7 @@ from pathlib import Path
 from pointseg.errors import UsageError
 from pointseg.labelled.label_source import BESIDE
 from pointseg.scans.formats import READERS
-from pointseg.scans.prepared import SPLITS
+from pointseg.scans.tree import SPLITS
 
 # Beside a scan, and no scans themselves.
 _NO_WORD_NEEDED = (".mtl", ".bin", ".png", ".jpg", ".jpeg")

@@ -7,7 +7,7 @@ from pathlib import Path
 from pointseg.atomic import write_text
 from pointseg.errors import DataError
 from pointseg.labelled.scan_folder import FoundScans
-from pointseg.scans.prepared import SPLITS
+from pointseg.scans.tree import SPLITS
 
 
 def choose_splits(found: FoundScans, root: Path, val_share: float) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from pointseg.atomic import write_text
 from pointseg.errors import DataError
-from pointseg.taxonomy import CLASS_TABLE, Taxonomy, format_class_table, parse_class_table, read_class_table
+from pointseg.taxonomy import CLASS_TABLE, Taxonomy, parse_class_table, read_class_table
 
 _MOST_CLASSES = 1000
 # `classification` 0 of a LAS file is "created, never classified" by its standard.
@@ -38,7 +38,7 @@ def place_table(root: Path, given: Path) -> Taxonomy:
 
 def write_table(root: Path, taxonomy: Taxonomy) -> Taxonomy:
     """Write ``classes.tsv`` of a tree. Raises: OSError where that can't be."""
-    write_text(root / CLASS_TABLE, format_class_table(taxonomy))
+    write_text(root / CLASS_TABLE, taxonomy.as_table())
     return read_class_table(root / CLASS_TABLE)
 
 
@@ -60,9 +60,9 @@ def name_classes(ids_of_scan: Sequence[tuple[np.ndarray, str | None]], where: st
         is_las = place is not None and "classification" in place.lower()
         found |= {i for i in ids.tolist() if i >= 0 and not (is_las and i == _LAS_NEVER_CLASSIFIED)}
     if len(found) < 2:
-        ids = ", ".join(map(str, sorted(found))) or "none"
+        names = ", ".join(map(str, sorted(found))) or "none"
         raise DataError(
-            f"{where}: the labels have fewer than two classes (ids: {ids}); label the scans, or choose others"
+            f"{where}: the labels have fewer than two classes (ids: {names}); label the scans, or choose others"
         )
     if len(found) > _MOST_CLASSES or max(found) > np.iinfo(np.int32).max:
         raise DataError(

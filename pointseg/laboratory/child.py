@@ -24,7 +24,8 @@ from pointseg.engine.run_directory import RunDirectory
 from pointseg.engine.trainer import Trainer
 from pointseg.errors import StoppedError
 from pointseg.laboratory.plan import PlannedRun, read_claim
-from pointseg.scans.prepared import SPLITS, list_scenes
+from pointseg.scans.prepared import list_scenes
+from pointseg.scans.tree import SPLITS
 
 
 def main(argv: Sequence[str]) -> None:

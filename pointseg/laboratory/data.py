@@ -11,14 +11,15 @@ from pointseg.atomic import write_text
 from pointseg.errors import DataError, UsageError
 from pointseg.laboratory.lock import hold_folder
 from pointseg.preparation.jobs import prepare_scenes
+from pointseg.preparation.prepared_source import read_source
 from pointseg.preparation.tree_report import write_report
 from pointseg.rooms import write_demo_scans
 from pointseg.scannet.preparation import RawSceneJob
 from pointseg.scannet.raw_scan import LABEL_MAP_NAME, read_label_map, scan_folder
 from pointseg.scannet.report import build_report
 from pointseg.scannet.splits import read_split
-from pointseg.scans.prepared import SPLITS, list_scenes, scene_folders
-from pointseg.scans.prepared_source import read_source
+from pointseg.scans.prepared import list_scenes
+from pointseg.scans.tree import SPLITS, scene_folders
 
 SETTINGS_NAME = "rooms.json"
 LAW = "longtail"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pointseg.atomic import write_text
-from pointseg.taxonomy import NAMES, Taxonomy, format_class_table, load_taxonomy, parse_class_table
+from pointseg.taxonomy import NAMES, Taxonomy, load_taxonomy, parse_class_table
 
 RECORD_NAME = "predictions.json"
 _CHUNK_BYTES = 1 << 20
@@ -29,7 +29,7 @@ class PredictionRecord:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], taxonomy: Taxonomy) -> None:
         self.folder = folder
-        self.classes = format_class_table(taxonomy)
+        self.classes = taxonomy.as_table()
         self.settings = json.loads(json.dumps(settings))
         stored = _read(folder)
         before = stored["settings"]

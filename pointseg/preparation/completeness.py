@@ -9,7 +9,7 @@ from typing import Any
 
 from pointseg.atomic import TEMPORARY_PREFIX
 from pointseg.preparation.jobs import SceneKey
-from pointseg.scans.prepared import REPORT_NAME, SOURCE_NAME, SPLITS, prepare_command
+from pointseg.scans.tree import REPORT_NAME, SOURCE_NAME, SPLITS, prepare_command
 
 
 @dataclass(frozen=True)

@@ -13,21 +13,19 @@ from pointseg.errors import DataError, UsageError
 from pointseg.preparation.completeness import Table, find_gaps, find_leftovers
 from pointseg.preparation.jobs import SceneKey
 from pointseg.preparation.parallel import map_scenes
-from pointseg.scans.prepared import (
+from pointseg.preparation.prepared_source import read_source
+from pointseg.scans.prepared import has_annotation, has_part, read_array
+from pointseg.scans.tree import (
     ANNOTATION,
     GEOMETRY,
     SOURCE_NAME,
     find_splits,
-    has_annotation,
-    has_part,
     prepare_again,
     prepare_command,
-    read_array,
     scene_folders,
 )
-from pointseg.scans.prepared_source import read_source
 from pointseg.taxonomy import CLASS_TABLE, IGNORE, NAMES, Taxonomy, load_taxonomy
-from pointseg.taxonomy.table import choose_colors
+from pointseg.taxonomy.classes import choose_colors
 
 _UNIT_TOLERANCE = 1e-3
 # Of a tree that does not name its classes: more are no labels of classes.
@@ -151,7 +149,9 @@ def _number_classes(root: Path, scenes: Sequence[SceneInspection]) -> Taxonomy:
             if "own" in counts:
                 counts["own"] = np.pad(counts["own"], (0, num_classes - len(counts["own"])))
     names = tuple(f"label {label}" for label in range(num_classes))
-    return Taxonomy(root.name, names, np.arange(num_classes, dtype=np.int32), choose_colors(num_classes))
+    return Taxonomy(
+        root.name, names, np.arange(num_classes, dtype=np.int32), np.array(choose_colors(num_classes), dtype=np.uint8)
+    )
 
 
 def _find_uneven_parts(root: Path, scenes: Sequence[SceneInspection]) -> list[str]:

@@ -18,7 +18,7 @@ from pointseg.atomic import TEMPORARY_PREFIX
 from pointseg.command_line import describe_os_error
 from pointseg.errors import DataError
 from pointseg.preparation.parallel import map_scenes
-from pointseg.scans.prepared_source import arrays_are_complete, read_source, write_scene
+from pointseg.preparation.prepared_source import arrays_are_complete, read_source, write_scene
 from pointseg.taxonomy import Taxonomy
 
 SceneKey = tuple[str, str]

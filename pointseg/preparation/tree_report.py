@@ -8,8 +8,8 @@ from typing import Any
 import pointseg
 from pointseg.atomic import write_text
 from pointseg.preparation.jobs import SceneKey
-from pointseg.scans.prepared import REPORT_NAME, scene_folders
-from pointseg.scans.prepared_source import read_source
+from pointseg.preparation.prepared_source import read_source
+from pointseg.scans.tree import REPORT_NAME, scene_folders
 from pointseg.taxonomy import Taxonomy
 
 Facts = Mapping[str, Mapping[str, Mapping[str, Any]]]

@@ -12,7 +12,7 @@ from pointseg.preparation.tree_report import (
     summarize_splits,
     summarize_stale,
 )
-from pointseg.scans.prepared import SPLITS
+from pointseg.scans.tree import SPLITS
 from pointseg.taxonomy import load_taxonomy
 
 

@@ -16,8 +16,8 @@ from typing import Any
 from pointseg.atomic import write_text
 from pointseg.errors import UsageError
 from pointseg.preparation.jobs import Failure, SceneJob, SceneKey
-from pointseg.scans.prepared import SPLITS
-from pointseg.scans.prepared_source import read_source
+from pointseg.preparation.prepared_source import read_source
+from pointseg.scans.tree import SPLITS
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from pointseg.scannet.sharding import (
     write_part,
 )
 from pointseg.scannet.splits import read_splits
-from pointseg.scans.prepared import SPLITS
+from pointseg.scans.tree import SPLITS
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ as Pointcept's preparation writes them (int64 labels), so that either program re
 classes has ``ROOT/classes.tsv`` and one ``segment.npy`` a scene, and its splits may have other names. Test
 scenes have no segment and instance. ``color``, ``normal`` and ``instance`` may be absent where no scan of the tree has
 them. Scenes that we prepared also hold ``source.json``: what they were made from
-(:mod:`pointseg.scans.prepared_source`).
+(:mod:`pointseg.preparation.prepared_source`).
 """
 
 import json
@@ -16,18 +16,19 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.command_line import describe_os_error
-from pointseg.commands import COMMANDS, called
 from pointseg.errors import DataError, UsageError
 from pointseg.scans.scene import Scene
-from pointseg.taxonomy import CLASS_TABLE, IGNORE, Taxonomy
+from pointseg.scans.tree import (
+    ANNOTATION,
+    GEOMETRY,
+    SEGMENTS,
+    SOURCE_NAME,
+    describe_missing_split,
+    prepare_again,
+    scene_folders,
+)
+from pointseg.taxonomy import IGNORE, Taxonomy
 
-SPLITS = ("train", "val", "test")
-REPORT_NAME = "preprocess_report.json"
-SOURCE_NAME = "source.json"
-GEOMETRY = ("coord", "color", "normal")
-SEGMENTS = ("segment", "segment20", "segment200")
-"""Arrays of labels: of own classes (``classes.tsv``), and of the benchmarks'."""
-ANNOTATION = (*SEGMENTS, "instance")
 _DTYPES = {"coord": np.float32, "color": np.uint8, "normal": np.float32}
 
 
@@ -48,48 +49,9 @@ def list_scenes(root: str | os.PathLike[str], split: str | Sequence[str]) -> lis
     for name in splits:
         found = scene_folders(root, name)
         if not found:
-            raise UsageError(_describe_missing_split(Path(root), name))
+            raise UsageError(describe_missing_split(Path(root), name))
         scenes += found
     return scenes
-
-
-def name_splits(split: str | Sequence[str]) -> str:
-    """What to call a split, or several together."""
-    return split if isinstance(split, str) else " + ".join(split)
-
-
-def _describe_missing_split(root: Path, split: str) -> str:
-    if not root.is_dir():
-        return f"{root}: there is no such folder; prepare scans with: {prepare_command(root)}"
-    others = sorted(child.name for child in root.iterdir() if child.is_dir() and scene_folders(root, child.name))
-    if others:
-        return f"{root}: has no {split} scenes; it has the folders {', '.join(others)}: choose one of them"
-    return f"{root}: has no {split} scenes; prepare them with: {prepare_command(root)}"
-
-
-def scene_folders(root: str | os.PathLike[str], split: str) -> list[Path]:
-    """As :func:`list_scenes`, but an empty list where there is none. Hidden folders (unfinished writes) don't count."""
-    folder = Path(root) / split
-    if not folder.is_dir():
-        return []
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
-
-
-def find_splits(root: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Names of the folders of scenes below a prepared tree: train, val and test first, then others by name.
-
-    Other folders count where one of their scenes has a ``coord.npy``, as ``Area_1`` of S3DIS.
-    """
-    root = Path(root)
-    others = sorted(
-        child.name
-        for child in (root.iterdir() if root.is_dir() else ())
-        if child.name not in SPLITS
-        and not child.name.startswith(".")
-        and any((folder / "coord.npy").exists() for folder in scene_folders(root, child.name))
-    )
-    known = SPLITS if not others or any(scene_folders(root, split) for split in SPLITS) else ()
-    return (*known, *others)
 
 
 def read_scene(folder: str | os.PathLike[str], taxonomy: Taxonomy) -> Scene:
@@ -185,29 +147,3 @@ def read_array(folder: Path, part: str) -> np.ndarray:
     if not fits:
         raise DataError(f"{path}: is {array.dtype} {array.shape}, expected {expected}; {prepare_again(folder)}")
     return array.astype(dtype, copy=False)
-
-
-def prepare_command(root: str | os.PathLike[str]) -> str:
-    """The command that makes the tree at ``root``, with the options in its report; RAW or SCANS if it has none."""
-    own = (Path(root) / CLASS_TABLE).is_file()
-    command, options = ("import", ["SCANS"]) if own else ("prepare", ["--raw", "RAW"])
-    try:
-        settings = json.loads((Path(root) / REPORT_NAME).read_text(encoding="utf-8"))["settings"]
-        options = [str(word) for word in settings["command_options"]]
-        command = str(settings.get("command", command))
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return called(command if command in COMMANDS else "prepare", *options, "--out", str(root))
-
-
-def prepare_again(folder: Path) -> str:
-    """The remedy for a damaged scene. Only what we made ourselves can be made again, and so be deleted.
-
-    A folder without any array may be a raw scan; one without ``source.json`` came from another program.
-    """
-    ours = (SOURCE_NAME, *(f"{part}.npy" for part in (*GEOMETRY, *ANNOTATION)))
-    if not any((folder / name).is_file() for name in ours):
-        return f"is this a folder of the prepared tree? make one with {called('prepare')}"
-    if not (folder / SOURCE_NAME).is_file():
-        return "the scene is not of pointseg's making; get the file again from where it came"
-    return f"delete {folder} and run: {prepare_command(folder.parent.parent)}"

@@ -180,8 +180,8 @@ def unit_normals(values: np.ndarray, is_finite: np.ndarray, notes: list[str]) ->
 def whole_numbers(name: str, values: np.ndarray) -> np.ndarray | None:
     """A property of the points as integers, where it is one; else None.
 
-    Some programs, CloudCompare among them, write labels as floats: those count where the name says label, class,
-    segment, instance, object, category or semantic, or begins with CloudCompare's ``scalar_``, and every value is whole.
+    Some programs, CloudCompare among them, write labels as floats: those count where every value is whole and the name
+    says label, class, segment, instance, object, category or semantic, or begins with CloudCompare's ``scalar_``.
 
     Args:
         name: of the property in the file.

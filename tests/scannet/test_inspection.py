@@ -367,7 +367,7 @@ def test_plot(tree, tmp_path, monkeypatch):
     """--plot draws what --tsv holds for train, with the tree's own number of scenes and points."""
     pytest.importorskip("matplotlib")
     drawn = []
-    monkeypatch.setattr("pointseg.output.class_frequency_plot.draw_class_frequency", lambda *given: drawn.append(given))
+    monkeypatch.setattr("pointseg.check.draw_class_frequency", lambda *given: drawn.append(given))
     assert check(tree, "--plot", tmp_path / "tail.png", "--tsv", tmp_path / "a.tsv").status == 0
     ((path, frequency),) = drawn
     assert path == tmp_path / "tail.png"

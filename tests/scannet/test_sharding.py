@@ -15,9 +15,9 @@ from pointseg.preparation import jobs
 from pointseg.scannet import tree_preparation
 from pointseg.scannet.sharding import Shard, assign_scenes, parse_shard
 from pointseg.scannet.splits import read_splits
-from pointseg.scans.prepared import SPLITS
+from pointseg.scans.tree import SPLITS
 from tests.scannet.raw_scans import write_raw_scan, write_raw_tree
-from tests.scripts import DATA_PREP, run_script
+from tests.scripts import BENCHMARK_LISTS, DATA_PREP, run_script
 
 SCENES = {
     "train": ["scene0000_00", "scene0000_01", "scene0001_00", "scene0002_00"],
@@ -80,7 +80,7 @@ def mend_scene(raw, scene):
 @pytest.mark.parametrize("count", [1, 2, 7, 64, 1613, 2000])
 def test_every_scene_of_the_benchmark_has_one_shard(count):
     """Complete, disjoint and balanced, the numbers of each split too; the scans of one room are spread."""
-    lists = read_splits(DATA_PREP / "splits")
+    lists = read_splits(BENCHMARK_LISTS)
     number_of_scene = assign_scenes(lists, count)
     assert number_of_scene.keys() == {(split, scene) for split in SPLITS for scene in lists[split]}
     for keys in (number_of_scene, *([(split, scene) for scene in lists[split]] for split in SPLITS)):

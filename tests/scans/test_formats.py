@@ -34,6 +34,15 @@ def test_glb_of_two_meshes(tmp_path):
 
 
 @pytest.mark.needs("trimesh")
+def test_glb_with_a_damaged_picture(tmp_path):
+    """The mesh is read without it, and a note says so: its vertices are grey beside those that have colours."""
+    (tmp_path / "a.glb").write_bytes(glb(*two_meshes()).replace(b"PNG", b"GNP"))
+    scan = read_scan_file(tmp_path / "a.glb")
+    assert scan.rgb.tolist()[4:8] == [GREY] * 4
+    assert scan.notes[0] == "none of its pictures could be read as a base colour"
+
+
+@pytest.mark.needs("trimesh")
 def test_gltf_with_its_data_beside_it(tmp_path):
     header, data = two_meshes()
     buffer = {"uri": "the%20data.bin", "byteLength": len(data)}
@@ -75,6 +84,22 @@ def test_glb_of_points_and_of_a_plain_colour(tmp_path):
     header["materials"] = [{"pbrMetallicRoughness": {"baseColorFactor": [0.5, 0, 1, 1]}}]
     (tmp_path / "a.glb").write_bytes(glb(header, data))
     np.testing.assert_allclose(read_scan_file(tmp_path / "a.glb").rgb, [[188, 0, 255]] * 4, atol=1)
+
+
+@pytest.mark.needs("trimesh")
+@pytest.mark.needs("DracoPy")
+def test_draco(tmp_path):
+    """Compressed meshes are read, to the precision they were written in; damaged ones never come out as zeros."""
+    trimesh = pytest.importorskip("trimesh")
+    sphere = trimesh.creation.icosphere(subdivisions=2)
+    content = trimesh.exchange.gltf.export_glb(trimesh.Scene(sphere), extension_draco=True)
+    (tmp_path / "a.glb").write_bytes(content)
+    scan = read_scan_file(tmp_path / "a.glb")
+    assert (scan.num_points, len(scan.faces)) == (162, 320)
+    np.testing.assert_allclose(np.linalg.norm(scan.xyz, axis=1), 1, atol=1e-3)
+    (tmp_path / "a.glb").write_bytes(content.replace(b"DRACO", b"OCARD"))
+    with pytest.raises(DataError, match="Draco data can't be decoded"):
+        read_scan_file(tmp_path / "a.glb")
 
 
 @pytest.mark.needs("PIL")
@@ -303,9 +328,11 @@ def test_missing_pillow_is_one_line(tmp_path, monkeypatch):
     write_picture(tmp_path / "a.png")
     write(tmp_path / "room.mtl", "newmtl green\nmap_Kd a.png\n")
     write(tmp_path / "a.obj", OBJ)
+    (tmp_path / "a.glb").write_bytes(glb(*two_meshes()))
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    with pytest.raises(UsageError, match=r"needs Pillow; type: pip install 'pointseg\[formats\]'"):
-        read_scan_file(tmp_path / "a.obj")
+    for name in ("a.obj", "a.glb"):
+        with pytest.raises(UsageError, match=r"needs Pillow; type: pip install 'pointseg\[formats\]'"):
+            read_scan_file(tmp_path / name)
 
 
 def test_ply_by_its_suffix_in_any_case(tmp_path):

@@ -5,8 +5,8 @@ import pytest
 
 from pointseg.atomic import atomic_directory
 from pointseg.errors import DataError, UsageError
+from pointseg.preparation.prepared_source import read_source, write_scene
 from pointseg.scans.prepared import list_scenes, read_scene
-from pointseg.scans.prepared_source import read_source, write_scene
 from pointseg.taxonomy import load_taxonomy, parse_class_table
 
 SOURCE = {"facts": {}, "made_from": {}, "raw_folder": ""}
@@ -174,7 +174,7 @@ def test_a_tree_of_own_classes_has_one_segment_a_scene(tmp_path):
     with pytest.raises(DataError, match=r"segment200\.npy: is missing"):
         read_scene(tmp_path / "Area_1" / "a", load_taxonomy("scannet200"))
     write_scene(tmp_path / "train" / "b", {**arrays, "segment": label + 1}, SOURCE)
-    with pytest.raises(DataError, match=r"segment\.npy: labels are 0\.\.2, expected -1\.\.1"):
+    with pytest.raises(DataError, match=r"segment\.npy: labels are -1\.\.2, expected -1\.\.1"):
         read_scene(tmp_path / "train" / "b", own)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from pointseg.atomic import atomic_directory
-from pointseg.scans.prepared import SOURCE_NAME
+from pointseg.scans.tree import SOURCE_NAME
 
 
 def write_scene(folder: str | os.PathLike[str], arrays: dict[str, np.ndarray], source: dict[str, Any]) -> None:
