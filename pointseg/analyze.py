@@ -10,7 +10,8 @@ import numpy as np
 
 from pointseg.atomic import write_text
 from pointseg.collapse.metrics import pairwise_cosines
-from pointseg.command_line import CommandParser, run_command
+from pointseg.command_line import CommandParser
+from pointseg.commands import run_command
 from pointseg.engine.analysis import Analysis, ClassFrequency, analyze_scenes, read_class_frequency, summarize_analysis
 from pointseg.engine.history import Row, read_history
 from pointseg.engine.inference import Segmenter, load_segmenter

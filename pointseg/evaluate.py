@@ -4,7 +4,8 @@ import json
 from collections.abc import Sequence
 
 from pointseg.atomic import write_text
-from pointseg.command_line import CommandParser, run_command
+from pointseg.command_line import CommandParser
+from pointseg.commands import run_command
 from pointseg.engine.distributed import Processes, choose_device
 from pointseg.engine.evaluation import evaluate_scenes
 from pointseg.output.report import format_evaluation

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from pointseg.command_line import CommandParser, run_command
-from pointseg.commands import program_name
+from pointseg.command_line import CommandParser
+from pointseg.commands import program_name, run_command
 from pointseg.engine.inference import Segmenter
 from pointseg.errors import PointsegError, UsageError
 from pointseg.output.prediction_record import PredictionRecord, hash_files

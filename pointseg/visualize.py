@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pointseg.command_line import CommandParser, complain, run_command
-from pointseg.commands import called
+from pointseg.command_line import CommandParser
+from pointseg.commands import called, complain, run_command
 from pointseg.errors import DataError, UsageError
 from pointseg.output.panels import class_colors, make_panels
 from pointseg.output.picture import DEFAULT_PANEL_WIDTH_PX, ENGINES, Picture, plan_drawing, save_pictures

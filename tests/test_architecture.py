@@ -15,7 +15,9 @@ PACKAGE = ROOT / "pointseg"
 
 # From the bottom up: a module imports from its own part (folder or file), or from one of a lower layer.
 LAYERS = [
-    {"errors", "atomic", "commands"},
+    {"errors", "atomic"},
+    {"atomic_directory"},
+    {"commands"},
     {"command_line"},
     {"taxonomy"},
     {"config", "sparse", "collapse"},

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pointseg.command_line import describe_os_error
-from pointseg.errors import DataError
+from pointseg.errors import DataError, describe_os_error
 from pointseg.labelled.content import LabelledPoints, make_content
 from pointseg.labelled.label_source import BESIDE, explain_missing_labels, find_instances, find_labels
 from pointseg.labelled.table import fingerprint_ids

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pointseg.command_line import describe_os_error
-from pointseg.errors import DataError, PointsegError
+from pointseg.errors import DataError, PointsegError, describe_os_error
 from pointseg.scans.clouds import read_las, read_pcd, read_table
 from pointseg.scans.gltf import read_gltf
 from pointseg.scans.libraries import require

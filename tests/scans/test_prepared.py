@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pointseg.atomic import atomic_directory
+from pointseg.atomic_directory import atomic_directory
 from pointseg.errors import DataError, UsageError
 from pointseg.preparation.prepared_source import read_source, write_scene
 from pointseg.scans.prepared import list_scenes, read_scene
