@@ -80,6 +80,7 @@ def test_the_record_says_what_made_the_predictions(call: _Call, run: Path, tmp_p
         "features": ["xyz", "rgb", "normal"],
         "voxel_size_m": 0.1,
         "tta": "rot4",
+        "center": "robust",
         "amp": "none",
         "logit_adjustment": 0.5,
         "max_voxels": 70000,
