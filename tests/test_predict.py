@@ -76,6 +76,7 @@ def test_the_record_says_what_made_the_predictions(call: _Call, run: Path, tmp_p
     assert settings == {
         "taxonomy": "scannet200",
         "features": ["xyz", "rgb", "normal"],
+        "center": "robust",
         "voxel_size_m": 0.1,
         "tta": "rot4",
         "amp": "none",

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def furnished_room(seed: int = 0, per_square_metre: int = 150, turn_deg: float = 25.0) -> tuple[np.ndarray, np.ndarray]:
-    """xyz (N, 3) float64 metres, z up, and inward or outward normals as a scanner sees them: 5 x 4 x 2.6 m."""
+    """Points (N, 3) float64 metres, z up, and inward or outward normals as a scanner sees them: 5 x 4 x 2.6 m."""
     rng = np.random.default_rng(seed)
     parts: list[tuple[np.ndarray, np.ndarray]] = []
 

@@ -14,7 +14,7 @@ def room() -> np.ndarray:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_without_strays_the_extent_is_that_of_the_extremes(room: np.ndarray, dtype: type) -> None:
-    for scan in (room, room[:1], room[::50], room[room[:, 2] > 1.0], np.vstack([room, room + (9, 0, 0)])):
+    for scan in (room, room[:1], room[::50], room[room[:, 2] > 1.0], np.vstack([room, room + np.float32([9, 0, 0])])):
         xyz = scan.astype(dtype)
         low, high = extent_without_strays(xyz)
         assert low.dtype == dtype

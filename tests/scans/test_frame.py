@@ -41,7 +41,7 @@ def test_normals_turn_with_the_points(room: np.ndarray) -> None:
 
 
 def test_map_coordinates_keep_their_millimetres(room: np.ndarray) -> None:
-    """In float32 the second coordinate moves in steps of half a metre; one point without depth must not bring that back."""
+    """In float32 they move in steps of half a metre; one point without depth must not bring that back."""
     assert np.unique((room + UTM).astype(np.float32)[:, 1]).size < 20
     scan = np.vstack([room + UTM, np.zeros((1, 3))])
     scene = near_origin(scan)[:-1]
