@@ -15,6 +15,7 @@ from pointseg.errors import UsageError
 from pointseg.output.prediction_record import RECORD_NAME
 from pointseg.scans.ply import Mesh, read_mesh, write_mesh
 from pointseg.taxonomy import load_taxonomy
+from tests.scans.rooms import furnished_room
 
 
 @pytest.fixture
@@ -240,3 +241,39 @@ def test_no_file_is_written_over_but_a_prediction(trained_run: Path, tmp_path: P
     assert predict.main(arguments) == 0
     assert predict.main(arguments) == 0
     assert len(text.read_text().split()) == 50
+
+
+def test_a_scan_in_millimetres_with_y_up_is_predicted_as_in_metres(
+    call: _Call, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the options it has the labels of the same room in metres; without them one line says what it looks like."""
+    xyz, normal = furnished_room()
+    rgb = np.zeros((len(xyz), 3), np.uint8)
+    turned = [array @ np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]) for array in (xyz * 1000, normal)]
+    for name, (points, normals, color) in {
+        "plain": (xyz, normal, rgb),
+        "other": (*turned, rgb),
+        "grey": (xyz, normal, None),
+    }.items():
+        write_mesh(tmp_path / f"{name}.ply", Mesh(points.astype(np.float32), None, color, normals.astype(np.float32)))
+    out = tmp_path / "own"
+
+    def predicted(name: str, *options: str, status: int = 0) -> np.ndarray:
+        call.words = ["--run", str(run), "--input", str(tmp_path / f"{name}.ply"), "--out", str(out)]
+        call(*options, status=status)
+        return np.loadtxt(out / f"{name}.txt") if not status else np.empty(0)
+
+    expected = predicted("plain")
+    assert "give --unit" not in capsys.readouterr().err
+    predicted("other")
+    line = capsys.readouterr().err
+    assert "other.ply: is " in line
+    assert "give --unit mm --up=y, or" in line
+    # Rounding puts a point at the face of a voxel into the next one.
+    assert (predicted("other", "--unit", "mm", "--up=y") != expected).mean() < 0.005
+    assert "give --unit" not in capsys.readouterr().err
+    predicted("grey", status=1)
+    assert "--fill-color R,G,B" in capsys.readouterr().err
+    np.testing.assert_array_equal(predicted("grey", "--fill-color", "0,0,0"), expected)
+    with pytest.raises(UsageError, match="expected three whole numbers 0..255 with commas between, got '0,0,256'"):
+        call("--fill-color", "0,0,256")
