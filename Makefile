@@ -30,13 +30,13 @@ $(VENV)/installed: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || \
-	  { echo "$(PYTHON) is not Python 3.10, 3.11 or 3.12; type: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' || \
+	  { echo "$(PYTHON) is not one of Python 3.10 to 3.14; type: make PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "$(PYTHON) can't make a virtual environment; type: apt-get install python3-venv" >&2; exit 1; }
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --editable '.[viz,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[viz,formats,dev]'
 	@touch $@
 
 demo: install

@@ -8,7 +8,8 @@ import numpy as np
 
 from pointseg.atomic import write_text
 from pointseg.collapse.metrics import pairwise_cosines
-from pointseg.command_line import CommandParser, run_command
+from pointseg.command_line import CommandParser
+from pointseg.commands import run_command
 from pointseg.engine.analysis import Analysis, ClassFrequency, analyze_scenes, read_class_frequency, summarize_analysis
 from pointseg.engine.history import Row, read_history
 from pointseg.engine.inference import Segmenter, load_segmenter
@@ -17,7 +18,8 @@ from pointseg.errors import UsageError
 from pointseg.output.analysis_table import format_analyses
 from pointseg.output.json_text import format_json
 from pointseg.output.plots import ClassFigures, RunFigures, check_plot_path, draw_analysis, order_by_frequency
-from pointseg.scans.prepared import list_scenes, name_splits
+from pointseg.scans.prepared import list_scenes
+from pointseg.scans.tree import name_splits
 from pointseg.taxonomy import Taxonomy
 
 _MAX_RUNS = 2

@@ -1,4 +1,4 @@
-"""``pointseg check PREPARED [--splits DIR] [--json FILE] [--tsv FILE] [--plot PNG]``."""
+"""``pointseg check PREPARED [--splits DIR] [--classes TSV] [--json FILE] [--tsv FILE] [--plot PNG]``."""
 
 import csv
 import json
@@ -8,11 +8,22 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.atomic import atomic_file, write_text
-from pointseg.command_line import CommandParser, complain, run_command
+from pointseg.command_line import CommandParser
+from pointseg.commands import complain, run_command
+from pointseg.labelled.origin import labelled_origin
 from pointseg.output.class_frequency_plot import ClassFrequency, draw_class_frequency
 from pointseg.output.plots import check_plot_path
-from pointseg.scannet.class_statistics import COUNTED, encode_inspection, histogram_rows, summarize_inspection
-from pointseg.scannet.inspection import TreeInspection, inspect_tree
+from pointseg.preparation.class_statistics import (
+    COUNTED,
+    encode_inspection,
+    grouped_taxonomy,
+    histogram_rows,
+    summarize_inspection,
+)
+from pointseg.preparation.inspection import TreeInspection, inspect_tree
+from pointseg.scannet.origin import scannet_origin
+from pointseg.scannet.splits import read_splits
+from pointseg.taxonomy import CLASS_TABLE, GROUPS, read_class_table
 
 
 def main(argv: Sequence[str]) -> int:
@@ -20,14 +31,19 @@ def main(argv: Sequence[str]) -> int:
     args = build_parser().parse_args(argv)
     if args.plot:
         check_plot_path(args.plot)
-    tree = inspect_tree(args.prepared, args.workers, args.splits)
+    lists = None if args.splits is None else read_splits(args.splits)
+    classes = None if args.classes is None else read_class_table(args.classes)
+    is_own = classes is not None or (args.prepared / CLASS_TABLE).exists()
+    tree = inspect_tree(
+        args.prepared, labelled_origin() if is_own else scannet_origin(), args.workers, lists=lists, classes=classes
+    )
     print("\n".join(summarize_inspection(tree)))
     for note in tree.notes:
         print(f"note: {note}")
     if args.json:
         write_text(args.json, json.dumps(encode_inspection(tree), indent=1) + "\n")
     if args.tsv:
-        rows = histogram_rows(tree, "scannet200")
+        rows = histogram_rows(tree, grouped_taxonomy(tree))
         with atomic_file(args.tsv) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=rows[0], delimiter="\t", lineterminator="\n")
             writer.writeheader()
@@ -49,26 +65,33 @@ def build_parser() -> CommandParser:
     )
     parser.add_argument("prepared", type=Path, help="root of the prepared tree")
     parser.add_argument("--splits", type=Path, help="folder of split lists: their scenes have to be there")
+    parser.add_argument(
+        "--classes", type=Path, metavar="TSV", help="table of the tree's own classes; its classes.tsv if not given"
+    )
     parser.add_argument("--workers", type=int, help="number of processes; one a core if not given")
     parser.add_argument("--json", type=Path, help="write everything found, points, objects and scenes a class included")
-    parser.add_argument(
-        "--tsv", type=Path, help="write points, objects and scenes of each of the 200 classes and split"
-    )
+    parser.add_argument("--tsv", type=Path, help="write points, objects and scenes of each class and split")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the long tail of train (.png, .pdf or .svg)")
     return parser
 
 
 def find_frequency(tree: TreeInspection) -> ClassFrequency:
-    """What is drawn: the classes of the training split, or of val where that has no labels."""
-    rows = histogram_rows(tree, "scannet200")
-    split = "train" if any(row["train_points"] for row in rows) else "val"
-    labelled = [scene for scene in tree.scenes if scene.split == split and scene.points]
+    """What is drawn: the classes of the training split, or of val where that has no labels, or of all the splits."""
+    taxonomy = grouped_taxonomy(tree)
+    rows = histogram_rows(tree, taxonomy)
+    labelled_splits = [split for split in tree.splits if any(row[f"{split}_points"] for row in rows)]
+    chosen = next(([split] for split in ("train", "val") if split in labelled_splits), labelled_splits)
+    counts = {what: np.array([sum(row[f"{s}_{what}"] for s in chosen) for row in rows]) for what in COUNTED}
+    if taxonomy.groups is None:
+        taxonomy = taxonomy.with_counted_groups(counts["points"].tolist())
+    labelled = [scene for scene in tree.scenes if scene.split in chosen and scene.points]
     num_points = sum(scene.num_points for scene in labelled)
     return ClassFrequency(
-        title=f"The 200 classes in {len(labelled):,} scenes of {split}, {num_points:,} points",
+        title=f"The {taxonomy.num_classes} classes in {len(labelled):,} scenes of {', '.join(chosen) or 'no split'}, "
+        f"{num_points:,} points",
         names=[row["name"] for row in rows],
-        groups=[row["group"] for row in rows],
-        counts={what: np.array([row[f"{split}_{what}"] for row in rows]) for what in COUNTED},
+        groups=list(taxonomy.groups or GROUPS[:1] * taxonomy.num_classes),
+        counts=counts,
     )
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from pointseg.atomic import atomic_directory
-from pointseg.command_line import CommandParser, run_command
-from pointseg.commands import called
+from pointseg.atomic_directory import atomic_directory
+from pointseg.command_line import CommandParser
+from pointseg.commands import called, run_command
 from pointseg.config import Config, config_from_dict, load_config
 from pointseg.engine.checkpoint import is_checkpoint, read_checkpoint, read_tensors, save_checkpoint, write_tensors
 from pointseg.engine.run_directory import RunDirectory
@@ -124,6 +124,7 @@ def make_config(
     tree["taxonomy"] = name
     tree["run"]["dir"] = run
     tree["data"] |= {"root": data_root, "voxel_size_m": voxel_size_m, "features": _FEATURES[network.in_channels]}
+    tree["data"]["center"] = "extremes"  # as it was trained
     tree["model"] |= {**network.model, "init": None}
     tree["loss"]["collapse"]["weight"] = 0.0
     return config_from_dict(tree, run)

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 
 from pointseg.atomic import write_text
-from pointseg.command_line import CommandParser, run_command
+from pointseg.command_line import CommandParser
+from pointseg.commands import run_command
 from pointseg.engine.distributed import Processes, choose_device
 from pointseg.engine.evaluation import evaluate_scenes
 from pointseg.output.evaluation_tables import format_classes, format_scenes
 from pointseg.output.json_text import format_json
 from pointseg.output.report import format_evaluation
 from pointseg.run_arguments import add_run_arguments, load_run
-from pointseg.scans.prepared import list_scenes, name_splits
+from pointseg.scans.prepared import list_scenes
+from pointseg.scans.tree import name_splits
 
 
 def main(argv: Sequence[str]) -> None:

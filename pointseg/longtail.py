@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pointseg.atomic import write_text
-from pointseg.command_line import CommandParser, run_command
+from pointseg.command_line import CommandParser
+from pointseg.commands import run_command
 from pointseg.config import load_config
 from pointseg.errors import UsageError
 from pointseg.laboratory.data import make_rooms
@@ -16,8 +17,8 @@ from pointseg.laboratory.plan import plan_runs
 from pointseg.laboratory.scheduler import do_runs
 from pointseg.laboratory.table import build_table, format_table
 from pointseg.output.longtail_plot import draw_longtail
-from pointseg.scans.parallel import count_cores
-from pointseg.scans.prepared import SPLITS
+from pointseg.preparation.parallel import count_cores
+from pointseg.scans.tree import SPLITS
 
 _METHODS_HELP = f"of {', '.join(method.name for method in METHODS)}; several at once with +; default: all but "
 _METHODS_HELP += f"copy_paste, and {', '.join(COMBINATIONS)}"

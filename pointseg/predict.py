@@ -1,14 +1,16 @@
 """``python -m pointseg.predict --run RUN (--split test | --input SCAN ...) --out DIR [--ply]``."""
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from tqdm import tqdm
 
-from pointseg.command_line import CommandParser, run_command
-from pointseg.commands import program_name
+from pointseg.command_line import CommandParser
+from pointseg.commands import program_name, run_command
 from pointseg.engine.inference import Segmenter, Wanted
 from pointseg.engine.inference.prediction import infer_scan
 from pointseg.errors import DataError, PointsegError, UsageError
@@ -17,9 +19,10 @@ from pointseg.output.prediction_files import ArrayFiles, is_predicted_mesh, writ
 from pointseg.output.prediction_record import SUFFIXES, PredictionRecord, hash_files
 from pointseg.output.submission import read_prediction, write_prediction
 from pointseg.run_arguments import add_run_arguments, load_run
-from pointseg.scans.prepared import GEOMETRY, list_scenes
+from pointseg.scan_arguments import add_scan_arguments, scan_options
+from pointseg.scans.prepared import geometry_files, list_scenes
 from pointseg.scans.scan_file import check_is_readable_file
-from pointseg.scans.scan_input import read_scan_input, scan_name
+from pointseg.scans.scan_input import ScanOptions, read_scan_input, scan_name
 
 _ARRAYS = ("probabilities", "features")
 
@@ -36,11 +39,16 @@ def main(argv: Sequence[str]) -> int:
     else:
         paths = [Path(name) for name in arguments.input]
     _refuse_equal_names(paths)
+    options = scan_options(arguments)
+    given = {key: value for key, value in asdict(options).items() if value is not None}
+    if given and arguments.split:
+        raise UsageError("--unit, --up and --fill-color are for files given with --input; leave them out with --split")
+    settings = segmenter.describe_settings(arguments.tta) | json.loads(json.dumps(given))
+    record = PredictionRecord(Path(arguments.out), settings, segmenter.taxonomy)
     further = [key for key in SUFFIXES if getattr(arguments, key)]
-    record = PredictionRecord(Path(arguments.out), segmenter.describe_settings(arguments.tta), segmenter.taxonomy)
     for path in paths:
         _refuse_to_overwrite(path, record, "ply" in further)
-    work = _Work(segmenter, record, arguments.tta, further)
+    work = _Work(segmenter, record, arguments.tta, further, options)
     for path in tqdm(paths, desc="predict", unit="scene", disable=True if len(paths) == 1 else None):
         try:
             work.finish(path)
@@ -59,7 +67,8 @@ def build_parser() -> CommandParser:
     add_run_arguments(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--split", metavar="NAME", help="a split (folder) of the run's prepared tree")
-    source.add_argument("--input", nargs="+", metavar="SCAN", help="scans in metres, z up: PLY, OBJ, GLB, LAS, ...")
+    source.add_argument("--input", nargs="+", metavar="SCAN", help="scans: PLY, OBJ, GLB, LAS, ...")
+    add_scan_arguments(parser)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the predictions")
     parser.add_argument(
         "--ply",
@@ -83,13 +92,23 @@ class _Work:
         record: of the folder.
         tta: of ``inference.TTA``.
         further: keys of ``SUFFIXES``: what to write beside the predictions.
+        options: what the user says of the files.
     """
 
-    def __init__(self, segmenter: Segmenter, record: PredictionRecord, tta: str, further: Sequence[str]) -> None:
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        record: PredictionRecord,
+        tta: str,
+        further: Sequence[str],
+        options: ScanOptions,
+    ) -> None:
         self._segmenter = segmenter
         self._record = record
         self._tta = tta
         self._further = further
+        self._options = options
+        self._told: set[str] = set()
         self._points_of_id: Counter[int] = Counter()
         self._num_removed = 0
         self.times: Counter[str] = Counter()
@@ -105,7 +124,7 @@ class _Work:
         name = scan_name(path)
         if not path.is_dir():
             check_is_readable_file(path)
-        input_sha256 = hash_files([path / f"{part}.npy" for part in GEOMETRY] if path.is_dir() else [path])
+        input_sha256 = hash_files(geometry_files(path) if path.is_dir() else [path])
         if self._record.is_finished(name, input_sha256, self._further):
             self._points_of_id += count_ids(read_prediction(self._record.path(name)))
             self.times["reused"] += 1
@@ -116,9 +135,11 @@ class _Work:
 
     def _predict(self, path: Path, name: str) -> None:
         taxonomy = self._segmenter.taxonomy
-        scan = read_scan_input(path, taxonomy, "normal" in self._segmenter.config.data.features)
+        scan = read_scan_input(path, taxonomy, "normal" in self._segmenter.config.data.features, self._options)
         for remark in scan.remarks:
-            _say(remark)
+            if remark not in self._told:  # one that holds for many scans is made once
+                self._told.add(remark)
+                _say(remark)
         wanted = Wanted(True, *(key in self._further for key in _ARRAYS))
         with ArrayFiles({key: self._record.path(name, key) for key in _ARRAYS if key in self._further}) as files:
             prediction = infer_scan(self._segmenter, scan, self._tta, wanted, files.allocate)

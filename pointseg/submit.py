@@ -4,13 +4,13 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from pointseg.command_line import CommandParser, complain, run_command
-from pointseg.commands import called
+from pointseg.command_line import CommandParser
+from pointseg.commands import called, complain, run_command
 from pointseg.errors import UsageError
 from pointseg.output.prediction_record import RECORD_NAME, read_taxonomy
 from pointseg.output.submission import count_scene_vertices, inspect_folder, write_zip
 from pointseg.scannet.splits import find_split_dir, read_split
-from pointseg.scans.prepared import SPLITS
+from pointseg.scans.tree import SPLITS
 from pointseg.taxonomy import NAMES, load_taxonomy
 
 

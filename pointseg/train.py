@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from pointseg.command_line import CommandParser, run_command
-from pointseg.commands import called
+from pointseg.command_line import CommandParser
+from pointseg.commands import called, run_command
 from pointseg.config import load_config
 from pointseg.engine.distributed import join_processes
 from pointseg.engine.run_directory import RunDirectory
@@ -15,7 +15,12 @@ _BEGIN_ANEW = "begin another run from it with model.init=RUN run.dir=PATH"
 def main(argv: Sequence[str]) -> None:
     """Train one run."""
     parser = CommandParser("train", description="Train a network. Under torchrun: on several processes.")
-    parser.add_argument("--cfg", required=True, metavar="NAME", help="a path, or the name of a file in configs/")
+    parser.add_argument(
+        "--cfg",
+        required=True,
+        metavar="NAME",
+        help="a path, or the name of a config that comes with pointseg: scannet200.yaml, ...",
+    )
     parser.add_argument("--resume", action="store_true", help="go on where the run stopped")
     parser.add_overrides()
     arguments = parser.parse_with_overrides(argv)

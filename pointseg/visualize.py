@@ -1,21 +1,24 @@
-"""``python -m pointseg.visualize --scene MESH.ply|PREPARED_SCENE [--pred FILE.txt] [--save PNG|PLY]``."""
+"""``python -m pointseg.visualize --scene SCAN|PREPARED_SCENE [--pred FILE.txt] [--save PNG|PLY]``."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from pointseg.command_line import CommandParser, complain, run_command
-from pointseg.commands import called
+from pointseg.command_line import CommandParser
+from pointseg.commands import called, complain, run_command
 from pointseg.errors import DataError, UsageError
 from pointseg.output.panels import class_colors, make_panels
 from pointseg.output.picture import DEFAULT_PANEL_WIDTH_PX, ENGINES, Picture, plan_drawing, save_pictures
 from pointseg.output.prediction_record import RECORD_NAME, read_taxonomy
 from pointseg.output.submission import read_predicted_labels, read_prediction
 from pointseg.output.window import has_screen, show_window
+from pointseg.scan_arguments import add_scan_arguments, scan_options
 from pointseg.scannet.raw_scan import LABEL_MAP_NAME, read_label_map, read_raw_scene
-from pointseg.scans.ply import Mesh, read_mesh, write_mesh
+from pointseg.scans.own_scan import ScanOptions
+from pointseg.scans.ply import Mesh, write_mesh
 from pointseg.scans.prepared import read_scene
+from pointseg.scans.scan_input import read_scan_input
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy, load_taxonomy
 
@@ -33,10 +36,13 @@ def main(argv: Sequence[str]) -> int:
     if not _SMALLEST_PANEL_PX <= args.size <= _LARGEST_PANEL_PX:
         raise UsageError(f"--size {args.size} is not between {_SMALLEST_PANEL_PX} and {_LARGEST_PANEL_PX} pixels")
     taxonomy = choose_taxonomy(args.taxonomy, args.scene, args.pred)
-    scene, faces = _read_scene(args.scene, taxonomy)
+    scene, faces, has_place = _read_scene(args.scene, taxonomy, scan_options(args))
+    num_points = len(has_place)
     if args.gt is not None:
-        scene.label = taxonomy.label_from_class_id(read_prediction(args.gt, scene.num_points))
-    prediction = None if args.pred is None else read_predicted_labels(args.pred, scene.num_points, taxonomy)
+        scene.label = taxonomy.label_from_class_id(read_prediction(args.gt, num_points))[has_place]
+    prediction = None
+    if args.pred is not None:
+        prediction = read_predicted_labels(args.pred, num_points, taxonomy)[has_place]
 
     if args.save is None:
         panels = make_panels(scene, prediction, taxonomy)
@@ -56,7 +62,9 @@ def main(argv: Sequence[str]) -> int:
 def build_parser() -> CommandParser:
     """Arguments of this command."""
     parser = CommandParser("visualize", description="Look at a scene: colours, labels, prediction, errors.")
-    parser.add_argument("--scene", type=Path, required=True, help="a mesh (.ply) or the folder of a prepared scene")
+    parser.add_argument(
+        "--scene", type=Path, required=True, help="a scan (PLY, OBJ, GLB, LAS, ...) or the folder of a prepared scene"
+    )
     parser.add_argument("--pred", type=Path, metavar="FILE.txt", help="prediction: one class_id a vertex")
     parser.add_argument("--gt", type=Path, metavar="FILE.txt", help="ground truth in the same form; 0: not annotated")
     parser.add_argument("--save", type=Path, metavar="PNG|PLY", help="write a picture or a coloured mesh; no window")
@@ -68,6 +76,7 @@ def build_parser() -> CommandParser:
     )
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="what draws the picture")
     parser.add_argument("--size", type=int, default=DEFAULT_PANEL_WIDTH_PX, help="width of a panel, pixels")
+    add_scan_arguments(parser)
     return parser
 
 
@@ -91,15 +100,16 @@ def choose_taxonomy(given: str | None, scene: Path, prediction: Path | None) -> 
     return load_taxonomy(str(table) if scene.is_dir() and table.is_file() else "scannet200")
 
 
-def _read_scene(path: Path, taxonomy: Taxonomy) -> tuple[Scene, np.ndarray | None]:
-    """The scene, with ground truth where it has one, and its faces."""
+def _read_scene(path: Path, taxonomy: Taxonomy, options: ScanOptions) -> tuple[Scene, np.ndarray | None, np.ndarray]:
+    """The scene, with ground truth where it has one; its faces; and (N,) bool: which points of the file it has."""
     if path.is_dir():
         if not (path / "coord.npy").is_file():
             raise DataError(
-                f"{path}: is no prepared scene, which holds coord.npy, color.npy and normal.npy; "
-                f"give a folder that {called('prepare')} made, or a .ply file"
+                f"{path}: is no prepared scene, which holds coord.npy; "
+                f"give a folder that {called('prepare')} made, or the file of a scan"
             )
-        return read_scene(path, taxonomy), None
+        scene = read_scene(path, taxonomy)
+        return scene, None, np.ones(scene.num_points, dtype=bool)
     folder, name = path.parent, path.stem.removesuffix(_MESH_SUFFIX)
     is_annotated_scan = path.stem == f"{folder.name}{_MESH_SUFFIX}" and (folder / f"{name}.aggregation.json").is_file()
     label_map = folder.parent.parent / LABEL_MAP_NAME
@@ -107,11 +117,14 @@ def _read_scene(path: Path, taxonomy: Taxonomy) -> tuple[Scene, np.ndarray | Non
         raw = read_raw_scene(folder, read_label_map(label_map), align=False)
         assert raw.annotation is not None, "annotated scans are read with their annotation"
         label = raw.annotation.label200 if taxonomy.name == "scannet200" else raw.annotation.label20
-        return Scene(name, raw.mesh.xyz, raw.mesh.rgb, raw.mesh.normal, label), raw.mesh.faces
+        scene = Scene(name, raw.mesh.xyz, raw.mesh.rgb, raw.mesh.normal, label)
+        return scene, raw.mesh.faces, np.ones(scene.num_points, dtype=bool)
     if is_annotated_scan and taxonomy.is_benchmark:
         complain(f"{label_map}: is missing, so the ground truth is not shown")
-    mesh = read_mesh(path)
-    return Scene(name, mesh.xyz, mesh.rgb, mesh.normal), mesh.faces
+    scan = read_scan_input(path, taxonomy, needs_normal=False, options=options)
+    for remark in scan.remarks:
+        complain(remark)
+    return scan.scene, scan.faces, scan.has_place
 
 
 if __name__ == "__main__":

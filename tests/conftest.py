@@ -1,7 +1,10 @@
 """Small prepared scenes and a small network, for tests of everything that trains or predicts."""
 
+import functools
 import importlib.util
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from pointseg.scans.prepared_source import write_scene
+from pointseg.preparation.prepared_source import write_scene
 
 TINY_NETWORK = (
     "model.stem_channels=8",
@@ -31,22 +34,42 @@ PLAIN_AUGMENTATION = (
 
 _INSTALL = {
     "torch_scatter": "pip install --no-build-isolation torch-scatter",
-    "spconv": "pip install spconv-cu118",
-    "spconv_triton": "pip install spconv-triton",
+    "spconv": "pip install -e '.[cu118]'",
+    "spconv_triton": "pip install -e '.[triton]'",
+    "trimesh": "pip install 'pointseg[formats]'",
+    "DracoPy": "pip install 'pointseg[formats]'",
+    "laspy": "pip install 'pointseg[formats]'",
+    "lazrs": "pip install 'pointseg[formats]'",
+    "PIL": "pip install 'pointseg[formats]'",
 }
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what this machine lacks; an optional library that has to be there, as in CI, is missed with a failure."""
+    """Skip what this machine lacks; what is optional but has to be there, as in CI, is missed with a failure."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a GPU")
     for marker in item.iter_markers("needs"):
-        (library,) = marker.args
-        if importlib.util.find_spec(library) is None:
-            reason = f"{library} is not installed: {_INSTALL[library]}"
-            if library in os.environ.get("POINTSEG_REQUIRE", "").split(","):
+        (what,) = marker.args
+        reason = _reason_to_skip(what)
+        if reason is not None:
+            if what in os.environ.get("POINTSEG_REQUIRE", "").split(","):
                 pytest.fail(reason)
             pytest.skip(reason)
+
+
+def _reason_to_skip(what: str) -> str | None:
+    """Why a test marked ``needs(what)`` can't run here; None: it can."""
+    if what == "network":
+        return None if _pip_finds_packages() else "pip can't reach the package index: no network"
+    return f"{what} is not installed: {_INSTALL[what]}" if importlib.util.find_spec(what) is None else None
+
+
+@functools.cache
+def _pip_finds_packages() -> bool:
+    """Whether pip, as it is set up here, can look up a package, the one that builds ours."""
+    options = ["--disable-pip-version-check", "--timeout", "10", "--retries", "1"]
+    command = [sys.executable, "-m", "pip", "index", "versions", *options, "hatchling"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture

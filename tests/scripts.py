@@ -1,13 +1,17 @@
 """Run a script of data_prep as its user at the root of the checkout would, without a new interpreter's seconds."""
 
 import io
+import os
 import runpy
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+from pointseg.scannet.splits import find_split_dir
+
 DATA_PREP = Path(__file__).parents[1] / "data_prep"
+BENCHMARK_LISTS = find_split_dir(Path("nowhere"), None)
 
 
 @dataclass
@@ -27,10 +31,11 @@ def run_script(name: str, *arguments: object) -> Finished:
     """``python data_prep/NAME ARGUMENTS``."""
     out, err = io.StringIO(), io.StringIO()
     before = sys.argv
-    sys.argv = [f"data_prep/{name}", *map(str, arguments)]
+    path = os.path.relpath(DATA_PREP / name)
+    sys.argv = [path, *map(str, arguments)]
     try:
         with redirect_stdout(out), redirect_stderr(err):
-            runpy.run_path(str(DATA_PREP / name), run_name="__main__")
+            runpy.run_path(path, run_name="__main__")
     except SystemExit as end:
         return Finished(int(end.code or 0), out.getvalue(), err.getvalue())
     finally:

@@ -21,8 +21,8 @@ from pointseg.errors import DataError, UsageError
 from pointseg.metrics import SegmentationScores
 from pointseg.models import build_network
 from pointseg.output.plots import ClassFigures, RunFigures
+from pointseg.preparation.prepared_source import write_scene
 from pointseg.scans.prepared import list_scenes, read_scene
-from pointseg.scans.prepared_source import write_scene
 from pointseg.taxonomy import GROUPS, load_taxonomy
 
 CLASSES = (0, 1, 5, 70, 80, 120, 150, 199)

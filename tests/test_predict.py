@@ -17,6 +17,7 @@ from pointseg.errors import UsageError
 from pointseg.output.prediction_record import RECORD_NAME
 from pointseg.scans.ply import Mesh, read_mesh, write_mesh
 from pointseg.taxonomy import load_taxonomy
+from tests.scans.rooms import furnished_room
 
 
 @pytest.fixture
@@ -78,6 +79,7 @@ def test_the_record_says_what_made_the_predictions(call: _Call, run: Path, tmp_p
     assert settings == {
         "taxonomy": "scannet200",
         "features": ["xyz", "rgb", "normal"],
+        "center": "robust",
         "voxel_size_m": 0.1,
         "tta": "rot4",
         "amp": "none",
@@ -245,6 +247,23 @@ def test_no_file_is_written_over_but_a_prediction(trained_run: Path, tmp_path: P
     assert len(text.read_text().split()) == 50
 
 
+def test_scans_of_other_formats(trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An OBJ is predicted a line a vertex; a pipe and an unknown kind are a line each, and block nothing."""
+    xyz = np.random.default_rng(0).random((50, 3))
+    rows = [f"v {x} {y} {z} 0.5 0.5 0.5" for x, y, z in xyz] + ["f 1 2 3", "f 4 5"]
+    (tmp_path / "room.obj").write_text("\n".join(rows))
+    os.mkfifo(tmp_path / "pipe.ply")
+    (tmp_path / "room.doc").write_text("no scan")
+    words = ["--run", str(trained_run), "--out", str(tmp_path / "out"), "--input"]
+    assert predict.main([*words, str(tmp_path / "room.obj"), str(tmp_path / "pipe.ply")]) == 1
+    assert len((tmp_path / "out" / "room.txt").read_text().splitlines()) == 50
+    captured = capsys.readouterr().err
+    assert "room.obj: 1 of 2 faces have fewer than three corners and were dropped" in captured
+    assert "pipe.ply: is a pipe or a device; give the file of a scan" in captured
+    assert predict.main([*words, str(tmp_path / "room.doc")]) == 1
+    assert "room.doc: is of a kind that is not read" in capsys.readouterr().err
+
+
 def test_arrays_and_mesh_are_written_and_reused(
     call: _Call, run: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -370,3 +389,39 @@ def test_a_mesh_of_somebody_is_not_written_over(run: Path, tmp_path: Path) -> No
     (tmp_path / "points.txt").write_text((tmp_path / "room.xyz").read_text())
     with pytest.raises(UsageError, match=r"points\.txt: would be written over by its own prediction"):
         predict.main(["--run", str(run), "--input", str(tmp_path / "points.txt"), "--out", str(tmp_path)])
+
+
+def test_a_scan_in_millimetres_with_y_up_is_predicted_as_in_metres(
+    call: _Call, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the options it has the labels of the same room in metres; without them one line says what it looks like."""
+    xyz, normal = furnished_room()
+    rgb = np.zeros((len(xyz), 3), np.uint8)
+    turned = [array @ np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]) for array in (xyz * 1000, normal)]
+    for name, (points, normals, color) in {
+        "plain": (xyz, normal, rgb),
+        "other": (*turned, rgb),
+        "grey": (xyz, normal, None),
+    }.items():
+        write_mesh(tmp_path / f"{name}.ply", Mesh(points.astype(np.float32), None, color, normals.astype(np.float32)))
+    out = tmp_path / "own"
+
+    def predicted(name: str, *options: str, status: int = 0) -> np.ndarray:
+        call.words = ["--run", str(run), "--input", str(tmp_path / f"{name}.ply"), "--out", str(out)]
+        call(*options, status=status)
+        return np.loadtxt(out / f"{name}.txt") if not status else np.empty(0)
+
+    expected = predicted("plain")
+    assert "give --unit" not in capsys.readouterr().err
+    predicted("other")
+    line = capsys.readouterr().err
+    assert "other.ply: is " in line
+    assert "give --unit mm --up=y, or" in line
+    # Rounding puts a point at the face of a voxel into the next one.
+    assert (predicted("other", "--unit", "mm", "--up=y") != expected).mean() < 0.005
+    assert "give --unit" not in capsys.readouterr().err
+    predicted("grey", status=1)
+    assert "--fill-color R,G,B" in capsys.readouterr().err
+    np.testing.assert_array_equal(predicted("grey", "--fill-color", "0,0,0"), expected)
+    with pytest.raises(UsageError, match="expected three whole numbers 0..255 with commas between, got '0,0,256'"):
+        call("--fill-color", "0,0,256")

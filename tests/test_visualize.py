@@ -9,8 +9,8 @@ from pointseg import visualize
 from pointseg.errors import DataError, UsageError
 from pointseg.output.panels import UNANNOTATED
 from pointseg.output.submission import write_prediction
+from pointseg.preparation.prepared_source import write_scene
 from pointseg.scans.ply import Mesh, read_mesh, write_mesh
-from pointseg.scans.prepared_source import write_scene
 from pointseg.taxonomy import load_taxonomy
 
 NUM_POINTS = 400

@@ -8,8 +8,9 @@ from tempfile import TemporaryDirectory
 import torch
 
 from pointseg.benchmarks.timing import measure_in_turn, stopwatch
+from pointseg.preparation.jobs import prepare_scene
 from pointseg.rooms import write_demo_scans
-from pointseg.scannet.preparation import SceneJob, describe_scene, prepare_scene
+from pointseg.scannet.preparation import RawSceneJob, describe_scene
 from pointseg.scannet.raw_scan import LABEL_MAP_NAME, read_label_map, read_raw_scene, scan_folder
 from pointseg.scannet.splits import read_split
 
@@ -34,7 +35,7 @@ def measure_prepare(num_vertices: int, num_repeats: int, seed: int = 0) -> list[
         numbers = itertools.count()
 
         def prepare_once() -> None:
-            outcome = prepare_scene(SceneJob(folder, prepared / str(next(numbers)) / name, label_map))
+            outcome = prepare_scene(RawSceneJob(folder, prepared / str(next(numbers)) / name, label_map))
             assert outcome.status == "written", outcome.reason
 
         seconds = measure_in_turn({"scan": stopwatch(prepare_once, torch.device("cpu"))}, num_repeats)

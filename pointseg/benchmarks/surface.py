@@ -11,8 +11,8 @@ from pointseg.data.augment import rotation_about
 from pointseg.data.batch import Batch, collate
 from pointseg.data.voxelize import Voxels, build_grid
 from pointseg.errors import UsageError
+from pointseg.preparation.prepared_source import write_scene
 from pointseg.scans.prepared import read_scene
-from pointseg.scans.prepared_source import write_scene
 from pointseg.taxonomy import NAMES, load_taxonomy
 
 VOXEL_SIZE_M = 0.02

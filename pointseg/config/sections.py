@@ -44,6 +44,8 @@ class DataConfig(Section):
     """Edge of a voxel, metres."""
     features: tuple[Feature, ...] = Field(default=("xyz", "rgb", "normal"), min_length=1)
     """Inputs of the network, three channels each: centred metres, 0..1, unit vectors."""
+    center: Literal["extremes", "robust"] = "extremes"
+    """The box whose middle is the origin of xyz, and its bottom z = 0: around all points, or all but a few far away."""
     scenes_per_batch: PositiveInt = 12
     """Scenes a batch, over all processes together."""
     max_points: PositiveInt | None = 100_000

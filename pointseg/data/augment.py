@@ -36,8 +36,10 @@ def augment(points: Points, config: AugmentConfig, generator: torch.Generator) -
         points = auto_contrast(points, config.auto_contrast_probability, generator)
         points = shift_color(points, config.color_shift, config.color_probability, generator)
         points = jitter_color(points, config.color_jitter, config.color_probability, generator)
-        shifts = config.hue_shift, config.saturation_shift
-        points = shift_hue_and_saturation(points, *shifts, config.hue_saturation_probability, generator)
+        if _happens(config.hue_saturation_probability, generator):
+            from pointseg.data.hue import shift_hue_and_saturation
+
+            points = shift_hue_and_saturation(points, config.hue_shift, config.saturation_shift, generator)
         points = drop_color(points, config.color_drop_probability, generator)
     return points
 
@@ -62,10 +64,10 @@ def rotate(
 
     Each of the three happens with its probability, independently of the others.
     """
-    shares = _uniform(3, -1, 1, generator)
+    shares = draw_uniform(3, -1, 1, generator)
     angles = shares * torch.tensor([xy_deg, xy_deg, z_deg]).to(shares)
     if z_probability < 1 or xy_probability < 1:
-        drawn = _uniform(3, 0, 1, generator)
+        drawn = draw_uniform(3, 0, 1, generator)
         angles[drawn >= torch.tensor([xy_probability, xy_probability, z_probability]).to(drawn)] = 0.0
     x, y, z = torch.deg2rad(angles).tolist()
     if x == y == z == 0.0:
@@ -85,12 +87,12 @@ def rotation_about(axis: str, angle: float) -> torch.Tensor:
 
 def scale(points: Points, factor: tuple[float, float], generator: torch.Generator) -> Points:
     """Multiply all coordinates by one factor drawn evenly from the range."""
-    return replace(points, xyz=points.xyz * _uniform(1, *factor, generator).to(points.xyz))
+    return replace(points, xyz=points.xyz * draw_uniform(1, *factor, generator).to(points.xyz))
 
 
 def flip(points: Points, probability: float, generator: torch.Generator) -> Points:
     """Mirror x, and independently y, each with the given probability; normals turn with them."""
-    drawn = _uniform(2, 0, 1, generator)
+    drawn = draw_uniform(2, 0, 1, generator)
     signs = torch.cat([torch.where(drawn < probability, -1.0, 1.0), torch.ones_like(drawn[:1])]).to(points.xyz)
     normal = points.normal if points.normal is None else points.normal * signs
     return replace(points, xyz=points.xyz * signs, normal=normal)
@@ -107,7 +109,7 @@ def jitter(points: Points, sigma_m: float, clip_m: float, generator: torch.Gener
 def auto_contrast(points: Points, probability: float, generator: torch.Generator) -> Points:
     """Blend the colours, by a random share, with colours stretched to 0..1 in each channel."""
     assert points.rgb is not None
-    happens, share = _uniform(2, 0, 1, generator).tolist()
+    happens, share = draw_uniform(2, 0, 1, generator).tolist()
     if happens >= probability:
         return points
     low, high = torch.aminmax(points.rgb, dim=0)
@@ -118,8 +120,8 @@ def auto_contrast(points: Points, probability: float, generator: torch.Generator
 def shift_color(points: Points, largest: float, probability: float, generator: torch.Generator) -> Points:
     """Add one offset a channel, drawn evenly from ±``largest`` (share of the range), clipped to 0..1."""
     assert points.rgb is not None
-    happens = float(_uniform(1, 0, 1, generator)) < probability
-    offset = _uniform(3, -largest, largest, generator)
+    happens = float(draw_uniform(1, 0, 1, generator)) < probability
+    offset = draw_uniform(3, -largest, largest, generator)
     if not happens:
         return points
     return replace(points, rgb=(points.rgb + offset.to(points.rgb)).clamp_(0, 1))
@@ -128,35 +130,10 @@ def shift_color(points: Points, largest: float, probability: float, generator: t
 def jitter_color(points: Points, sigma: float, probability: float, generator: torch.Generator) -> Points:
     """Add normal noise to each colour, standard deviation ``sigma`` (share of the range), clipped to 0..1."""
     assert points.rgb is not None
-    if float(_uniform(1, 0, 1, generator)) >= probability or sigma == 0:
+    if float(draw_uniform(1, 0, 1, generator)) >= probability or sigma == 0:
         return points
     noise = draw_normal(points.rgb.shape, generator).mul_(sigma)
     return replace(points, rgb=(points.rgb + noise.to(points.rgb)).clamp_(0, 1))
-
-
-def shift_hue_and_saturation(
-    points: Points, hue: float, saturation: float, probability: float, generator: torch.Generator
-) -> Points:
-    """Turn all colours about the grey axis of the colour cube, and move them away from it or towards it.
-
-    Args:
-        points: with colours.
-        hue: the turn is drawn evenly from ±``hue``, share of the whole circle; a third of it makes red green.
-        saturation: the distance from grey is multiplied by 1 ± ``saturation``, drawn evenly. Clipped to 0..1.
-        probability: of both.
-        generator: the source of the draws.
-    """
-    assert points.rgb is not None
-    if not _happens(probability, generator):
-        return points
-    turn, change = _uniform(2, -1, 1, generator).tolist()
-    grey = torch.full((3, 3), 1 / 3)
-    # Products with the unit vector of the grey axis: Rodrigues' formula.
-    cross = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
-    angle = 2 * math.pi * hue * turn
-    rotation = math.cos(angle) * (torch.eye(3) - grey) + math.sin(angle) * cross
-    matrix = grey + (1 + saturation * change) * rotation
-    return replace(points, rgb=(points.rgb @ matrix.T.to(points.rgb)).clamp_(0, 1))
 
 
 def drop_color(points: Points, probability: float, generator: torch.Generator) -> Points:
@@ -176,10 +153,10 @@ def transform(points: Points, matrix: torch.Tensor) -> Points:
 
 def _happens(probability: float, generator: torch.Generator) -> bool:
     """Whether something of this probability happens; drawn only where it is in doubt."""
-    return probability >= 1 or (probability > 0 and float(_uniform(1, 0, 1, generator)) < probability)
+    return probability >= 1 or (probability > 0 and float(draw_uniform(1, 0, 1, generator)) < probability)
 
 
-def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> torch.Tensor:
+def draw_uniform(count: int, low: float, high: float, generator: torch.Generator) -> torch.Tensor:
     """(count,) float32 on the device of the generator: even over low..high."""
     return torch.empty(count, device=generator.device).uniform_(low, high, generator=generator)
 

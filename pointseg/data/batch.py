@@ -68,13 +68,13 @@ class DrawnScene:
     """Those of them that were taken as they are."""
 
 
-def mix(first: Points, second: Points) -> Points:
+def mix(first: Points, second: Points, center: str = "extremes") -> Points:
     """Two scenes as one: both centred, on the same floor, one inside the other (Mix3D: Nekrasov et al., 3DV 2021).
 
     They are mixed before they become voxels, so that no voxel is there twice. A voxel that has points of both is
     like any other: one point is drawn, and gives it features and label.
     """
-    return concatenate([center_points(first), center_points(second)])
+    return concatenate([center_points(points, center=center) for points in (first, second)])
 
 
 def make_batch(scenes: Sequence[DrawnScene], config: DataConfig) -> Batch:

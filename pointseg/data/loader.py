@@ -97,7 +97,7 @@ class TrainingScenes(Dataset):
     def _draw_scene(self, draw: Draw) -> DrawnScene:
         config, generator = self.config, self._seeded(draw.pass_index, draw.position)
         scene = self.read(draw.scene_index) if self.cache is None else self.cache[draw.scene_index].to(self.device)
-        points = center_points(scene.unpack())
+        points = center_points(scene.unpack(), center=config.data.center)
         if self.bank is not None:
             points = self.bank.paste(points, config.augment.copy_paste, generator)
         augmented = augment(points, config.augment, generator)
@@ -120,7 +120,7 @@ class TrainingScenes(Dataset):
             generator = self._seeded(draws[start].pass_index, draws[start].position, 1)
             drawn = float(torch.rand((), generator=generator, device=self.device))
             if len(pair) == 2 and drawn < self.config.augment.mix_probability:
-                points = mix(pair[0].points, pair[1].points)
+                points = mix(pair[0].points, pair[1].points, self.config.data.center)
                 num_unaugmented = pair[0].num_unaugmented + pair[1].num_unaugmented
                 name = f"{pair[0].name}+{pair[1].name}"
                 mixed.append(DrawnScene(name, points, generator, num_scenes=2, num_unaugmented=num_unaugmented))

@@ -15,7 +15,8 @@ import torch
 from pointseg.data.augment import rotation_about, transform
 from pointseg.data.points import Points, concatenate, points_from_scene
 from pointseg.errors import DataError, UsageError
-from pointseg.scans.prepared import prepare_again, read_scene
+from pointseg.scans.prepared import read_scene
+from pointseg.scans.tree import prepare_again
 from pointseg.taxonomy import Taxonomy
 
 MIN_POINTS = 20

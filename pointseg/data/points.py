@@ -10,6 +10,11 @@ from pointseg.errors import DataError
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import IGNORE
 
+_REMEDY_OF_PART = {
+    "rgb": "export the mesh with vertex colours, or say one colour for all points with --fill-color R,G,B",
+    "normal": "export it with faces or normals",
+}
+
 
 @dataclass(frozen=True)
 class Points:
@@ -88,7 +93,7 @@ def pack_scene(scene: Scene, features: tuple[str, ...]) -> PackedScene:
     Raises:
         DataError: the scene lacks a part that the network was trained with.
     """
-    for part, remedy in (("rgb", "export the mesh with vertex colours"), ("normal", "export it with faces or normals")):
+    for part, remedy in _REMEDY_OF_PART.items():
         if part in features and getattr(scene, part) is None:
             raise DataError(
                 f"{scene.name}: has no {part}, which the network takes as input; {remedy}, "
@@ -126,9 +131,22 @@ def _join(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
     return torch.cat(known) if known else None
 
 
-def center_points(points: Points, vertical: bool = True) -> Points:
-    """Shift the middle of the bounding box to the origin in x and y and, if ``vertical``, its bottom to z = 0."""
-    low, high = torch.aminmax(points.xyz, dim=0)
+def center_points(points: Points, vertical: bool = True, center: str = "extremes") -> Points:
+    """Shift the middle of the bounding box to the origin in x and y and, if ``vertical``, its bottom to z = 0.
+
+    Args:
+        points: N > 0.
+        vertical: whether z is shifted, too.
+        center: what the box is around: ``extremes``, all points; ``robust``, all but strays
+            (:func:`pointseg.scans.extent.extent_without_strays`). Without strays the result is the same, bit by bit.
+    """
+    if center == "robust":
+        from pointseg.scans.extent import extent_without_strays
+
+        extent = extent_without_strays(points.xyz.cpu().numpy())
+        low, high = (torch.from_numpy(corner).to(points.xyz.device) for corner in extent)
+    else:
+        low, high = torch.aminmax(points.xyz, dim=0)
     origin = (low + high) / 2
     origin[2] = low[2] if vertical else 0.0
     return replace(points, xyz=points.xyz - origin)

@@ -21,7 +21,7 @@ from pointseg.engine.evaluation import count_scenes, new_statistics, summarize_s
 from pointseg.engine.inference import Segmenter
 from pointseg.errors import DataError
 from pointseg.metrics import SegmentationScores, score
-from pointseg.scans.prepared import REPORT_NAME, name_splits
+from pointseg.scans.tree import REPORT_NAME, name_splits
 from pointseg.taxonomy import GROUPS, Taxonomy
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pointseg.atomic import write_text
 from pointseg.config import Config, dump_config, load_config
 from pointseg.errors import UsageError
-from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy, format_class_table
+from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy
 
 
 class RunDirectory:
@@ -59,7 +59,7 @@ class RunDirectory:
     def begin(self, config: Config, taxonomy: Taxonomy) -> None:
         """Make the folder of a new run, and keep the config and the classes."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_text(self.classes_path, format_class_table(taxonomy))
+        write_text(self.classes_path, taxonomy.as_table())
         self.keep_config(config)
         write_text(self.metrics_path, "")
 

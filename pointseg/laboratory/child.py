@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import torch
 
 from pointseg.atomic import atomic_file, write_text
-from pointseg.command_line import run_command
+from pointseg.commands import run_command
 from pointseg.config import Config, dump_config
 from pointseg.engine.analysis import measure_network
 from pointseg.engine.distributed import Processes, choose_device
@@ -24,7 +24,8 @@ from pointseg.engine.run_directory import RunDirectory
 from pointseg.engine.trainer import Trainer
 from pointseg.errors import StoppedError
 from pointseg.laboratory.plan import PlannedRun, read_claim
-from pointseg.scans.prepared import SPLITS, list_scenes
+from pointseg.scans.prepared import list_scenes
+from pointseg.scans.tree import SPLITS
 
 
 def main(argv: Sequence[str]) -> None:

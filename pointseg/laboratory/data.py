@@ -10,14 +10,16 @@ from typing import Any
 from pointseg.atomic import write_text
 from pointseg.errors import DataError, UsageError
 from pointseg.laboratory.lock import hold_folder
+from pointseg.preparation.jobs import prepare_scenes
+from pointseg.preparation.prepared_source import read_source
+from pointseg.preparation.tree_report import write_report
 from pointseg.rooms import write_demo_scans
-from pointseg.scannet.preparation import SceneJob, SceneOutcome, prepare_scene
+from pointseg.scannet.preparation import RawSceneJob
 from pointseg.scannet.raw_scan import LABEL_MAP_NAME, read_label_map, scan_folder
-from pointseg.scannet.report import build_report, encode_report
+from pointseg.scannet.report import build_report
 from pointseg.scannet.splits import read_split
-from pointseg.scans.parallel import map_scenes
-from pointseg.scans.prepared import REPORT_NAME, SPLITS, list_scenes, scene_folders
-from pointseg.scans.prepared_source import read_source
+from pointseg.scans.prepared import list_scenes
+from pointseg.scans.tree import SPLITS, scene_folders
 
 SETTINGS_NAME = "rooms.json"
 LAW = "longtail"
@@ -71,14 +73,14 @@ def prepare_rooms(raw: Path, root: Path, num_val: int, workers: int | None) -> N
     }
     categories = read_label_map(raw / LABEL_MAP_NAME)
     jobs = [
-        SceneJob(scan_folder(raw, scene, "val" if split == "test" else split), root / split / scene, categories)
+        RawSceneJob(scan_folder(raw, scene, "val" if split == "test" else split), root / split / scene, categories)
         for split in SPLITS
         for scene in lists[split]
     ]
-    outcomes: list[SceneOutcome] = list(map_scenes(prepare_scene, jobs, workers, "preparing"))
-    failed = [outcome.reason for outcome in outcomes if outcome.status == "failed"]
-    if failed:
-        raise DataError(f"{failed[0]} ({len(failed)} of {len(jobs)} rooms failed)")
+    _, failures = prepare_scenes(jobs, workers)
+    if failures:
+        first = next(iter(failures.values()))
+        raise DataError(f"{first.reason} ({len(failures)} of {len(jobs)} rooms failed)")
     report = build_report(
         root,
         lists=lists,
@@ -87,7 +89,7 @@ def prepare_rooms(raw: Path, root: Path, num_val: int, workers: int | None) -> N
         settings={"raw": str(raw), "law": LAW},
         classes_without_category=categories.classes_without_category,
     )
-    write_text(root / REPORT_NAME, encode_report(report))
+    write_report(root, report)
 
 
 def fingerprint_tree(root: Path) -> str:

@@ -123,6 +123,8 @@ def _describe_groups(axes: Any, what: str, counts: np.ndarray, groups: Sequence[
     lines = []
     for group in GROUP_COLORS:
         members = counts[np.array(groups) == group]
+        if not len(members):
+            continue
         share = f", {members.sum() / counts.sum():.1%} of all" if what in _ADDS_UP else ""
         lines.append((f"{group}: median {round_to_two_digits(np.median(members)):,}{share}", color_of(group)))
     num_absent = int((counts == 0).sum())

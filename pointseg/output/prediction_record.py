@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pointseg.atomic import write_text
-from pointseg.taxonomy import NAMES, Taxonomy, format_class_table, load_taxonomy, parse_class_table
+from pointseg.taxonomy import NAMES, Taxonomy, load_taxonomy, parse_class_table
 
 RECORD_NAME = "predictions.json"
 SUFFIXES = {"ply": ".ply", "probabilities": ".probabilities.npy", "features": ".features.npy"}
@@ -32,7 +32,7 @@ class PredictionRecord:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], taxonomy: Taxonomy) -> None:
         self.folder = folder
-        self.classes = format_class_table(taxonomy)
+        self.classes = taxonomy.as_table()
         self.settings = json.loads(json.dumps(settings))
         stored = _read(folder)
         before = stored["settings"]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pointseg.scans.extent import extent_without_strays
+
 _ELEVATION = np.deg2rad(48.0)
 # Off the diagonal, so that the two far walls don't look alike.
 _AZIMUTH_FROM_WALL = np.deg2rad(33.0)
@@ -75,8 +77,8 @@ def choose_view(xyz: np.ndarray, normal: np.ndarray | None) -> View:
 
 
 def fit_frame(projected: np.ndarray) -> Frame:
-    """The frame that holds all of (N, 3) projected points, with a small margin."""
-    low, high = projected[:, :2].min(axis=0).astype(float), projected[:, :2].max(axis=0).astype(float)
+    """The frame that holds (N, 3) projected points but strays, for which all else would be small; with a margin."""
+    low, high = (corner[:2].astype(float) for corner in extent_without_strays(projected))
     margin = max(_MARGIN * float((high - low).max()), 1e-3)
     low, high = low - margin, high + margin
     return Frame(left=low[0], right=high[0], bottom=low[1], top=high[1])

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from pointseg.atomic import atomic_directory, write_text
+from pointseg.atomic import write_text
+from pointseg.atomic_directory import atomic_directory
 from pointseg.errors import UsageError
+from pointseg.preparation.parallel import map_scenes
 from pointseg.rooms.label_table import label_table_text
 from pointseg.rooms.raw_files import write_annotated_scene, write_mesh
 from pointseg.rooms.scan import FREQUENCY_LAWS, make_scan
 from pointseg.rooms.tables import read_table_text
-from pointseg.scans.parallel import map_scenes
-from pointseg.scans.prepared import SPLITS
+from pointseg.scans.tree import SPLITS
 
 FORMAT_VERSION = 1
 """Raised when the same settings give other bytes for a reason that is not in the tables."""

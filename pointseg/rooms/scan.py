@@ -12,7 +12,7 @@ from pointseg.rooms.room_kinds import choose_room_kind
 from pointseg.rooms.segments import connected_components, face_edges, segment_mesh
 from pointseg.rooms.smooth_noise import smooth_noise
 from pointseg.rooms.visibility import choose_cameras, visible_faces
-from pointseg.scans.prepared import SPLITS
+from pointseg.scans.tree import SPLITS
 
 FREQUENCY_LAWS = ("scannet200", "longtail")
 """How many objects of each class a room has: as in ScanNet200 (``room_kinds``), or as in ``longtail_law``."""

@@ -1,4 +1,4 @@
-"""A raw scan to a prepared scene: whole or not at all, and only if it is not done yet."""
+"""A raw scan to a prepared scene: what of :mod:`pointseg.preparation.jobs` is ScanNet's own."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,91 +7,45 @@ from typing import Any
 
 import numpy as np
 
-import pointseg
-from pointseg.command_line import describe_os_error
-from pointseg.errors import DataError
+from pointseg.preparation.jobs import SceneContent, SceneJob, class_facts, describe_files
 from pointseg.scannet.raw_scan import LabelMap, RawScene, read_raw_scene, source_files
-from pointseg.scans.prepared_source import arrays_are_complete, read_source, write_scene
-
-SceneKey = tuple[str, str]
-"""(split, scene)."""
+from pointseg.taxonomy import load_taxonomy
 
 # Raise it when the same raw scan gives other arrays or other facts than before: scenes are then made anew.
 PREPARATION_VERSION = 1
 
 
 @dataclass(frozen=True)
-class SceneJob:
-    """One scene to prepare."""
+class RawSceneJob(SceneJob):
+    """One raw scan to prepare."""
 
     folder: Path
     """The raw scan; its name is the scene's."""
     out: Path
-    """Where the prepared scene goes."""
     label_map: LabelMap
     align: bool = True
     labelled: bool = True
 
     @property
-    def key(self) -> SceneKey:
-        """(split, scene)."""
-        return self.out.parent.name, self.out.name
+    def source_folder(self) -> Path:
+        """The raw scan."""
+        return self.folder
+
+    def describe_source(self) -> dict[str, Any]:
+        """Files by size and time, settings, version."""
+        files = describe_files(source_files(self.folder, self.labelled, self.align), self.folder)
+        label_map = self.label_map.fingerprint if self.labelled else None
+        return {"version": PREPARATION_VERSION, "files": files, "align": self.align, "label_map": label_map}
+
+    def make_scene(self) -> SceneContent:
+        """Read the raw scan, with 20 and 200 labels."""
+        scene = read_raw_scene(self.folder, self.label_map, self.align, self.labelled)
+        return SceneContent(scene_arrays(scene), describe_scene(scene))
 
 
-@dataclass(frozen=True)
-class SceneOutcome:
-    """What became of a :class:`SceneJob`."""
-
-    job: SceneJob
-    status: str
-    """``written``, ``skipped`` (was done and still valid) or ``failed``."""
-    reason: str = ""
-    """Why it failed, one line with the path and what to do."""
-    made_from: Mapping[str, Any] | None = None
-    """The state of the raw files, see :func:`describe_source`; None where it could not be read."""
-
-
-def prepare_scene(job: SceneJob) -> SceneOutcome:
-    """Prepare one scene, unless it is done and still valid.
-
-    Raises:
-        OSError: the scene can't be written. What can't be read is a ``failed`` outcome instead.
-    """
-    made_from = None
-    try:
-        made_from = describe_source(job)
-        if _is_done(job, made_from):
-            return SceneOutcome(job, "skipped", made_from=made_from)
-        scene = read_raw_scene(job.folder, job.label_map, job.align, job.labelled)
-    except DataError as error:
-        return SceneOutcome(job, "failed", str(error), made_from)
-    except OSError as error:
-        return SceneOutcome(job, "failed", describe_os_error(error), made_from)
-    source = {
-        "pointseg": pointseg.__version__,
-        "raw_folder": str(job.folder.absolute()),
-        "made_from": made_from,
-        "facts": describe_scene(scene),
-    }
-    try:
-        write_scene(job.out, scene_arrays(scene), source)
-    except OSError:
-        # Another run on the same tree may have been faster: then its folder stands where ours was to go.
-        if not _is_done(job, made_from):
-            raise
-        return SceneOutcome(job, "skipped", made_from=made_from)
-    return SceneOutcome(job, "written", made_from=made_from)
-
-
-def describe_source(job: SceneJob) -> dict[str, Any]:
-    """Everything that decides what the prepared scene looks like: files by size and time, settings, version."""
-    files = {}
-    for path in source_files(job.folder, job.labelled, job.align):
-        if path.exists():
-            status = path.stat()
-            files[path.name] = [status.st_size, status.st_mtime_ns]
-    label_map = job.label_map.fingerprint if job.labelled else None
-    return {"version": PREPARATION_VERSION, "files": files, "align": job.align, "label_map": label_map}
+def files_of_source(folder: Path, made_from: Mapping[str, Any]) -> list[Path]:
+    """The raw files that a scene is made from, given what its ``source.json`` says."""
+    return source_files(folder, labelled=made_from["label_map"] is not None, align=made_from["align"])
 
 
 def scene_arrays(scene: RawScene) -> dict[str, np.ndarray]:
@@ -114,19 +68,6 @@ def describe_scene(scene: RawScene) -> dict[str, Any]:
     if annotation is not None:
         facts["num_objects"] = len(annotation.object_label200)
         facts["unknown_labels"] = dict(sorted(annotation.unknown_labels.items()))
-        facts["points200"] = _count_labels(annotation.label200)
-        facts["objects200"] = _count_labels(annotation.object_label200)
-        facts["points20"] = _count_labels(annotation.label20)
-        facts["objects20"] = _count_labels(annotation.object_label20)
+        facts |= class_facts(load_taxonomy("scannet200"), annotation.label200, annotation.object_label200)
+        facts |= class_facts(load_taxonomy("scannet20"), annotation.label20, annotation.object_label20)
     return facts
-
-
-def _count_labels(labels: np.ndarray) -> dict[str, int]:
-    """Label -> how often it occurs, for the labels that do; keys are text as JSON wants them."""
-    counts = np.bincount(labels[labels >= 0])
-    return {str(label): int(counts[label]) for label in np.flatnonzero(counts)}
-
-
-def _is_done(job: SceneJob, made_from: Mapping[str, Any]) -> bool:
-    earlier = read_source(job.out)
-    return earlier is not None and earlier["made_from"] == made_from and arrays_are_complete(job.out, earlier)

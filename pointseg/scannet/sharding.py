@@ -15,9 +15,9 @@ from typing import Any
 
 from pointseg.atomic import write_text
 from pointseg.errors import UsageError
-from pointseg.scannet.preparation import SceneJob, SceneKey, describe_source
-from pointseg.scans.prepared import SPLITS
-from pointseg.scans.prepared_source import read_source
+from pointseg.preparation.jobs import Failure, SceneJob, SceneKey
+from pointseg.preparation.prepared_source import read_source
+from pointseg.scans.tree import SPLITS
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,6 @@ class Shard:
 
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a scene could not be prepared."""
-
-    reason: str
-    made_from: Mapping[str, Any] | None
-    """The state of the raw files that it holds for; None where that can't even be read."""
 
 
 def parse_shard(text: str) -> Shard:
@@ -121,7 +112,7 @@ def find_open_scenes(
     for job in jobs:
         made_from: dict[str, Any] | None
         try:
-            made_from = describe_source(job)
+            made_from = job.describe_source()
         except OSError:
             made_from = None
         source, known = read_source(job.out), known_failures.get(job.key)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pointseg.errors import DataError, UsageError
-from pointseg.scans.prepared import SPLITS
+from pointseg.scans.tree import SPLITS
 
 _PUBLISHED_LISTS = Path(__file__).parent / "split_lists"
 

@@ -1,22 +1,17 @@
 """Raw scans to a prepared tree: all scenes, or those of one shard, and the report."""
 
-import os
-import re
-import shutil
-import tempfile
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pointseg.atomic import TEMPORARY_PREFIX, write_text
 from pointseg.errors import UsageError
-from pointseg.scannet.preparation import SceneJob, SceneKey, prepare_scene
+from pointseg.preparation.jobs import Failure, SceneKey, prepare_scenes
+from pointseg.preparation.tree_report import write_report
+from pointseg.scannet.preparation import RawSceneJob
 from pointseg.scannet.raw_scan import LABEL_MAP_NAME, read_label_map, scan_folder, scans_folder
-from pointseg.scannet.report import build_report, encode_report
+from pointseg.scannet.report import build_report
 from pointseg.scannet.sharding import (
-    Failure,
     Shard,
     assign_scenes,
     failures_of_parts,
@@ -26,8 +21,7 @@ from pointseg.scannet.sharding import (
     write_part,
 )
 from pointseg.scannet.splits import read_splits
-from pointseg.scans.parallel import map_scenes
-from pointseg.scans.prepared import REPORT_NAME, SPLITS
+from pointseg.scans.tree import SPLITS
 
 
 @dataclass(frozen=True)
@@ -44,7 +38,7 @@ class TreePlan:
     """See :func:`describe_settings`."""
     classes_without_category: list[str]
     """Classes that the label map does not know."""
-    jobs: list[SceneJob]
+    jobs: list[RawSceneJob]
     """Every scene that is in a list and in the raw data."""
 
     def write_report(self, failures: Mapping[SceneKey, Failure], pending: Mapping[SceneKey, str]) -> dict[str, Any]:
@@ -58,9 +52,7 @@ class TreePlan:
             settings=self.settings,
             classes_without_category=self.classes_without_category,
         )
-        path, text = self.out / REPORT_NAME, encode_report(report)
-        if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
-            write_text(path, text)
+        write_report(self.out, report)
         return report
 
 
@@ -100,18 +92,14 @@ def prepare(
     plan = plan_tree(raw, out, split_dir, label_map or raw / LABEL_MAP_NAME, align)
     number_of_scene = assign_scenes(plan.lists, shard.count if shard else 1)
     own_jobs = [job for job in plan.jobs if shard is None or number_of_scene[job.key] == shard.number]
-    _remove_leftovers(own_jobs)
-    outcomes = list(map_scenes(prepare_scene, own_jobs, workers, "preparing"))
-    failures = {o.job.key: Failure(o.reason, o.made_from) for o in outcomes if o.status == "failed"}
-    counts = Counter(outcome.status for outcome in outcomes)
+    counts, failures = prepare_scenes(own_jobs, workers)
     if shard is None:
         report = plan.write_report(failures, pending={})
         remove_parts(out)
     else:
         write_part(out, shard, failures, has_written=counts["written"] > 0)
         report = _report_on_shards(plan, shard, number_of_scene)
-    run = {status: counts[status] for status in ("written", "skipped", "failed")}
-    return {**report, "run": {**run, "reasons": [failure.reason for failure in failures.values()]}}
+    return {**report, "run": {**counts, "reasons": [failure.reason for failure in failures.values()]}}
 
 
 def plan_tree(raw: Path, out: Path, split_dir: Path, label_map: Path, align: bool) -> TreePlan:
@@ -120,7 +108,7 @@ def plan_tree(raw: Path, out: Path, split_dir: Path, label_map: Path, align: boo
     lists = read_splits(split_dir)
     categories = read_label_map(label_map)
     jobs = [
-        SceneJob(scan_folder(raw, scene, split), out / split / scene, categories, align, labelled=split != "test")
+        RawSceneJob(scan_folder(raw, scene, split), out / split / scene, categories, align, labelled=split != "test")
         for split in SPLITS
         for scene in lists[split]
         if scene in scans_of_split[split]
@@ -175,26 +163,3 @@ def _report_on_shards(plan: TreePlan, shard: Shard, number_of_scene: Mapping[Sce
     if not pending:
         remove_parts(plan.out, keep_count=shard.count)
     return report
-
-
-def _remove_leftovers(jobs: list[SceneJob]) -> None:
-    """Delete what a killed run left half-written of these scenes."""
-    scenes_of_parent: dict[Path, set[str]] = {}
-    for job in jobs:
-        scenes_of_parent.setdefault(job.out.parent, set()).add(job.out.name)
-    for parent, scenes in scenes_of_parent.items():
-        for leftover in parent.glob(f"{TEMPORARY_PREFIX}*"):
-            name = re.fullmatch(rf"{re.escape(TEMPORARY_PREFIX)}(.+?)-(old-)?[a-z0-9_]+", leftover.name)
-            if name and name[1] in scenes:
-                _remove_leftover(leftover, name[1])
-
-
-def _remove_leftover(leftover: Path, scene: str) -> None:
-    """Move it away, then delete it: should somebody be writing there after all, they fail, and leave no half scene."""
-    aside = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{scene}-old-", dir=leftover.parent))
-    try:
-        os.replace(leftover, aside)
-    except FileNotFoundError:
-        pass  # it was no leftover, and is done now
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

@@ -3,7 +3,12 @@
 PCD is read here because Open3D ends the process on a damaged file.
 """
 
+import contextlib
+import os
 import re
+import struct
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +20,7 @@ from pointseg.scans.lzf import decompress
 from pointseg.scans.scan_file import ScanFile, finite_rows, rgb_from_values, unit_normals, whole_numbers
 
 _CHUNK_POINTS = 1_000_000
+_LAS_RECORD_BYTES, _SMALLEST_LAS_POINT = 54, 20
 _LAS_RGB = ("red", "green", "blue")
 _NORMAL_NAMES = (("nx", "ny", "nz"), ("normalx", "normaly", "normalz"), ("normal_x", "normal_y", "normal_z"))
 _PCD_KEYS = ("VERSION", "FIELDS", "SIZE", "TYPE", "COUNT", "WIDTH", "HEIGHT", "VIEWPOINT", "POINTS", "DATA")
@@ -35,7 +41,8 @@ def read_las(path: Path) -> ScanFile:
     if path.suffix.lower() == ".laz":
         require("lazrs", path)
     chunks = []
-    with laspy.open(path) as reader:
+    _check_las_counts(path)
+    with _no_panic_messages(), laspy.open(path, read_evlrs=False) as reader:
         num_points = reader.header.point_count
         # In pieces, so that a count that is a lie takes no more memory than the file's points.
         for points in reader.chunk_iterator(min(_CHUNK_POINTS, max(num_points, 1))):
@@ -61,6 +68,36 @@ def read_las(path: Path) -> ScanFile:
         fields=_whole_columns(columns),
         notes=notes,
     )
+
+
+@contextlib.contextmanager
+def _no_panic_messages() -> Iterator[None]:
+    """Where lazrs meets damage it writes pages to stderr, past Python, before it raises what Python sees."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _check_las_counts(path: Path) -> None:
+    """Refuse counts that the file can't hold: laspy would count records, or give out memory, until they are reached."""
+    with open(path, "rb") as file:
+        start = file.read(375)
+    if len(start) < 227 or start[:4] != b"LASF":
+        raise DataError(f"{path}: is not a LAS file, or its header is truncated; fetch or export it again")
+    size = path.stat().st_size
+    (data_start, num_records, point_format, point_bytes, num_points) = struct.unpack_from("<IIBHI", start, 96)
+    if start[25] >= 4 and len(start) >= 255:
+        num_points = struct.unpack_from("<Q", start, 247)[0] or num_points
+    is_compressed = point_format >= 128
+    least = data_start if is_compressed else data_start + num_points * point_bytes
+    if least > size or num_records * _LAS_RECORD_BYTES > size or point_bytes < _SMALLEST_LAS_POINT:
+        raise DataError(f"{path}: is truncated or damaged, it announces more than it holds; fetch it again")
 
 
 def _las_chunk(points: Any) -> dict[str, np.ndarray]:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pointseg.command_line import describe_os_error
-from pointseg.errors import DataError, PointsegError
+from pointseg.errors import DataError, PointsegError, describe_os_error
 from pointseg.scans.clouds import read_las, read_pcd, read_table
 from pointseg.scans.gltf import read_gltf
 from pointseg.scans.libraries import require
@@ -81,17 +80,14 @@ READERS: dict[str, Callable[[Path], ScanFile]] = {
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Libraries warn and log, with tracebacks, of what becomes a line of ours or does not matter."""
-    loggers = [logging.getLogger(name) for name in ("trimesh", "laspy", "PIL")]
-    before = [logger.disabled for logger in loggers]
-    for logger in loggers:
-        logger.disabled = True
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, disabled in zip(loggers, before, strict=True):
-            logger.disabled = disabled
+        logging.disable(before)
 
 
 def _one_line(text: str) -> str:

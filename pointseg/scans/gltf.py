@@ -43,9 +43,14 @@ def read_gltf(path: Path) -> ScanFile:
     header = _read_header(path)
     _refuse_what_is_not_read(path, header)
     loader = require("trimesh.exchange.gltf", path)
+    if header.get("images"):
+        require("PIL.Image", path)  # without it trimesh leaves the pictures out
     with open(path, "rb") as file:
         loaded = (loader.load_glb if path.suffix.lower() == ".glb" else loader.load_gltf)(file, resolver=_Folder(path))
     geometries = list(loaded["geometry"].values())
+    # Where DracoPy fails, trimesh leaves zeros.
+    if _DRACO in header.get("extensionsUsed", []) and not all(np.any(part["vertices"]) for part in geometries):
+        raise DataError(f"{path}: its Draco data can't be decoded; fetch it again or export it without compression")
     parts_of_mesh, start = [], 0
     for mesh in header.get("meshes", []):
         count = sum(part.get("mode", 4) in _READ_MODES for part in mesh["primitives"])
@@ -54,6 +59,8 @@ def read_gltf(path: Path) -> ScanFile:
     notes: list[str] = []
     if skipped := sum(len(mesh["primitives"]) for mesh in header.get("meshes", [])) - start:
         notes.append(f"{skipped:,} parts of lines or fans were left out")
+    if header.get("images") and not any(_base_image(part) is not None for part in geometries):
+        notes.append("none of its pictures could be read as a base colour")
     placed = [(part, matrix) for mesh, matrix in _walk(path, header) for part in parts_of_mesh[mesh]]
     if not placed:
         raise DataError(f"{path}: its scene has no mesh; export the scan again")
@@ -200,6 +207,11 @@ def _join(path: Path, placed: list[tuple[dict[str, Any], np.ndarray]], notes: li
     return scan
 
 
+def _base_image(part: dict[str, Any]) -> Any:
+    """The picture of the base colour as trimesh has opened it; None where there is none, or it is damaged."""
+    return getattr(getattr(part.get("visual"), "material", None), "baseColorTexture", None)
+
+
 def _part_normals(part: dict[str, Any], matrix: np.ndarray) -> np.ndarray | None:
     """(n, 3) float64 by the inverse transpose; None where the part has none, or its transform is flat."""
     normal = part.get("vertex_normals")
@@ -220,12 +232,12 @@ def _part_colors(path: Path, part: dict[str, Any], num_vertices: int, notes: lis
         scaled = values[:, :3] >> 8 if values.dtype == np.uint16 else values[:, :3]
         is_float = np.issubdtype(scaled.dtype, np.floating)
         of_vertices = rgb_from_values(path, scaled if is_float else scaled.astype(np.uint8), notes)
-    return choose_colors(of_vertices, None if visual is None else _material_colors(path, visual, num_vertices, notes))
+    return choose_colors(of_vertices, None if visual is None else _material_colors(path, part, num_vertices, notes))
 
 
-def _material_colors(path: Path, visual: Any, num_vertices: int, notes: list[str]) -> np.ndarray | None:
+def _material_colors(path: Path, part: dict[str, Any], num_vertices: int, notes: list[str]) -> np.ndarray | None:
     """(n, 3) uint8 of the base colour: its picture, else its factor."""
-    image = getattr(visual.material, "baseColorTexture", None)
+    visual, image = part["visual"], _base_image(part)
     if image is not None and visual.uv is not None and len(visual.uv) == num_vertices:
         try:
             return sample_texture(read_image(image, path), visual.uv)

@@ -4,6 +4,7 @@ Read here because the libraries that read OBJ split and order vertices anew by m
 coordinates in single precision, and predictions have to come back a line a vertex.
 """
 
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -84,25 +85,47 @@ def _numbers(path: Path, key: str, lines: list[bytes], at_least: int) -> np.ndar
     width = min(max(map(len, rows), default=at_least), 8)
     if short := [i for i, row in enumerate(rows) if len(row) < at_least]:
         raise DataError(f"{path}: '{key}' line {short[0] + 1} has fewer than {at_least} numbers; export the mesh again")
+    if all(len(row) == width for row in rows):
+        flat = _parse(b" ".join(lines), np.float64, len(rows) * width)
+        if flat is not None:
+            return flat.reshape(-1, width)
     try:
-        return (
-            np.array([row[:width] + [b"nan"] * (width - len(row)) for row in rows], dtype="S")
-            .astype(np.float64)
-            .reshape(len(rows), width)
-        )
+        padded = [row[:width] + [b"nan"] * (width - len(row)) for row in rows]
+        return np.array(padded, dtype="S").astype(np.float64).reshape(len(rows), width)
     except ValueError as error:
         raise DataError(f"{path}: a '{key}' line holds no numbers ({error}); export the mesh again") from None
+
+
+def _parse(text: bytes, dtype: type, count: int) -> np.ndarray | None:
+    """(count,) numbers of a text with spaces between; None where it holds anything else. Fast."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # older versions of NumPy only warn of what is no number
+            numbers: np.ndarray = np.fromstring(text, dtype, sep=" ")
+    except (ValueError, DeprecationWarning):
+        return None
+    return numbers if len(numbers) == count else None
+
+
+def _indices(words: list[bytes]) -> np.ndarray:
+    """(3, C) indices of v, vt and vn as in the file, 0 where a corner has none. Raises ValueError, OverflowError."""
+    text = b" ".join(words)
+    num_slashes = {word.count(b"/") for word in words}
+    if len(num_slashes) == 1 and b"//" not in text and (width := num_slashes.pop() + 1) <= 3:
+        flat = _parse(text.replace(b"/", b" "), np.int64, width * len(words))
+        if flat is not None:
+            return np.pad(flat.reshape(-1, width).T, ((0, 3 - width), (0, 0)))
+    parts = [word.split(b"/") for word in words]
+    rows = [[int(part[i]) if len(part) > i and part[i] else 0 for part in parts] for i in range(3)]
+    return np.array(rows, dtype=np.int64).reshape(3, len(parts))
 
 
 def _corners(path: Path, lines: _Lines, num_vertices: int) -> tuple[np.ndarray, np.ndarray]:
     """(3, C) indices of v, vt and vn of all corners, -1 where a corner has none, and (P,) corners of each face."""
     words = [line.split(b"#", 1)[0].split() for line in lines.f]
     num_corners = np.fromiter(map(len, words), np.int64, len(words))
-    parts = [word.split(b"/") for row in words for word in row]
     try:
-        index = np.array(
-            [[int(part[i]) if len(part) > i and part[i] else 0 for part in parts] for i in range(3)], dtype=np.int64
-        ).reshape(3, len(parts))
+        index = _indices([word for row in words for word in row])
     except (ValueError, OverflowError) as error:
         raise DataError(f"{path}: a face line can't be read ({error}); export the mesh again") from None
     counts = np.repeat(np.array(lines.counts_at_face, dtype=np.int64).reshape(-1, 3), num_corners, axis=0).T
@@ -178,7 +201,7 @@ def _read_materials(path: Path, library: str, notes: list[str]) -> dict[str, Mat
     materials: dict[str, Material] = {}
     name = ""
     for line in file.read_bytes().decode("utf-8", errors="replace").splitlines():
-        key, _, rest = line.strip().partition(" ")
+        key, rest = (*line.split(None, 1), "", "")[:2]
         if key == "newmtl":
             name = rest.strip()
             materials[name] = Material()

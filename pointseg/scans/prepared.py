@@ -3,8 +3,9 @@
 ``ROOT/{train,val,test}/<scene>/{coord,color,normal,segment20,segment200,instance}.npy``, names and dtypes
 as Pointcept's preparation writes them (int64 labels), so that either program reads the other's tree. A tree of own
 classes has ``ROOT/classes.tsv`` and one ``segment.npy`` a scene, and its splits may have other names. Test
-scenes have no segment and instance. Scenes that we prepared also hold ``source.json``: what they were made from
-(:mod:`pointseg.scans.prepared_source`).
+scenes have no segment and instance. ``color``, ``normal`` and ``instance`` may be absent where no scan of the tree has
+them. Scenes that we prepared also hold ``source.json``: what they were made from
+(:mod:`pointseg.preparation.prepared_source`).
 """
 
 import json
@@ -14,19 +15,19 @@ from pathlib import Path
 
 import numpy as np
 
-from pointseg.command_line import describe_os_error
-from pointseg.commands import called
-from pointseg.errors import DataError, UsageError
+from pointseg.errors import DataError, UsageError, describe_os_error
 from pointseg.scans.scene import Scene
+from pointseg.scans.tree import (
+    ANNOTATION,
+    GEOMETRY,
+    SEGMENTS,
+    SOURCE_NAME,
+    describe_missing_split,
+    prepare_again,
+    scene_folders,
+)
 from pointseg.taxonomy import IGNORE, Taxonomy
 
-SPLITS = ("train", "val", "test")
-REPORT_NAME = "preprocess_report.json"
-SOURCE_NAME = "source.json"
-GEOMETRY = ("coord", "color", "normal")
-SEGMENTS = ("segment", "segment20", "segment200")
-"""Arrays of labels: of own classes (``classes.tsv``), and of the benchmarks'."""
-ANNOTATION = (*SEGMENTS, "instance")
 _DTYPES = {"coord": np.float32, "color": np.uint8, "normal": np.float32}
 
 
@@ -47,31 +48,9 @@ def list_scenes(root: str | os.PathLike[str], split: str | Sequence[str]) -> lis
     for name in splits:
         found = scene_folders(root, name)
         if not found:
-            raise UsageError(_describe_missing_split(Path(root), name))
+            raise UsageError(describe_missing_split(Path(root), name))
         scenes += found
     return scenes
-
-
-def name_splits(split: str | Sequence[str]) -> str:
-    """What to call a split, or several together."""
-    return split if isinstance(split, str) else " + ".join(split)
-
-
-def _describe_missing_split(root: Path, split: str) -> str:
-    if not root.is_dir():
-        return f"{root}: there is no such folder; prepare scans with: {prepare_command(root)}"
-    others = sorted(child.name for child in root.iterdir() if child.is_dir() and scene_folders(root, child.name))
-    if others:
-        return f"{root}: has no {split} scenes; it has the folders {', '.join(others)}: choose one of them"
-    return f"{root}: has no {split} scenes; prepare them with: {prepare_command(root)}"
-
-
-def scene_folders(root: str | os.PathLike[str], split: str) -> list[Path]:
-    """As :func:`list_scenes`, but an empty list where there is none. Hidden folders (unfinished writes) don't count."""
-    folder = Path(root) / split
-    if not folder.is_dir():
-        return []
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
 def read_scene(folder: str | os.PathLike[str], taxonomy: Taxonomy) -> Scene:
@@ -85,7 +64,8 @@ def read_scene(folder: str | os.PathLike[str], taxonomy: Taxonomy) -> Scene:
     """
     folder = Path(folder)
     segment = taxonomy.segment
-    coord, color, normal = (read_array(folder, part) for part in GEOMETRY)
+    coord = read_array(folder, "coord")
+    color, normal = (read_array(folder, part) if has_part(folder, part) else None for part in ("color", "normal"))
     label = instance = None
     if has_annotation(folder):
         label = read_array(folder, segment)
@@ -113,6 +93,24 @@ def refuse_scenes_without_labels(folders: list[Path]) -> None:
     for folder in folders:
         if not has_annotation(folder):
             raise UsageError(f"{folder}: has no labels to evaluate against; evaluate another split, or use predict")
+
+
+def has_part(folder: Path, part: str) -> bool:
+    """Whether a scene has, or has to have, ``color``, ``normal`` or ``instance``: a tree may be without.
+
+    A scene that we prepared has to have what it had then.
+    """
+    if (folder / f"{part}.npy").exists():
+        return True
+    try:
+        return part in json.loads((folder / SOURCE_NAME).read_text(encoding="utf-8"))["arrays"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def geometry_files(folder: Path) -> list[Path]:
+    """The files of a scene that a prediction is made from."""
+    return [folder / f"{part}.npy" for part in GEOMETRY if part == "coord" or has_part(folder, part)]
 
 
 def read_array(folder: Path, part: str) -> np.ndarray:
@@ -148,22 +146,3 @@ def read_array(folder: Path, part: str) -> np.ndarray:
     if not fits:
         raise DataError(f"{path}: is {array.dtype} {array.shape}, expected {expected}; {prepare_again(folder)}")
     return array.astype(dtype, copy=False)
-
-
-def prepare_command(root: str | os.PathLike[str]) -> str:
-    """The command that prepares the tree at ``root``, with the options in its report; RAW if it has none."""
-    options = ["--raw", "RAW"]
-    try:
-        report = json.loads((Path(root) / REPORT_NAME).read_text(encoding="utf-8"))
-        options = [str(word) for word in report["settings"]["command_options"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return called("prepare", *options, "--out", str(root))
-
-
-def prepare_again(folder: Path) -> str:
-    """The remedy for a damaged scene; one that has nothing of ours in it may be a raw scan, and is to be kept."""
-    ours = (SOURCE_NAME, *(f"{part}.npy" for part in (*GEOMETRY, *ANNOTATION)))
-    if not any((folder / name).is_file() for name in ours):
-        return f"is this a folder of the prepared tree? make one with {called('prepare')}"
-    return f"delete {folder} and run: {prepare_command(folder.parent.parent)}"

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pointseg.command_line import describe_os_error
-from pointseg.errors import DataError
+from pointseg.errors import DataError, describe_os_error
 from pointseg.scans.mesh import Mesh
 
 # float32 keeps a millimetre up to here; a larger coordinate is not in metres or far from the origin.
@@ -18,7 +17,7 @@ _UP = (0.0, 0.0, 1.0)
 # Colours of 0..1 that went through float16 or a renderer can be a little above 1.
 _LARGEST_UNIT_COLOR = 1.001
 _NO_COLOR = 128
-_LABEL_WORDS = ("label", "class", "segment", "instance", "object", "category")
+_LABEL_WORDS = ("label", "class", "segment", "instance", "object", "category", "semantic", "scalar_")
 
 
 @dataclass
@@ -180,8 +179,8 @@ def unit_normals(values: np.ndarray, is_finite: np.ndarray, notes: list[str]) ->
 def whole_numbers(name: str, values: np.ndarray) -> np.ndarray | None:
     """A property of the points as integers, where it is one; else None.
 
-    Some programs, CloudCompare among them, write labels as floats: those count where the name says label, class,
-    segment, instance, object or category, and every value is whole.
+    Some programs, CloudCompare among them, write labels as floats: those count where every value is whole and the name
+    says label, class, segment, instance, object, category or semantic, or begins with CloudCompare's ``scalar_``.
 
     Args:
         name: of the property in the file.

@@ -7,13 +7,14 @@ import numpy as np
 
 from pointseg.errors import DataError
 from pointseg.scans.formats import read_scan_file
-from pointseg.scans.normals import vertex_normals
+from pointseg.scans.own_scan import ScanOptions, make_scene
 from pointseg.scans.prepared import read_scene
 from pointseg.scans.scan_file import ScanFile
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import Taxonomy
 
 _MESH_SUFFIX = "_vh_clean_2"
+_NOTHING = ScanOptions()
 
 
 @dataclass(frozen=True)
@@ -26,46 +27,43 @@ class ScanInput:
     """All N points; of a prepared scene, without faces."""
     has_place: np.ndarray
     """(N,) bool: which of them are points of the scene. The coordinates of the others are not finite."""
+    faces: np.ndarray | None
+    """(F, 3) int32, rows of the scene; None where there are none."""
     remarks: tuple[str, ...] = ()
     """What a person should know of this reading, a line each."""
 
 
-def read_scan_input(path: Path, taxonomy: Taxonomy, needs_normal: bool) -> ScanInput:
-    """Read a scan to predict.
+def read_scan_input(path: Path, taxonomy: Taxonomy, needs_normal: bool, options: ScanOptions = _NOTHING) -> ScanInput:
+    """Read a scan to predict or to look at.
 
     Args:
         path: a file in any format that is read, or the folder of a prepared scene.
         taxonomy: the classes of a prepared scene's labels.
-        needs_normal: whether normals that are not there have to be computed from the faces.
+        needs_normal: whether normals that are not there have to be made, from faces or neighbours.
+        options: what the user says of a file; a prepared scene needs none.
 
     Raises:
-        DataError: the file can't be read, no point has a place, coordinates are not in metres near the origin, or
-            there is nothing to compute normals from.
-        UsageError: a library that reads the format is not installed.
+        DataError: the file can't be read, or no point has a place.
+        UsageError: a library that reads the format, or makes the normals, is not installed; the unit or the axis is
+            not known.
     """
     if path.is_dir():
         scene = read_scene(path, taxonomy)
         rgb = None if scene.rgb is None else np.asarray(scene.rgb)
         file = ScanFile(path, np.asarray(scene.xyz), rgb=rgb)
-        return ScanInput(scene, file, np.ones(scene.num_points, dtype=bool))
+        return ScanInput(scene, file, np.ones(scene.num_points, dtype=bool), None)
     file = read_scan_file(path)
-    has_place, remarks = file.is_finite, tuple(f"{path}: {note}" for note in file.notes)
+    has_place, remarks = file.is_finite, [f"{path}: {note}" for note in file.notes]
     num_without = int((~has_place).sum())
     if num_without == file.num_points:
         raise DataError(f"{path}: no point has finite coordinates; export the scan again")
     if num_without:
         share = f"{num_without:,} of {file.num_points:,} points"
-        remarks += (f"{path}: the coordinates of {share} are not finite; they get no class",)
-    mesh = _select(file, has_place).to_mesh()
-    normal = mesh.normal
-    if normal is None and needs_normal:
-        if mesh.faces is None:
-            raise DataError(
-                f"{path}: has neither normals nor faces to compute them from, and the network takes normals; "
-                "export the mesh with faces or with nx ny nz"
-            )
-        normal = vertex_normals(mesh.xyz, mesh.faces)
-    return ScanInput(Scene(scan_name(path), mesh.xyz, mesh.rgb, normal), file, has_place, remarks)
+        remarks.append(f"{path}: the coordinates of {share} are not finite; they get no class")
+    there = _select(file, has_place)
+    parts = (there.rgb, there.normal, there.faces, needs_normal, file.up_axis_hint)
+    own = make_scene(scan_name(path), there.xyz, options, *parts, where=str(path))
+    return ScanInput(own.scene, file, has_place, there.faces, (*remarks, *own.remarks))
 
 
 def scan_name(path: Path) -> str:

@@ -1,5 +1,6 @@
 """The classes of a data set."""
 
+import colorsys
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 IGNORE = -1
+_GOLDEN_RATIO = 0.618034
 GROUPS = ("head", "common", "tail")
 
 
@@ -90,3 +92,21 @@ class Taxonomy:
         rank = np.argsort(np.argsort(-np.asarray(points), kind="stable"))
         groups = tuple(GROUPS[r * len(GROUPS) // self.num_classes] for r in rank.tolist())
         return replace(self, groups=groups, groups_are_counted=True)
+
+    def as_table(self) -> str:
+        """The text of ``classes.tsv`` (:mod:`pointseg.taxonomy.table`)."""
+        columns: dict[str, Sequence[object]] = {"id": self.class_ids.tolist(), "name": self.class_names}
+        columns |= {channel: self.colors[:, index].tolist() for index, channel in enumerate("rgb")}
+        if self.groups is not None:
+            columns["group_by_points" if self.groups_are_counted else "group"] = self.groups
+        if self.annotated_objects is not None:
+            columns["annotated_objects"] = self.annotated_objects.tolist()
+        rows = [columns.keys(), *zip(*columns.values(), strict=True)]
+        return "".join("\t".join(map(str, row)) + "\n" for row in rows)
+
+
+def choose_colors(num_classes: int) -> list[tuple[int, int, int]]:
+    """Colours for K classes that have none, 0..255: hues by the golden ratio, so that neighbours differ."""
+    saturations, values = (0.55, 0.8, 0.65), (0.95, 0.75, 0.6)
+    hsv = [(i * _GOLDEN_RATIO % 1, saturations[i % 3], values[i // 3 % 3]) for i in range(num_classes)]
+    return [tuple(round(255 * part) for part in colorsys.hsv_to_rgb(*color)) for color in hsv]  # type: ignore[misc]

@@ -2,21 +2,66 @@
 
 Columns ``id`` and ``name``; optional ``r g b`` (0..255), ``group`` (head, common or tail) or ``group_by_points`` (the
 same, where nobody chose them: thirds of the classes by their points in training), and ``annotated_objects``. A row is a
-label, from 0. Lines that are empty or begin with # don't count.
+label, from 0. Lines that are empty or begin with # don't count, and neither do other columns.
 """
 
-import colorsys
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pointseg.errors import DataError, UsageError
-from pointseg.taxonomy.classes import GROUPS, Taxonomy
+from pointseg.taxonomy.classes import Taxonomy, choose_colors
 
-_COLOR = ("r", "g", "b")
-_GOLDEN_RATIO = 0.618034
+CLASS_TABLE = "classes.tsv"
+"""Name of the table of a prepared tree of own classes, and of a run."""
+_SEGMENT_OF_BENCHMARK = {"scannet200": "segment200", "scannet20": "segment20"}
+NAMES = tuple(_SEGMENT_OF_BENCHMARK)
+"""The benchmarks."""
+
+_Byte = Annotated[int, Field(ge=0, le=255)]
+_Group = Literal["head", "common", "tail"]
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(str_strip_whitespace=True)
+
+    id: int = Field(ge=0, lt=2**31)
+    name: str = Field(min_length=1)
+    r: _Byte | None = None
+    g: _Byte | None = None
+    b: _Byte | None = None
+    group: _Group | None = None
+    group_by_points: _Group | None = None
+    annotated_objects: int | None = Field(default=None, ge=0)
+
+
+def load_taxonomy(name: str) -> Taxonomy:
+    """The classes of ``scannet200`` or ``scannet20``, or of the table at a path.
+
+    Raises:
+        UsageError: there is no such benchmark, nor such a file.
+        DataError: the file is no table of classes.
+    """
+    if name in NAMES:
+        return _load_benchmark(name)
+    if not name.endswith(".tsv"):
+        raise UsageError(
+            f"taxonomy {name!r} is not known; choose one of {', '.join(NAMES)}, or give the path of a table of classes "
+            "(.tsv)"
+        )
+    return read_class_table(Path(name))
+
+
+@cache
+def _load_benchmark(name: str) -> Taxonomy:
+    text = resources.files(__package__).joinpath(f"{name}.tsv").read_text(encoding="utf-8")
+    return parse_class_table(text, name, f"{name}.tsv", _SEGMENT_OF_BENCHMARK[name])
 
 
 def read_class_table(path: Path) -> Taxonomy:
@@ -48,98 +93,54 @@ def parse_class_table(text: str, name: str, where: str, segment: str = "segment"
     Raises:
         DataError: it is no such table.
     """
-    numbered = [(line, row) for line, row in enumerate(text.splitlines(), start=1) if row.strip() and row[:1] != "#"]
-    rows = list(csv.DictReader((row for _, row in numbered), delimiter="\t", quoting=csv.QUOTE_NONE))
-    lines = [line for line, _ in numbered][1:]
-    header = list(rows[0]) if rows else numbered[0][1].split("\t") if numbered else []
-    for column in ("id", "name"):
-        if column not in header:
-            found = ", ".join(map(str, header)) or "nothing"
-            raise DataError(f"{where}: has no column {column!r} (found: {found}); separate the columns by tabs")
+    numbered = enumerate(text.splitlines(), start=1)
+    lines = [(number, line) for number, line in numbered if line.strip() and not line.startswith("#")]
+    reader = csv.DictReader((line for _, line in lines), delimiter="\t", quoting=csv.QUOTE_NONE)
+    header = [column.strip() for column in reader.fieldnames or ()]
+    missing = [column for column in ("id", "name") if column not in header]
+    if missing:
+        found = ", ".join(header) or "nothing"
+        raise DataError(f"{where}: has no column {missing[0]!r} (found: {found}); separate the columns by tabs")
+    reader.fieldnames = header
+    rows = [_parse_row(row, f"{where}:{number}") for (number, _), row in zip(lines[1:], reader, strict=True)]
     if len(rows) < 2:
         raise DataError(f"{where}: has {len(rows)} classes; a network needs two or more")
-    for line, row in zip(lines, rows, strict=True):
-        if None in row or None in row.values():
-            raise DataError(f"{where}:{line}: has another number of columns than the first line; mend the row")
-    ids = [_whole_number(where, line, row, "id") for line, row in zip(lines, rows, strict=True)]
-    names = [row["name"].strip() for row in rows]
-    _refuse_repeated(where, lines, "id", ids)
-    _refuse_repeated(where, lines, "name", names)
+    _refuse_repeated(rows, [f"{where}:{number}" for number, _ in lines[1:]])
+    colors: Sequence[tuple[int | None, ...]] = [(row.r, row.g, row.b) for row in rows]
+    if any(None in color for color in colors):
+        if any(color != (None, None, None) for color in colors):
+            raise DataError(f"{where}: has colours of some classes or channels alone; give r, g and b of all, or none")
+        colors = choose_colors(len(rows))
+    groups = tuple(row.group or row.group_by_points for row in rows)
+    counts = [row.annotated_objects for row in rows]
     return Taxonomy(
         name=name,
-        class_names=tuple(names),
-        class_ids=np.array(ids, dtype=np.int32),
-        colors=_read_colors(where, lines, rows),
-        groups=_read_groups(where, lines, rows, "group") or _read_groups(where, lines, rows, "group_by_points"),
-        groups_are_counted="group" not in header and "group_by_points" in header,
-        annotated_objects=_read_counts(where, lines, rows),
+        class_names=tuple(row.name for row in rows),
+        class_ids=np.array([row.id for row in rows], dtype=np.int32),
+        colors=np.array(colors, dtype=np.uint8),
+        groups=None if None in groups else groups,  # type: ignore[arg-type]
+        groups_are_counted=None not in groups and "group" not in header,
+        annotated_objects=None if None in counts else np.array(counts),
         segment=segment,
     )
 
 
-def format_class_table(taxonomy: Taxonomy) -> str:
-    """The text that :func:`parse_class_table` reads back."""
-    group = "group_by_points" if taxonomy.groups_are_counted else "group"
-    columns: dict[str, Sequence[object]] = {"id": taxonomy.class_ids.tolist(), "name": taxonomy.class_names}
-    columns |= {c: taxonomy.colors[:, axis].tolist() for axis, c in enumerate(_COLOR)}
-    if taxonomy.groups is not None:
-        columns[group] = taxonomy.groups
-    if taxonomy.annotated_objects is not None:
-        columns["annotated_objects"] = taxonomy.annotated_objects.tolist()
-    rows = [columns.keys(), *zip(*columns.values(), strict=True)]
-    return "".join("\t".join(map(str, row)) + "\n" for row in rows)
+def _parse_row(row: dict[str, str | None], where: str) -> _Row:
+    if None in row or None in row.values():
+        raise DataError(f"{where}: has another number of columns than the first line; mend the row")
+    try:
+        return _Row.model_validate({column: text for column, text in row.items() if text})
+    except ValidationError as error:
+        first = error.errors()[0]
+        column, text = first["loc"][0], row.get(str(first["loc"][0]))
+        raise DataError(f"{where}: {column} is {text!r}: {first['msg'].lower()}; mend the row") from None
 
 
-def choose_colors(num_classes: int) -> np.ndarray:
-    """(K, 3) uint8: colours for classes that have none, hues by the golden ratio, so that neighbours differ."""
-    saturations, values = (0.55, 0.8, 0.65), (0.95, 0.75, 0.6)
-    hsv = [(i * _GOLDEN_RATIO % 1, saturations[i % 3], values[i // 3 % 3]) for i in range(num_classes)]
-    return np.array([[round(255 * part) for part in colorsys.hsv_to_rgb(*color)] for color in hsv], dtype=np.uint8)
-
-
-def _whole_number(where: str, line: int, row: Mapping[str, str], column: str, high: int = 2**31 - 1) -> int:
-    text = row[column].strip()
-    if not text.isdecimal() or len(text) > 10 or int(text) > high:
-        raise DataError(f"{where}:{line}: {column} is {text!r}, expected a whole number from 0 to {high}")
-    return int(text)
-
-
-def _refuse_repeated(where: str, lines: Sequence[int], column: str, values: Sequence[object]) -> None:
-    first: dict[object, int] = {}
-    for line, value in zip(lines, values, strict=True):
-        if value == "":
-            raise DataError(f"{where}:{line}: has no {column}; each class needs one")
-        if value in first:
-            raise DataError(f"{where}:{line}: has the {column} {value} of line {first[value]}; each needs its own")
-        first[value] = line
-
-
-def _read_colors(where: str, lines: Sequence[int], rows: Sequence[Mapping[str, str]]) -> np.ndarray:
-    given = [column for column in _COLOR if column in rows[0]]
-    if not given:
-        return choose_colors(len(rows))
-    if len(given) < 3:
-        raise DataError(f"{where}: has the colour column {given[0]!r} without the others; give r, g and b, or none")
-    return np.array(
-        [[_whole_number(where, line, row, c, high=255) for c in _COLOR] for line, row in zip(lines, rows, strict=True)],
-        dtype=np.uint8,
-    )
-
-
-def _read_groups(
-    where: str, lines: Sequence[int], rows: Sequence[Mapping[str, str]], column: str
-) -> tuple[str, ...] | None:
-    if column not in rows[0]:
-        return None
-    groups = tuple(row[column].strip() for row in rows)
-    for line, group in zip(lines, groups, strict=True):
-        if group not in GROUPS:
-            raise DataError(f"{where}:{line}: {column} is {group!r}, expected {', '.join(GROUPS)}")
-    return groups
-
-
-def _read_counts(where: str, lines: Sequence[int], rows: Sequence[Mapping[str, str]]) -> np.ndarray | None:
-    column = "annotated_objects"
-    if column not in rows[0]:
-        return None
-    return np.array([_whole_number(where, line, row, column) for line, row in zip(lines, rows, strict=True)])
+def _refuse_repeated(rows: Sequence[_Row], places: Sequence[str]) -> None:
+    first: dict[tuple[str, object], str] = {}
+    for row, place in zip(rows, places, strict=True):
+        for column, value in (("id", row.id), ("name", row.name)):
+            if (column, value) in first:
+                line = first[column, value].rpartition(":")[2]
+                raise DataError(f"{place}: has the {column} {value} of line {line}; each class needs its own")
+            first[column, value] = place

@@ -16,8 +16,8 @@ from pointseg.data.batch import Batch
 from pointseg.data.loader import Draw, PassSampler, TrainingLoader, TrainingScenes
 from pointseg.data.prefetch import prefetch
 from pointseg.errors import DataError, UsageError
+from pointseg.preparation.prepared_source import write_scene
 from pointseg.scans.prepared import read_scene
-from pointseg.scans.prepared_source import write_scene
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import load_taxonomy
 from tests.conftest import PLAIN_AUGMENTATION

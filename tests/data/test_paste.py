@@ -9,7 +9,7 @@ import torch
 from pointseg.data.paste import ObjectBank, build_bank
 from pointseg.data.points import Points
 from pointseg.errors import DataError, UsageError
-from pointseg.scans.prepared_source import write_scene
+from pointseg.preparation.prepared_source import write_scene
 from pointseg.taxonomy import load_taxonomy
 
 CPU = torch.device("cpu")

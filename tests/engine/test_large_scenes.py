@@ -21,7 +21,7 @@ from pointseg.engine.inference import TTA, Segmenter, load_segmenter, pointwise
 from pointseg.engine.inference.views import view_matrices
 from pointseg.errors import UsageError
 from pointseg.models import NetworkOutput, build_network
-from pointseg.scans.prepared_source import write_scene
+from pointseg.preparation.prepared_source import write_scene
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import IGNORE
 from tests.conftest import TINY_NETWORK

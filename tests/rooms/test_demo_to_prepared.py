@@ -41,7 +41,7 @@ def test_labels_by_the_official_rule(trees, taxonomy_name, column):
             inside = np.isin(segments, group["segments"])
             expected_ids[inside] = matches[0] if matches and matches[0] in class_ids else 0
             instances[inside] = group["id"]
-        scene = read_scene(folder, taxonomy_name)
+        scene = read_scene(folder, load_taxonomy(taxonomy_name))
         expected = [class_ids.index(i) if i else -1 for i in expected_ids]
         assert scene.label.tolist() == expected
         assert scene.instance.tolist() == instances.tolist()

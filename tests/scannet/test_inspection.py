@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pointseg.scans import inspection
+from pointseg.scannet import origin
 from pointseg.taxonomy import load_taxonomy
 from tests.scannet.raw_scans import CATEGORIES, grid_mesh, write_label_map, write_raw_tree
 from tests.scripts import run_script
@@ -231,7 +231,7 @@ def test_another_label_map(tree):
 
 
 def test_older_version_of_the_preparation(tree, monkeypatch):
-    monkeypatch.setattr(inspection, "PREPARATION_VERSION", 2)
+    monkeypatch.setattr(origin, "PREPARATION_VERSION", 2)
     done = check(tree)
     assert len(done.error_lines) == 4
     assert f"{tree}/{SCENE}: was made by version 1 of the preparation, now 2; run: " in done.err
@@ -367,7 +367,7 @@ def test_plot(tree, tmp_path, monkeypatch):
     """--plot draws what --tsv holds for train, with the tree's own number of scenes and points."""
     pytest.importorskip("matplotlib")
     drawn = []
-    monkeypatch.setattr("pointseg.output.class_frequency_plot.draw_class_frequency", lambda *given: drawn.append(given))
+    monkeypatch.setattr("pointseg.check.draw_class_frequency", lambda *given: drawn.append(given))
     assert check(tree, "--plot", tmp_path / "tail.png", "--tsv", tmp_path / "a.tsv").status == 0
     ((path, frequency),) = drawn
     assert path == tmp_path / "tail.png"

@@ -9,11 +9,12 @@ import sys
 import numpy as np
 import pytest
 
-from pointseg.scans import preparation
+from pointseg.preparation import jobs
+from pointseg.scannet import preparation
 from pointseg.scans.prepared import read_scene
 from pointseg.taxonomy import load_taxonomy
 from tests.scannet.raw_scans import ALIGNMENT, grid_mesh, write_label_map, write_raw_scan, write_raw_tree
-from tests.scripts import DATA_PREP, run_script
+from tests.scripts import BENCHMARK_LISTS, DATA_PREP, run_script
 
 
 @pytest.fixture
@@ -278,7 +279,7 @@ BAD_CALLS = {
     "no label map": (lambda raw: ["--raw", raw, "--label-map", raw / "no.tsv"], "there is no label map"),
     "no split folder": (lambda raw: ["--raw", raw, "--splits", raw / "no"], "is no folder"),
     "folder without lists": (lambda raw: ["--raw", raw, "--splits", raw], "there is no such list"),
-    "benchmark lists": (lambda raw: ["--raw", raw, "--splits", DATA_PREP / "splits", "--workers", "0"], "0 workers"),
+    "benchmark lists": (lambda raw: ["--raw", raw, "--splits", BENCHMARK_LISTS, "--workers", "0"], "0 workers"),
     "workers": (lambda raw: ["--raw", raw, "--workers", "many"], "invalid int value"),
     "unknown option": (lambda raw: ["--raw", raw, "--nope"], "unrecognized arguments"),
     "abbreviation": (lambda raw: ["--raw", raw, "--work", "1"], "unrecognized arguments"),
@@ -325,7 +326,7 @@ def test_nothing_found(raw, out):
 
 def test_full_disk(raw, out, monkeypatch):
     """A full disk ends the run with one line and exit 1; what was done stays whole, the rest is not there."""
-    real, written = preparation.write_scene, []
+    real, written = jobs.write_scene, []
 
     def write_scene(folder, arrays, source):
         if written:
@@ -333,7 +334,7 @@ def test_full_disk(raw, out, monkeypatch):
         written.append(folder)
         real(folder, arrays, source)
 
-    monkeypatch.setattr(preparation, "write_scene", write_scene)
+    monkeypatch.setattr(jobs, "write_scene", write_scene)
     done = prepare(raw, out)
     assert done.status == 1
     assert done.error_lines == [

@@ -9,14 +9,15 @@ import sys
 
 import pytest
 
-from pointseg.atomic import atomic_directory
+from pointseg.atomic_directory import atomic_directory
 from pointseg.errors import UsageError
+from pointseg.preparation import jobs
+from pointseg.scannet import tree_preparation
 from pointseg.scannet.sharding import Shard, assign_scenes, parse_shard
 from pointseg.scannet.splits import read_splits
-from pointseg.scans import preparation, tree_preparation
-from pointseg.scans.prepared import SPLITS
+from pointseg.scans.tree import SPLITS
 from tests.scannet.raw_scans import write_raw_scan, write_raw_tree
-from tests.scripts import DATA_PREP, run_script
+from tests.scripts import BENCHMARK_LISTS, DATA_PREP, run_script
 
 SCENES = {
     "train": ["scene0000_00", "scene0000_01", "scene0001_00", "scene0002_00"],
@@ -79,7 +80,7 @@ def mend_scene(raw, scene):
 @pytest.mark.parametrize("count", [1, 2, 7, 64, 1613, 2000])
 def test_every_scene_of_the_benchmark_has_one_shard(count):
     """Complete, disjoint and balanced, the numbers of each split too; the scans of one room are spread."""
-    lists = read_splits(DATA_PREP / "splits")
+    lists = read_splits(BENCHMARK_LISTS)
     number_of_scene = assign_scenes(lists, count)
     assert number_of_scene.keys() == {(split, scene) for split in SPLITS for scene in lists[split]}
     for keys in (number_of_scene, *([(split, scene) for scene in lists[split]] for split in SPLITS)):
@@ -299,7 +300,7 @@ def test_scene_in_no_list_fails_no_shard(raw, out):
 
 def test_another_run_on_the_same_scene_is_faster(raw, out, monkeypatch):
     """Two runs on one tree: the slower one finds the scene there, and takes it; any other error stays one."""
-    real = preparation.write_scene
+    real = jobs.write_scene
 
     def write_scene(folder, arrays, source):
         real(folder, arrays, source)  # the other run
@@ -307,7 +308,7 @@ def test_another_run_on_the_same_scene_is_faster(raw, out, monkeypatch):
             (temporary / "coord.npy").touch()
         os.replace(folder.parent / "ours", folder)  # as the end of atomic_directory, after it saw no folder
 
-    monkeypatch.setattr(preparation, "write_scene", write_scene)
+    monkeypatch.setattr(jobs, "write_scene", write_scene)
     done = prepare(raw, out, "2/2")
     assert done.status == 0
     assert "0 scenes prepared, 3 were done" in done.out
@@ -315,7 +316,7 @@ def test_another_run_on_the_same_scene_is_faster(raw, out, monkeypatch):
     def fail(folder, arrays, source):
         raise OSError(errno.ENOTEMPTY, "Directory not empty", str(folder))
 
-    monkeypatch.setattr(preparation, "write_scene", fail)
+    monkeypatch.setattr(jobs, "write_scene", fail)
     failed = prepare(raw, out, "1/2")
     assert failed.status == 1
     assert failed.error_lines == [f"preprocess_scannet.py: {out}/{OF_TWO[1][0]}: Directory not empty"]

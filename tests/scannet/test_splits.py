@@ -6,9 +6,9 @@ import pytest
 
 from pointseg.errors import DataError, UsageError
 from pointseg.scannet.splits import find_split_dir, read_split, read_splits
-from pointseg.scans.prepared import SPLITS
+from pointseg.scans.tree import SPLITS
 
-BENCHMARK = Path(__file__).parents[2] / "data_prep" / "splits"
+BENCHMARK = find_split_dir(Path("nowhere"), None)
 
 
 def write_lists(folder: Path, **lists: str) -> Path:
@@ -36,16 +36,16 @@ def test_order_and_blank_lines(tmp_path):
 
 
 def test_where_the_lists_are_sought(tmp_path):
-    """What is given, else the raw data's, else the fallback."""
-    raw, fallback, given = tmp_path / "raw", tmp_path / "fallback", tmp_path / "given"
+    """What is given, else the raw data's, else the benchmark's."""
+    raw, given = tmp_path / "raw", tmp_path / "given"
     (raw / "splits").mkdir(parents=True)
     given.mkdir()
-    assert find_split_dir(raw, None, fallback) == fallback
+    assert find_split_dir(raw, None) == BENCHMARK
     write_lists(raw / "splits", train="a")
-    assert find_split_dir(raw, None, fallback) == raw / "splits"
-    assert find_split_dir(raw, given, fallback) == given
+    assert find_split_dir(raw, None) == raw / "splits"
+    assert find_split_dir(raw, given) == given
     with pytest.raises(UsageError, match="is no folder"):
-        find_split_dir(raw, tmp_path / "no", fallback)
+        find_split_dir(raw, tmp_path / "no")
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -5,7 +5,7 @@ import pytest
 from plyfile import PlyData, PlyElement
 
 from pointseg.errors import DataError
-from pointseg.scans.ply import Mesh, count_vertices, read_mesh, read_mesh_header, write_mesh
+from pointseg.scans.ply import Mesh, count_vertices, read_mesh, read_mesh_header, read_ply, write_mesh
 from tests.scannet.raw_scans import grid_mesh, ply_bytes
 
 
@@ -92,7 +92,7 @@ def test_normals_get_unit_length(tmp_path):
 
 BAD = {
     "no ply": (b"solid cube\n", "is not a PLY"),
-    "nothing": (b"", "is not a PLY"),
+    "nothing": (b"", "is empty"),
     "header without end": (b"ply\nformat ascii 1.0\n", "header does not end"),
     "broken header": (b"ply\nformat ascii 1.0\nelement vertex many\nend_header\n", "header is broken"),
     "no vertex element": (b"ply\nformat ascii 1.0\nelement face 0\nend_header\n", "no vertices"),
@@ -106,9 +106,32 @@ BAD = {
     "face beyond": (ascii_ply(CORNERS, XYZ, ["3 0 1 5"]).encode(), "names a vertex"),
     "face below": (ascii_ply(CORNERS, XYZ, ["3 0 1 -1"]).encode(), "names a vertex"),
     "two corners": (ascii_ply(CORNERS, XYZ, ["2 0 1", "3 0 1 2"]).encode(), "fewer than three"),
-    "float 0..255": (ascii_ply(["0 0 0 1 2 255"], f"{XYZ}, float red, float green, float blue").encode(), "colours"),
-    "NaN colour": (ascii_ply(["0 0 0 nan 0 0"], f"{XYZ}, float red, float green, float blue").encode(), "colours"),
-    "NaN normal": (ascii_ply(["0 0 0 nan 0 0"], f"{XYZ}, float nx, float ny, float nz").encode(), "normal"),
+    "float 0..999": (ascii_ply(["0 0 0 1 2 999"], f"{XYZ}, float red, float green, float blue").encode(), "colours"),
+    "negative": (ascii_ply(["0 0 0 1 2 -1"], f"{XYZ}, short red, short green, short blue").encode(), "colours"),
+    "x is a list": (ascii_ply(["1 0 0 0"], "list uchar float x, float y, float z").encode(), "x of a vertex is a list"),
+    "splats": (
+        ascii_ply(["0 0 0 1 1 1 1"], f"{XYZ}, float f_dc_0, float opacity, float scale_0, float rot_0").encode(),
+        "Gaussian splats",
+    ),
+    "a vertex less": (ascii_ply(CORNERS, XYZ).replace("vertex 5", "vertex 6").encode(), "truncated"),
+    "a large lie": (
+        ascii_ply(CORNERS, XYZ)
+        .replace("ascii", "binary_little_endian")
+        .replace("vertex 5", "vertex 1000000000000")
+        .encode(),
+        "truncated",
+    ),
+    "a list without end": (
+        ascii_ply(CORNERS, XYZ, ["3 0 1 2"])
+        .split("end_header")[0]
+        .replace("ascii", "binary_little_endian")
+        .encode()
+        .replace(b"uchar int", b"uint int")
+        + b"end_header\n"
+        + bytes(60)
+        + b"\xff" * 8,
+        "truncated",
+    ),
     "a lie": (b"ply\nformat ascii 1.0\nelement vertex 999999999999\nproperty float x\nend_header\n0\n", "truncated"),
 }
 
@@ -158,3 +181,32 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         write_mesh(path, Mesh(np.zeros((4, 3), np.float32)))
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_extra_properties_are_written(tmp_path):
+    """Labels, a probability and colours beside the first ones come back in type and value; 64 bits become 32."""
+    xyz, rgb, faces = grid_mesh(3, 3)
+    extra = {"label": np.arange(9), "confidence": np.linspace(0, 1, 9, dtype=np.float32), "scan_red": rgb[:, 0]}
+    write_mesh(tmp_path / "a.ply", Mesh(xyz, faces, rgb), extra)
+    vertices = PlyData.read(tmp_path / "a.ply")["vertex"].data
+    for name, values in extra.items():
+        np.testing.assert_array_equal(vertices[name], values)
+    assert [vertices[name].dtype.str for name in extra] == ["<i4", "<f4", "|u1"]
+    np.testing.assert_array_equal(read_mesh(tmp_path / "a.ply").faces, faces)
+    assert read_ply(tmp_path / "a.ply").fields["label"].tolist() == list(range(9))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("red", np.zeros(4), "taken"),
+        ("two words", np.zeros(4), "one ASCII word"),
+        ("label", np.zeros(3), "expected"),
+        ("label", np.full(4, 2**40), "32 bits"),
+        ("label", np.zeros(4, complex), "complex"),
+    ],
+)
+def test_extra_properties_that_ply_does_not_hold(tmp_path, name, values, message):
+    with pytest.raises(ValueError, match=message):
+        write_mesh(tmp_path / "a.ply", Mesh(np.zeros((4, 3), np.float32)), {name: values})
+    assert not (tmp_path / "a.ply").exists()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pointseg.errors import DataError, UsageError
-from pointseg.taxonomy import IGNORE, format_class_table, load_taxonomy, parse_class_table, read_class_table
+from pointseg.taxonomy import IGNORE, load_taxonomy, parse_class_table, read_class_table
 
 PLANT = "id\tname\n40\tpipe\n7\tvalve\n12\tpump\n9\ttank\n"
 
@@ -39,7 +39,7 @@ def test_classes_without_colours_get_different_ones() -> None:
 def test_a_table_survives_its_file(name: str, tmp_path: Path) -> None:
     taxonomy = load_taxonomy(name)
     path = tmp_path / "mine.tsv"
-    path.write_text(format_class_table(taxonomy))
+    path.write_text(taxonomy.as_table())
     again = read_class_table(path)
     assert again.name == "mine"
     for part in ("class_names", "groups", "fingerprint"):
@@ -51,7 +51,7 @@ def test_groups_by_points_are_thirds_and_say_so(tmp_path: Path) -> None:
     counted = parse_class_table(PLANT, "plant", "x").with_counted_groups([5, 900, 0, 30])
     assert counted.groups == ("common", "head", "tail", "head")
     assert counted.groups_are_counted
-    (tmp_path / "classes.tsv").write_text(format_class_table(counted))
+    (tmp_path / "classes.tsv").write_text(counted.as_table())
     again = read_class_table(tmp_path / "classes.tsv")
     assert (again.name, again.groups, again.groups_are_counted) == (tmp_path.name, counted.groups, True)
 
@@ -80,15 +80,21 @@ def test_a_spreadsheets_file_is_read() -> None:
         ("id\tname\n1\twall\n", "has 1 classes; a network needs two or more"),
         ("id\tname\n1\twall\n1\tfloor\n", "x.tsv:3: has the id 1 of line 2"),
         ("id\tname\n1\twall\n2\twall\n", "x.tsv:3: has the name wall of line 2"),
-        ("id\tname\n1\twall\n2\t\n", "x.tsv:3: has no name"),
-        ("id\tname\n1\twall\n-2\tfloor\n", "x.tsv:3: id is '-2', expected a whole number"),
+        ("id\tname\n1\twall\n2\t\n", "x.tsv:3: name is '': field required"),
+        ("id\tname\n1\twall\n-2\tfloor\n", "x.tsv:3: id is '-2': input should be greater than or equal to 0"),
         ("id\tname\n1\twall\ntwo\tfloor\n", "x.tsv:3: id is 'two'"),
         ("id\tname\n1\twall\n99999999999\tfloor\n", "x.tsv:3: id is '99999999999'"),
         ("id\tname\n1\twall\n2\n", "x.tsv:3: has another number of columns"),
         ("id\tname\n1\twall\n2\tfloor\tmore\n", "x.tsv:3: has another number of columns"),
-        ("id\tname\tr\n1\ta\t1\n2\tb\t2\n", "has the colour column 'r' without the others"),
-        ("id\tname\tr\tg\tb\n1\ta\t1\t1\t1\n2\tb\t2\t2\t256\n", "x.tsv:3: b is '256'.*from 0 to 255"),
-        ("id\tname\tgroup\n1\ta\thead\n2\tb\trare\n", "x.tsv:3: group is 'rare', expected head, common, tail"),
+        ("id\tname\tr\n1\ta\t1\n2\tb\t2\n", "has colours of some classes or channels alone"),
+        (
+            "id\tname\tr\tg\tb\n1\ta\t1\t1\t1\n2\tb\t2\t2\t256\n",
+            "x.tsv:3: b is '256': input should be less than",
+        ),
+        (
+            "id\tname\tgroup\n1\ta\thead\n2\tb\trare\n",
+            "x.tsv:3: group is 'rare': .* 'head', 'common' or 'tail'",
+        ),
     ],
 )
 def test_a_wrong_table_is_one_line_that_names_the_row(text: str, message: str) -> None:

@@ -7,6 +7,7 @@ import torch
 
 from pointseg.config import Config
 from pointseg.data.points import Points
+from pointseg.data.voxelize import origin_despite_strays
 from pointseg.models import Network
 from pointseg.taxonomy import IGNORE
 
@@ -24,8 +25,15 @@ class ScenePart:
     """(n,) bool: the points that are predicted here."""
     row: torch.Tensor | slice
     """The rows of those points in the scene."""
-    grid_origins: list[torch.Tensor] | list[None]
+    grid_origins: Sequence[torch.Tensor | None]
     """For each view (3,) where the scene's grid begins in it; None: at the smallest coordinates of the part."""
+
+
+def find_grid_origin(xyz: torch.Tensor, config: Config, network: Network) -> torch.Tensor | None:
+    """Where the grid of a scene in a view begins, unmoved by strays; None: at its lowest corner."""
+    if config.data.center == "extremes":
+        return None
+    return origin_despite_strays(xyz, config.data.voxel_size_m, network.coarsest_voxel)
 
 
 def cut_scene(
@@ -46,12 +54,16 @@ def cut_scene(
     max_voxels = config.inference.max_voxels
     if max_voxels is None or len(points) <= max_voxels:
         is_core = torch.ones(len(points), dtype=torch.bool)
-        yield ScenePart(points, is_core, slice(None), [None] * len(views))
+        yield ScenePart(
+            points, is_core, slice(None), [find_grid_origin(points.xyz @ matrix.T, config, network) for matrix in views]
+        )
         return
     from pointseg.data.tiles import TileLimits, cut_tiles  # most scenes, and training, need none
 
     limits = TileLimits(max_voxels, network.context, _POINTS_PER_VOXEL if len(views) > 1 else None)
-    origins = [(points.xyz @ matrix.T).amin(dim=0) for matrix in views]
+    turned = [points.xyz @ matrix.T for matrix in views]
+    found = [find_grid_origin(xyz, config, network) for xyz in turned]
+    origins = [xyz.amin(dim=0) if origin is None else origin for xyz, origin in zip(turned, found, strict=True)]
     voxel_size_m = config.data.voxel_size_m
     for tile in cut_tiles(points.xyz, voxel_size_m, name, step=network.coarsest_voxel, limits=limits):
         part = points.select(tile.row)

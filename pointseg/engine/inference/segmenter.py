@@ -9,13 +9,13 @@ import torch
 from pointseg import __version__
 from pointseg.config import Config, config_from_dict
 from pointseg.data.class_counts import ClassCounts
-from pointseg.data.points import center_points, points_from_scene
+from pointseg.data.points import Points, center_points, points_from_scene
 from pointseg.data.voxelize import Voxels
 from pointseg.engine.checkpoint import fingerprint, load_weights, read_checkpoint
 from pointseg.engine.distributed import choose_device
 from pointseg.engine.inference.coverings import Coverings
 from pointseg.engine.inference.forward import LESS_MEMORY, Forward
-from pointseg.engine.inference.parts import cut_scene
+from pointseg.engine.inference.parts import cut_scene, find_grid_origin
 from pointseg.engine.inference.pointwise import Observer, PointArrays, PointOutput, Pointwise, Wanted
 from pointseg.engine.inference.views import view_matrices
 from pointseg.engine.network import explain_out_of_memory
@@ -89,6 +89,7 @@ class Segmenter:
             "checkpoint": self.weights_sha256,
             "taxonomy": self.taxonomy.name if self.taxonomy.is_benchmark else self.taxonomy.fingerprint,
             "features": list(data.features),
+            "center": data.center,
             "voxel_size_m": data.voxel_size_m,
             "tta": tta,
             **inference.model_dump(mode="json"),
@@ -100,7 +101,7 @@ class Segmenter:
         """Segment a point cloud.
 
         Args:
-            xyz: (N, 3) metres, z up.
+            xyz: (N, 3) metres, z up. Coordinates of a map grid are kept in float64 until their offset is taken off.
             rgb: (N, 3) uint8; needed where the network was trained with colours.
             normal: (N, 3) unit vectors; needed where the network was trained with normals.
             tta: views to average over, as in :meth:`infer_scene`.
@@ -112,9 +113,11 @@ class Segmenter:
             DataError: an array has the wrong shape or dtype, a coordinate is not finite, normals are not of unit
                 length, or an array that the network needs is missing.
         """
+        from pointseg.scans.frame import near_origin  # scenes of a prepared tree, as in training, lie there already
+
         scene = Scene(
             name="points",
-            xyz=np.asarray(xyz, dtype=np.float32),
+            xyz=near_origin(xyz),
             rgb=None if rgb is None else np.asarray(rgb),
             normal=None if normal is None else np.asarray(normal, dtype=np.float32),
         )
@@ -123,24 +126,37 @@ class Segmenter:
         return self.taxonomy.class_id_from_label(self.predict_scene(scene, tta))
 
     def predict_scan(
-        self, path: str | Path, tta: str = "none", *, probabilities: bool = False, features: bool = False
+        self,
+        path: str | Path,
+        tta: str = "none",
+        *,
+        probabilities: bool = False,
+        features: bool = False,
+        unit: str | None = None,
+        up: str | None = None,
+        fill_color: tuple[int, int, int] | None = None,
     ) -> "Prediction":
         """Segment a scan from its file, or a prepared scene from its folder.
 
         Args:
-            path: of the file, in any format of :func:`pointseg.scans.formats.read_scan_file`; or of the folder.
+            path: of the file, in any format of :func:`pointseg.formats.read_scan_file`; or of the folder.
             tta: views to average over, as in :meth:`infer_scene`.
             probabilities: whether to keep those of all classes; 2 K bytes a point.
             features: whether to keep the last features; 2 D bytes a point.
+            unit: of the file's coordinates: m, cm, mm or in; None: metres.
+            up: the file's axis that points up: x, y, z, -x, -y or -z; None: the format's, or z.
+            fill_color: colour 0..255 of all points of a scan without colours.
 
         Raises:
             DataError: the file can't be read, or lacks what the network takes.
-            UsageError: a library that reads the format is not installed, or the scan can't be cut into tiles.
+            UsageError: a library that reads the format is not installed, the unit or axis is not known, or the scan
+                can't be cut into tiles.
         """
         from pointseg.engine.inference.prediction import infer_scan
-        from pointseg.scans.scan_input import read_scan_input
+        from pointseg.scans.scan_input import ScanOptions, read_scan_input
 
-        scan = read_scan_input(Path(path), self.taxonomy, "normal" in self.config.data.features)
+        options = ScanOptions(unit, up, fill_color)
+        scan = read_scan_input(Path(path), self.taxonomy, "normal" in self.config.data.features, options)
         return infer_scan(self, scan, tta, Wanted(True, probabilities, features))
 
     def predict_scene(self, scene: Scene, tta: str = "none", observer: Observer | None = None) -> np.ndarray:
@@ -176,7 +192,7 @@ class Segmenter:
         """
         if observer is not None and tta != "none":
             raise ValueError(f"an observer sees one forward pass a voxel; expected tta none, got {tta}")
-        points = center_points(points_from_scene(scene, self.config.data.features))
+        points = self._center(scene)
         views = view_matrices(tta)
         whole = PointArrays(len(points)) if arrays is None else arrays
         for part in cut_scene(points, views, scene.name, self.config, self.network):
@@ -190,8 +206,13 @@ class Segmenter:
 
     def forward_scene(self, scene: Scene) -> tuple[Voxels, NetworkOutput]:
         """The scene's voxels (mean features, majority label; on the CPU) and the network's output; never in tiles."""
-        voxels = self._coverings.by_mean(center_points(points_from_scene(scene, self.config.data.features)))
+        points = self._center(scene)
+        voxels = self._coverings.by_mean(points, find_grid_origin(points.xyz, self.config, self.network))
         return voxels, self._forward(voxels, scene.name)
+
+    def _center(self, scene: Scene) -> Points:
+        data = self.config.data
+        return center_points(points_from_scene(scene, data.features), center=data.center)
 
     @property
     def network(self) -> Network:

@@ -2,21 +2,28 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pointseg.atomic import TEMPORARY_PREFIX
-from pointseg.errors import PointsegError
-from pointseg.scannet.preparation import SceneKey
-from pointseg.scannet.raw_scan import read_label_map
-from pointseg.scans.prepared import REPORT_NAME, SOURCE_NAME, SPLITS, prepare_command
+from pointseg.preparation.jobs import SceneKey
+from pointseg.scans.tree import REPORT_NAME, SOURCE_NAME, SPLITS, prepare_command
 
 
-def find_leftovers(root: Path) -> list[str]:
+@dataclass(frozen=True)
+class Table:
+    """A table that scenes get their labels from."""
+
+    name: str
+    """What a line says of it: ``label map than FILE``."""
+    fingerprint: str
+
+
+def find_leftovers(root: Path, splits: Sequence[str]) -> list[str]:
     """A line for each file and folder that an interrupted write has left."""
-    places = [root, *(root / split for split in SPLITS)]
+    places = [root, *(root / split for split in splits)]
     return [
         f"{path}: is left of an interrupted write; when no preparation is running, delete {path}"
         for place in places
@@ -27,7 +34,8 @@ def find_leftovers(root: Path) -> list[str]:
 def find_gaps(
     root: Path,
     scenes: Sequence[SceneKey],
-    label_map_of_scene: Mapping[SceneKey, str | None],
+    table_of_scene: Mapping[SceneKey, str | None],
+    find_table: Callable[[Path, Mapping[str, Any]], Table | None],
     lists: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[list[str], list[str]]:
     """Problems and notes about which scenes there are. A scene has one line at most; a split that is left out, a note.
@@ -35,7 +43,8 @@ def find_gaps(
     Args:
         root: the prepared tree.
         scenes: those that are in it.
-        label_map_of_scene: of those with a ``source.json``, the fingerprint of their label map.
+        table_of_scene: of those with a ``source.json``, the fingerprint of the table that gave them their labels.
+        find_table: that table as it is now, from root and settings of the report; None: it can't be told.
         lists: split -> the scenes that have to be there; None: those of the report.
     """
     here = set(scenes)
@@ -48,11 +57,11 @@ def find_gaps(
             report = _Report(root, json.loads(report_path.read_text(encoding="utf-8")))
             problems += report.unlisted
             notes += report.find_notes(here)
-            line_of_scene = report.find_problems(here, label_map_of_scene)
+            line_of_scene = report.find_problems(here, table_of_scene, find_table)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = f"{type(error).__name__}: {error}"
             problems.append(f"{report_path}: is broken ({reason}); run: {prepare_command(root)}")
-    elif label_map_of_scene:
+    elif table_of_scene:
         problems.append(f"{report_path}: is missing, the preparation has not ended; run: {prepare_command(root)}")
     elif lists is None:
         notes.append(
@@ -78,7 +87,7 @@ class _Report:
         # Reports of before there were shards have none.
         self._pending = {(row["split"], row["scene"]): row["shard"] for row in report.get("pending", ())}
         self._stale = {(row["split"], row["scene"]): row["why"] for row in report["stale"]}
-        self._label_map = report["settings"].get("label_map")
+        self._settings = report["settings"]
         self._unlisted = report["unlisted"]
 
     @property
@@ -94,7 +103,7 @@ class _Report:
     def find_notes(self, here: Set[SceneKey]) -> list[str]:
         """Whole splits that were not in the raw data, and scenes that are no longer there."""
         notes = []
-        for split in SPLITS:
+        for split in sorted({of for of, _ in self._missing}):
             num_missing = sum(of == split for of, _ in self._missing)
             if num_missing and not _has_split(here, split):
                 notes.append(f"no {split} scenes: the {num_missing} of its list were not in the raw data")
@@ -104,21 +113,21 @@ class _Report:
         return notes
 
     def find_problems(
-        self, here: Set[SceneKey], label_map_of_scene: Mapping[SceneKey, str | None]
+        self,
+        here: Set[SceneKey],
+        table_of_scene: Mapping[SceneKey, str | None],
+        find_table: Callable[[Path, Mapping[str, Any]], Table | None],
     ) -> dict[SceneKey, str]:
         """A line for each scene that is not in the tree as it should be."""
-        label_map = None
-        if self._label_map is not None and Path(self._label_map).is_file():
-            with suppress(PointsegError):
-                label_map = read_label_map(Path(self._label_map)).fingerprint
+        table = find_table(self._root, self._settings)
         found = {}
         for key in self._prepared | self._missing | self._failed.keys() | self._pending.keys() | here:
             problem = self._describe(key, here)
-            if problem is None and key in here and key not in label_map_of_scene:
+            if problem is None and key in here and key not in table_of_scene:
                 problem = f"has lost its {SOURCE_NAME}; run: {self._command}"
-            made_with = label_map_of_scene.get(key)
-            if problem is None and label_map is not None and made_with not in (None, label_map):
-                problem = f"was made with another label map than {self._label_map} is now; run: {self._command}"
+            made_with = table_of_scene.get(key)
+            if problem is None and table is not None and made_with not in (None, table.fingerprint):
+                problem = f"was made with another {table.name} is now; run: {self._command}"
             if problem is not None:
                 found[key] = f"{self._root.joinpath(*key)}: {problem}"
         return found
@@ -164,7 +173,8 @@ def _has_split(here: Set[SceneKey], split: str) -> bool:
 
 def _find_repeated(root: Path, here: Set[SceneKey], known: Set[str]) -> list[str]:
     """Scenes in two splits. Of the ``known`` ones there is a line already, which says in which of them it is wrong."""
-    counts = Counter(name for _, name in here)
+    # Folders of other names, as S3DIS's areas, have rooms of the same names.
+    counts = Counter(name for split, name in here if split in SPLITS)
     return [
         f"{root}: {name} is in {' and '.join(split for split in SPLITS if (split, name) in here)}; "
         "a scene belongs to one split, delete the wrong one"

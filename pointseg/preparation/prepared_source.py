@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy_format
 
-from pointseg.atomic import atomic_directory
-from pointseg.scans.prepared import SOURCE_NAME
+from pointseg.atomic_directory import atomic_directory
+from pointseg.scans.tree import SOURCE_NAME
 
 
 def write_scene(folder: str | os.PathLike[str], arrays: dict[str, np.ndarray], source: dict[str, Any]) -> None:
@@ -47,7 +47,7 @@ def read_source(folder: Path) -> dict[str, Any] | None:
     if not isinstance(source, dict) or not {"arrays", "facts", "made_from", "raw_folder"} <= source.keys():
         return None
     facts = source["facts"]
-    return source if isinstance(facts, dict) and {"num_points", "alignment"} <= facts.keys() else None
+    return source if isinstance(facts, dict) and "num_points" in facts else None
 
 
 def arrays_are_complete(folder: Path, source: dict[str, Any]) -> bool:

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from pointseg.errors import DataError, UsageError
-from pointseg.scans.parallel import map_scenes
+from pointseg.preparation.parallel import map_scenes
 
 
 def square(number: int) -> int:

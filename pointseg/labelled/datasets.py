@@ -1,0 +1,282 @@
+"""Other public data sets in their official layouts, read through the library scenezoo (extra ``datasets``).
+
+Each is four answers: which scenes each split has, which classes there are, which files a scene is made of, and what its
+points are. Tables that a data set publishes apart from its scans are taken from its folder, or from ``metadata`` there,
+and fetched by the library where they are in neither.
+"""
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pointseg.errors import DataError, UsageError
+from pointseg.labelled.content import LabelledPoints
+from pointseg.taxonomy import Taxonomy, parse_class_table
+
+INSTALL = "pip install 'pointseg[datasets]'"
+
+
+@dataclass(frozen=True)
+class DatasetReader:
+    """How a data set is read. ``library`` is what scenezoo's ``get_dataset`` returns."""
+
+    list_splits: Callable[[Any], dict[str, list[str]]]
+    """Split -> ids of its scenes, also of those that are not on this disk."""
+    list_classes: Callable[[Any], dict[int, str]]
+    """Class id -> name, in the order of the labels."""
+    find_files: Callable[[Any, str], list[Path]]
+    """The files that a scene is made of."""
+    read_points: Callable[[Any, str], LabelledPoints]
+    """The points of a scene; without class ids where it has none."""
+    name_scene: Callable[[str], str] = str
+    """From an id to the name of the scene's folder."""
+    tables: Mapping[str, str] | None = None
+    """Argument of the library's reader -> name of the published table."""
+
+
+def open_dataset(name: str, root: Path) -> Any:
+    """Scenezoo's reader of the data set at ``root``.
+
+    Raises:
+        UsageError: scenezoo is not installed, or there is no such folder.
+    """
+    if not root.is_dir():
+        raise UsageError(f"{root}: there is no such folder; give the one that the data set was unpacked in")
+    if importlib.util.find_spec("scenezoo") is None:
+        raise UsageError(f"--dataset {name}: is read through the library scenezoo; type: {INSTALL}")
+    from scenezoo import get_dataset
+
+    tables = {}
+    for argument, file in (READERS[name].tables or {}).items():
+        found = [path for path in (root / file, root / "metadata" / file) if path.is_file()]
+        if found:
+            tables[argument] = str(found[0])
+    return get_dataset(name, root, **tables)
+
+
+def read_table_of(name: str, library: Any) -> Taxonomy:
+    """The classes of a data set. Raises: DataError where its table is not there."""
+    classes = call_library(name, library, READERS[name].list_classes, library)
+    rows = "".join(f"{i}\t{class_name}\n" for i, class_name in classes.items())
+    return parse_class_table(f"id\tname\n{rows}", name, f"classes of {name}")
+
+
+def call_library(name: str, library: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call what uses the library; whatever it raises on the files of a data set becomes a line.
+
+    Raises:
+        DataError: with what the library says.
+    """
+    try:
+        return function(*arguments)
+    except DataError:
+        raise
+    except Exception as error:
+        tables = ", ".join((READERS[name].tables or {}).values())
+        remedy = (
+            f"if it can't be fetched, put {tables} into that folder" if tables else "compare with its official layout"
+        )
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise DataError(f"{library.root_dir}: can't be read as {name} ({reason}); {remedy}") from None
+
+
+def _s3dis_splits(library: Any) -> dict[str, list[str]]:
+    return {split.capitalize(): list(ids) for split, ids in library.splits.items()}
+
+
+def _s3dis_files(library: Any, scene: str) -> list[Path]:
+    return sorted((library.dataset_root / scene / "Annotations").glob("*.txt"))
+
+
+def _s3dis_points(library: Any, scene: str) -> LabelledPoints:
+    points = library.get_points(scene)
+    return LabelledPoints(
+        str(library.dataset_root / scene),
+        points.xyz,
+        points.semantic_labels.astype(np.int64),
+        points.instance_labels.astype(np.int64),
+        points.rgb,
+    )
+
+
+def _scannetpp_splits(library: Any) -> dict[str, list[str]]:
+    names = {"train": "nvs_sem_train", "val": "nvs_sem_val", "test": "sem_test"}
+    return {split: [i for i in library.splits.get(name, []) if i.strip()] for split, name in names.items()}
+
+
+def _scannetpp_classes(library: Any) -> dict[int, str]:
+    names = library.metadata.get("top100_classes")
+    if not names:
+        raise DataError(
+            f"{library.root_dir}/metadata/semantic_benchmark/top100.txt: is missing; download the data set's metadata"
+        )
+    return dict(enumerate(name for name in names if name.strip()))
+
+
+def _scannetpp_files(library: Any, scene: str) -> list[Path]:
+    folder = library.root_dir / "data" / scene / "scans"
+    names = ("mesh_aligned_0.05.ply", "segments.json", "segments_anno.json", "mesh_aligned_0.05_mask.txt")
+    return [folder / name for name in names]
+
+
+def _scannetpp_points(library: Any, scene: str) -> LabelledPoints:
+    """Of vertices in several objects the smallest object counts, as in the library."""
+    folder = library.root_dir / "data" / scene / "scans"
+    points = _mesh_points(library.get_mesh(scene), folder)
+    if (folder / "segments_anno.json").is_file():
+        objects = library.get_segmentation(scene, segmentation_type="instance")
+        mapping = library.metadata.get("label_mapping", {})
+        id_of_name = {name: i for i, name in _scannetpp_classes(library).items()}
+        class_of_object = {
+            i: id_of_name.get(mapping.get(name, {}).get("semantic_map_to", name), -1)
+            for i, name in objects.id_to_name.items()
+        }
+        points.instance = objects.labels.astype(np.int64)
+        points.class_id = _look_up(points.instance, class_of_object)
+    return points
+
+
+def _threerscan_files(library: Any, scene: str) -> list[Path]:
+    return [library.scans_dir / scene / "labels.instances.annotated.v2.ply"]
+
+
+def _threerscan_points(library: Any, scene: str) -> LabelledPoints:
+    """The annotated mesh, whose colours are those of the objects, and so no colours of the room."""
+    mesh = library.get_mesh(scene, mesh_type="instance")
+    points = _mesh_points(mesh, library.scans_dir / scene)
+    points.rgb = None
+    points.class_id = library.get_segmentation(scene, segmentation_type="rio27").labels.astype(np.int64)
+    points.instance = _look_up(library.get_segmentation(scene).labels.astype(np.int64), {0: -1}, keep=True)
+    return points
+
+
+def _multiscan_files(library: Any, scene: str) -> list[Path]:
+    folder = library.root_dir / scene
+    return [folder / f"{scene}.ply", folder / f"{scene}.annotations.json"]
+
+
+def _multiscan_points(library: Any, scene: str) -> LabelledPoints:
+    points = _mesh_points(library.get_mesh(scene), library.root_dir / scene)
+    assert points.faces is not None, "the library refuses meshes without faces"
+    for part, kind in (("class_id", "object_semantic"), ("instance", "object_instance")):
+        labels = library.get_segmentation(scene, segmentation_type=kind).labels.astype(np.int64)
+        setattr(points, part, _labels_of_vertices(points.faces, labels, len(points.xyz)))
+    assert points.instance is not None
+    points.instance[points.instance == 0] = -1
+    return points
+
+
+def _matterport_splits(library: Any) -> dict[str, list[str]]:
+    """Each region of a house is a scene; of houses that are not on this disk none is known."""
+    return {
+        split: [
+            f"{house}/{region}"
+            for house in houses
+            if (library.scans_dir / house).is_dir()
+            for region in library.get_region_ids(house)
+        ]
+        for split, houses in library.splits.items()
+    }
+
+
+def _matterport_files(library: Any, scene: str) -> list[Path]:
+    house, region = scene.split("/")
+    folder = library.scans_dir / house / "region_segmentations"
+    return [path for path in sorted(folder.rglob(f"region{region.removeprefix('region')}.*")) if path.is_file()]
+
+
+def _matterport_points(library: Any, scene: str) -> LabelledPoints:
+    house, region = scene.split("/")
+    mesh = library.get_mesh(house, mesh_type="region", region_id=region)
+    points = _mesh_points(mesh, library.scans_dir / house)
+    assert points.faces is not None, "the library refuses meshes without faces"
+    semantic = library.get_segmentation(house, region_id=region, segmentation_type="semantic", label_space="mpcat40")
+    objects = library.get_segmentation(house, region_id=region)
+    points.class_id = _labels_of_vertices(points.faces, semantic.labels.astype(np.int64), len(points.xyz))
+    points.instance = _labels_of_vertices(points.faces, objects.labels.astype(np.int64), len(points.xyz))
+    return points
+
+
+def _mesh_points(mesh: Any, where: Path) -> LabelledPoints:
+    """Vertices and faces of an Open3D mesh."""
+    rgb = np.rint(np.asarray(mesh.vertex_colors) * 255).astype(np.uint8) if mesh.has_vertex_colors() else None
+    return LabelledPoints(
+        str(where), np.array(mesh.vertices), None, rgb=rgb, faces=np.array(mesh.triangles, dtype=np.int64)
+    )
+
+
+def _look_up(ids: np.ndarray, value_of_id: Mapping[int, int], keep: bool = False) -> np.ndarray:
+    """(N,) int64: the value of each id; -1, or the id itself, where it has none."""
+    unique, inverse = np.unique(ids, return_inverse=True)
+    values = [value_of_id.get(i, i if keep else -1) for i in unique.tolist()]
+    return np.array(values, dtype=np.int64)[inverse]
+
+
+def _labels_of_vertices(faces: np.ndarray, label: np.ndarray, num_vertices: int) -> np.ndarray:
+    """(N,) int64: the label that most faces of a vertex have, of equally many the smaller; -1 without a face.
+
+    Args:
+        faces: (F, 3) integer.
+        label: (F,) integer.
+        num_vertices: N.
+    """
+    values, dense = np.unique(label, return_inverse=True)
+    pairs, counts = np.unique(faces.ravel() * len(values) + np.repeat(dense, 3), return_counts=True)
+    vertex = pairs // len(values)
+    order = np.lexsort((-(pairs % len(values)), counts, vertex))  # the last of each vertex is the most frequent
+    result = np.full(num_vertices, -1, dtype=np.int64)
+    result[vertex[order]] = values[pairs[order] % len(values)]
+    return result
+
+
+READERS = {
+    "s3dis": DatasetReader(
+        _s3dis_splits,
+        lambda library: dict(enumerate(library.class_names)),
+        _s3dis_files,
+        _s3dis_points,
+        name_scene=lambda scene: scene.split("/")[1],
+    ),
+    "scannetpp": DatasetReader(_scannetpp_splits, _scannetpp_classes, _scannetpp_files, _scannetpp_points),
+    "3rscan": DatasetReader(
+        lambda library: library.splits,
+        lambda library: dict(sorted(library.metadata["semantic_spaces"]["rio27"].items())),
+        _threerscan_files,
+        _threerscan_points,
+        tables={"label_mapping_file": "3RScan.v2 Semantic Classes - Mapping.csv"},
+    ),
+    "multiscan": DatasetReader(
+        lambda library: library.splits,
+        lambda library: {i: n for i, n in sorted(library.metadata["object_semantic_id_to_name"].items()) if i > 0},
+        _multiscan_files,
+        _multiscan_points,
+        tables={
+            "split_file": "scans_split.csv",
+            "object_label_file": "object_semantic_label_map.csv",
+            "part_label_file": "part_semantic_label_map.csv",
+        },
+    ),
+    "matterport3d": DatasetReader(
+        _matterport_splits,
+        lambda library: {
+            i: name
+            for i, name in sorted(library.metadata["label_spaces"]["mpcat40"].items())
+            if i > 0 and name != "unlabeled"
+        },
+        _matterport_files,
+        _matterport_points,
+        name_scene=lambda scene: scene.replace("/", "_"),
+        tables={
+            "label_mapping_file": "category_mapping.tsv",
+            "train_split_file": "scenes_train.txt",
+            "val_split_file": "scenes_val.txt",
+            "test_split_file": "scenes_test.txt",
+        },
+    ),
+}
+"""Name -> reader."""
+DATASETS = tuple(READERS)

@@ -1,0 +1,114 @@
+"""The report of an import, and what of it people are told."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pointseg.preparation.jobs import SceneKey
+from pointseg.preparation.tree_report import (
+    and_more,
+    count_unknown,
+    describe_tree,
+    read_facts,
+    summarize_splits,
+    summarize_stale,
+)
+from pointseg.scans.tree import SPLITS
+from pointseg.taxonomy import CLASS_TABLE, Taxonomy
+
+_REMEDIES = {
+    "normal": "--estimate-normals makes them from neighbouring points, or export the scans with faces or normals",
+    "color": "--fill-color R,G,B gives them one colour, or export the scans with colours",
+}
+
+
+def build_report(
+    root: Path,
+    taxonomy: Taxonomy,
+    *,
+    lists: Mapping[str, list[str]],
+    scans_of_split: Mapping[str, set[str]],
+    failures: Mapping[SceneKey, str],
+    settings: Mapping[str, Any],
+    unlisted: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Everything worth knowing of an imported tree.
+
+    Arguments and result as :func:`pointseg.preparation.tree_report.describe_tree`. Besides: ``unknown_ids`` (ids in
+    the scans that the table lacks: points and scenes), ``classes_without_points`` (names, over all splits),
+    ``labels_from`` (where labels were: number of scenes), ``uneven`` (a part that some scenes have and others not:
+    those without), and ``notes`` (text: the scenes that it holds for).
+    """
+    facts = read_facts(root, tuple(lists))
+    report = describe_tree(
+        root,
+        facts,
+        [taxonomy],
+        lists=lists,
+        scans_of_split=scans_of_split,
+        failures=failures,
+        settings=settings,
+        unlisted=unlisted,
+        pending={},
+    )
+    classes = [row["classes"][taxonomy.key]["points"] for row in report["splits"].values() if row["classes"]]
+    totals = [sum(of_class) for of_class in zip(*classes, strict=True)] or [0] * taxonomy.num_classes
+    scenes = {f"{split}/{scene}": f for split, of_split in facts.items() for scene, f in of_split.items()}
+    notes: dict[str, list[str]] = {}
+    for scene, f in scenes.items():
+        for note in f["notes"]:
+            notes.setdefault(note, []).append(scene)
+    uneven = {part: [scene for scene, f in scenes.items() if part not in f["parts"]] for part in ("color", "normal")}
+    return report | {
+        "unknown_ids": count_unknown(facts, "unknown_ids", "points"),
+        "classes_without_points": [n for n, total in zip(taxonomy.class_names, totals, strict=True) if total == 0],
+        "labels_from": dict(Counter(f["labels_from"] for f in scenes.values() if f.get("labels_from"))),
+        "uneven": {part: without for part, without in uneven.items() if 0 < len(without) < len(scenes)},
+        "notes": notes,
+    }
+
+
+def summarize_report(report: Mapping[str, Any], taxonomy: Taxonomy) -> list[str]:
+    """The report in a few lines for people; problems are not among them."""
+    lines = summarize_splits(report, taxonomy)
+    if report["labels_from"]:
+        places = ", ".join(f"{place} ({n} scenes)" for place, n in sorted(report["labels_from"].items()))
+        lines.append(f"labels: {places}")
+    unknown = sorted(report["unknown_ids"].items(), key=lambda item: (-item[1]["points"], item[0]))
+    if unknown:
+        names = ", ".join(f"{i} ({row['points']:,} points in {row['scenes']} scenes)" for i, row in unknown[:5])
+        lines.append(f"ids that the table of classes lacks, ignored in training: {names}{and_more(unknown, 5)}")
+    without = report["classes_without_points"]
+    if without:
+        lines.append(f"classes without a point: {', '.join(without[:8])}{and_more(without, 8)}")
+    missing = sum(map(len, report["missing"].values()))
+    if missing:
+        lines.append(f"no longer in the source, kept in the tree: {missing} scenes")
+    for note, scenes in list(report["notes"].items())[:8]:
+        lines.append(f"note: {scenes[0]}: {note}" + (f" (and {len(scenes) - 1} more scenes)" if scenes[1:] else ""))
+    if len(report["notes"]) > 8:
+        lines.append(f"note: {len(report['notes']) - 8} more notes are in the report")
+    return lines + summarize_stale(report)
+
+
+def find_problems(report: Mapping[str, Any], taxonomy: Taxonomy, source: Path, root: Path) -> list[str]:
+    """A line for all that keeps the tree from being trained on, but for scenes that failed."""
+    problems = []
+    if report["unlisted"]:
+        names = ", ".join(report["unlisted"][:3]) + and_more(report["unlisted"], 3)
+        problems.append(
+            f"{source}: {len(report['unlisted'])} scans lie outside {', '.join(SPLITS)} ({names}); move them into one"
+        )
+    for part, scenes in report["uneven"].items():
+        problems.append(
+            f"{root / scenes[0]}: has no {part}, as {len(scenes)} scenes, while others have; {_REMEDIES[part]}"
+        )
+    labelled = [row["classes"][taxonomy.key] for row in report["splits"].values() if row["classes"]]
+    if labelled and not any(sum(row["points"]) for row in labelled):
+        ids = ", ".join(list(report["unknown_ids"])[:8]) + and_more(report["unknown_ids"], 8)
+        problems.append(
+            f"{root}: no point has a class of {root / CLASS_TABLE}, there is nothing to train on; the scans have the "
+            f"ids {ids}: mend the table, or name another property by --label-field"
+        )
+    return problems

@@ -1,0 +1,166 @@
+"""A folder of labelled scans to a prepared tree."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pointseg.errors import DataError, UsageError
+from pointseg.labelled.import_report import build_report
+from pointseg.labelled.scan_folder import FoundScans, find_scans
+from pointseg.labelled.scan_job import ClassQuery, ImportSettings, ScanJob, find_class_ids
+from pointseg.labelled.split_lists import choose_splits, write_lists
+from pointseg.labelled.table import name_classes, place_table, write_table
+from pointseg.preparation.jobs import SceneJob, prepare_scenes
+from pointseg.preparation.parallel import map_scenes
+from pointseg.preparation.tree_report import write_report
+from pointseg.scans.own_scan import ScanOptions
+from pointseg.scans.tree import SPLITS
+from pointseg.taxonomy import CLASS_TABLE, Taxonomy, read_class_table
+
+DEFAULT_VAL_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How scans are read, where their files do not say it."""
+
+    options: ScanOptions
+    """Unit, upward axis, colour."""
+    label_field: str | None = None
+    """Property that holds the labels; None: one of the usual names."""
+    estimate_normals: bool = False
+    """Of scans that have neither normals nor faces."""
+
+    @property
+    def command_options(self) -> list[str]:
+        """The options of the command that say the same."""
+        words = [] if self.label_field is None else ["--label-field", self.label_field]
+        words += ["--estimate-normals"] if self.estimate_normals else []
+        words += [] if self.options.unit is None else ["--unit", self.options.unit]
+        words += [] if self.options.up is None else [f"--up={self.options.up}"]
+        color = self.options.fill_color
+        return words + ([] if color is None else ["--fill-color", ",".join(map(str, color))])
+
+
+@dataclass(frozen=True)
+class ImportedTree:
+    """What came of an import."""
+
+    report: Mapping[str, Any]
+    """See :func:`pointseg.labelled.import_report.build_report`."""
+    taxonomy: Taxonomy
+    counts: Mapping[str, int]
+    """Scenes ``written``, ``skipped`` and ``failed`` in this call."""
+    reasons: list[str]
+    """Why scenes failed, a line each."""
+    made_table: bool = False
+    """Whether the table was made of the ids, so that its classes have no names yet."""
+
+
+def import_scans(
+    source: Path,
+    out: Path,
+    reading: Reading,
+    *,
+    classes: Path | None = None,
+    val_share: float = DEFAULT_VAL_SHARE,
+    workers: int | None = None,
+) -> ImportedTree:
+    """Import all scans below a folder. A bad scan does not keep the others from being done.
+
+    Args:
+        source: the folder; its ``train``, ``val`` and ``test`` are the splits, if it has them.
+        out: root of the prepared tree.
+        reading: what the files do not say.
+        classes: table of the classes; None: the tree's own of an import before, or one made of the ids that are found.
+        val_share: of the scenes, where no scan lies in ``val``; see :func:`choose_splits`.
+        workers: number of processes; None takes one a core.
+
+    Raises:
+        UsageError: there is no scan, or two have one name; no such table; the share is out of range.
+        DataError: the table or a list of the tree is broken, or no table can be made of the ids.
+        OSError: ``out`` can't be written, or the disk is full.
+    """
+    if not 0 <= val_share < 1:
+        raise UsageError(f"--val-share {val_share:g}: is not a share from 0 to below 1; give one such as 0.2")
+    found = find_scans(source, out)
+    lists = choose_splits(found, out, val_share)
+    made_table = classes is None and not (out / CLASS_TABLE).exists()
+    if made_table:
+        taxonomy = write_table(out, _name_found_classes(found, lists, reading, workers, source))
+    else:
+        taxonomy = place_table(out, classes) if classes is not None else read_class_table(out / CLASS_TABLE)
+    write_lists(out, lists)
+    jobs = _make_jobs(found, lists, out, reading, taxonomy)
+    options = [str(source.absolute()), *reading.command_options]
+    options += [] if val_share == DEFAULT_VAL_SHARE else ["--val-share", f"{val_share:g}"]
+    unlisted = found.path_of_scene[""].values() if found.has_splits else ()
+    return prepare_tree(
+        out,
+        taxonomy,
+        jobs,
+        lists,
+        {"source": str(source), "command": "import", "command_options": options},
+        [path.relative_to(source).as_posix() for path in unlisted],
+        workers,
+        made_table,
+    )
+
+
+def prepare_tree(
+    out: Path,
+    taxonomy: Taxonomy,
+    jobs: list[SceneJob],
+    lists: Mapping[str, list[str]],
+    settings: Mapping[str, Any],
+    unlisted: list[str],
+    workers: int | None,
+    made_table: bool = False,
+) -> ImportedTree:
+    """Do the jobs, and write the report. Raises: OSError."""
+    counts, failures = prepare_scenes(jobs, workers)
+    scans_of_split = {split: {job.key[1] for job in jobs if job.key[0] == split} for split in lists}
+    report = build_report(
+        out,
+        taxonomy,
+        lists=lists,
+        scans_of_split=scans_of_split,
+        failures={key: failure.reason for key, failure in failures.items()},
+        settings=settings,
+        unlisted=unlisted,
+    )
+    write_report(out, report)
+    return ImportedTree(report, taxonomy, counts, [f.reason for f in failures.values()], made_table)
+
+
+def _make_jobs(
+    found: FoundScans, lists: Mapping[str, list[str]], out: Path, reading: Reading, taxonomy: Taxonomy
+) -> list[SceneJob]:
+    """A job for each scene of the lists whose scan is there."""
+    settings = ImportSettings(taxonomy, reading.options, reading.label_field, reading.estimate_normals)
+    paths = {scene: path for of_split in found.path_of_scene.values() for scene, path in of_split.items()}
+    return [
+        ScanJob(paths[scene], out / split / scene, settings, needs_labels=split != "test")
+        for split in SPLITS
+        for scene in lists[split]
+        if scene in paths
+    ]
+
+
+def _name_found_classes(
+    found: FoundScans, lists: Mapping[str, list[str]], reading: Reading, workers: int | None, source: Path
+) -> Taxonomy:
+    """A table of the ids in the scans. Those that can't be read fail later, when their scenes are made."""
+    paths = {scene: path for of_split in found.path_of_scene.values() for scene, path in of_split.items()}
+    queries = [
+        ClassQuery(paths[scene], reading.label_field, needs_labels=split != "test")
+        for split in SPLITS
+        for scene in lists[split]
+        if scene in paths
+    ]
+    results = list(map_scenes(find_class_ids, queries, workers, "looking for classes"))
+    readable = [result for result in results if not isinstance(result, str)]
+    if not readable:
+        raise DataError(f"{results[0]} ({len(results)} of {len(results)} scans can't be imported)")
+    return name_classes(readable, str(source))

@@ -1,0 +1,152 @@
+"""Where the labels and the objects of a scan file are: in a property of its points, or in a file beside it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pointseg.errors import DataError, describe_os_error
+from pointseg.scans.scan_file import ScanFile
+
+# In this order, without case, `scalar_` (which CloudCompare puts before every name), `-` and `_`. The classification of
+# a LAS file comes last: every such file has one, be it all zero.
+_LABEL_NAMES = (
+    *("label", "labels", "semanticlabel", "semanticlabels", "semantic", "semantics", "semanticid", "semlabel"),
+    *("class", "classes", "classid", "classlabel", "classindex", "category", "categoryid"),
+    *("segment", "segmentation", "gt", "groundtruth", "classification"),
+)
+_INSTANCE_NAMES = ("instance", "instances", "instanceid", "instancelabel", "object", "objectid", "objid")
+BESIDE = (".labels.txt", ".labels.npy")
+"""Endings of a file of labels beside ``<stem>.<any>``."""
+
+
+@dataclass(frozen=True)
+class FoundLabels:
+    """The class ids of a scan's points, and where they were."""
+
+    class_id: np.ndarray
+    """(N,) int64, as in the file."""
+    where: str
+    """``property 'label'`` or the name of the file."""
+    note: str | None = None
+    """What a person should know."""
+
+
+def find_labels(scan: ScanFile, label_field: str | None = None) -> FoundLabels | None:
+    """The labels of a scan: of the property that is named, of a file beside it, or of a property with a usual name.
+
+    Args:
+        scan: as it was read.
+        label_field: name of the property, as in the file or without case and ``scalar_``.
+
+    Returns:
+        None where there are none.
+
+    Raises:
+        DataError: there is no such property, both files lie beside the scan, or the file is no list of N whole numbers.
+    """
+    if label_field is not None:
+        chosen = _match(scan.fields, (_plain(label_field),))
+        if not chosen:
+            raise DataError(f"{scan.path}: has no property {label_field!r} of whole numbers; {_describe_fields(scan)}")
+        return FoundLabels(_as_int64(scan, chosen[0]), f"property {chosen[0]!r}")
+    beside = [path for path in (scan.path.with_name(scan.path.stem + end) for end in BESIDE) if path.exists()]
+    if len(beside) > 1:
+        raise DataError(f"{scan.path}: has labels in {beside[0].name} and in {beside[1].name}; leave one of them")
+    if beside:
+        return FoundLabels(_read_label_file(beside[0], scan), f"file <scan>.labels{beside[0].suffix}")
+    found = _match(scan.fields, _LABEL_NAMES)
+    if not found:
+        return None
+    others = ", ".join(repr(name) for name in found[1:])
+    note = f"labels are those of {found[0]!r}, not of {others}; --label-field takes another" if others else None
+    return FoundLabels(_as_int64(scan, found[0]), f"property {found[0]!r}", note)
+
+
+def find_instances(scan: ScanFile) -> np.ndarray | None:
+    """(N,) int64 ids of objects, -1 = none; None where the scan has none."""
+    found = _match(scan.fields, _INSTANCE_NAMES)
+    return np.maximum(_as_int64(scan, found[0]), -1) if found else None
+
+
+def explain_missing_labels(scan: ScanFile) -> str:
+    """Why a scan that has to have labels is refused, and what to do."""
+    beside = " or ".join(scan.path.stem + end for end in BESIDE)
+    return f"{scan.path}: has no labels; name their property by --label-field, or put {beside} beside it; " + (
+        _describe_fields(scan)
+    )
+
+
+def _describe_fields(scan: ScanFile) -> str:
+    return f"its whole numbers are: {', '.join(map(repr, scan.fields)) or 'none'}"
+
+
+def _plain(name: str) -> str:
+    return name.lower().removeprefix("scalar_").replace("_", "").replace("-", "").replace(" ", "")
+
+
+def _match(fields: dict[str, np.ndarray], names: Sequence[str]) -> list[str]:
+    """The fields that have one of the names, in the order of the names."""
+    return [field for name in names for field in fields if _plain(field) == name]
+
+
+def _as_int64(scan: ScanFile, name: str) -> np.ndarray:
+    values = scan.fields[name]
+    if values.dtype == np.uint64 and len(values) and values.max() > np.iinfo(np.int64).max:
+        raise DataError(f"{scan.path}: {name!r} holds {values.max()}, which is no id of a class; take another property")
+    return values.astype(np.int64)
+
+
+def _read_label_file(path: Path, scan: ScanFile) -> np.ndarray:
+    values = _read_npy(path) if path.suffix == ".npy" else _read_text(path)
+    if len(values) != scan.num_points:
+        raise DataError(
+            f"{path}: has {len(values)} labels, {scan.path.name} has {scan.num_points} points; make it anew"
+        )
+    return values
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    try:
+        values = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise DataError(f"{describe_os_error(error)}; check the file") from None
+    except Exception as error:  # NumPy reads the header as Python: what a damaged one raises can be anything
+        raise DataError(f"{path}: is truncated or no array ({error}); make it anew") from None
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1 or values.dtype.kind not in "iuf":
+        raise DataError(f"{path}: is {values.dtype} {values.shape}, expected whole numbers (N,)")
+    return _whole(path, values)
+
+
+def _read_text(path: Path) -> np.ndarray:
+    """One number a line, with the ends of lines of any system."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        return _whole(path, np.array(lines, dtype=np.float64))
+    except OSError as error:
+        raise DataError(f"{describe_os_error(error)}; check the file") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is no text; write one whole number a line") from None
+    except ValueError:
+        bad = next((n for n, line in enumerate(lines, start=1) if not _is_number(line)), 1)
+        raise DataError(f"{path}:{bad}: is no number; write one whole number a line") from None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _whole(path: Path, values: np.ndarray) -> np.ndarray:
+    if np.issubdtype(values.dtype, np.integer):
+        return values.astype(np.int64)
+    if not (np.isfinite(values).all() and (np.abs(values) < 2**53).all() and (values == np.rint(values)).all()):
+        bad = int(np.flatnonzero(~(values == np.rint(values)) | ~(np.abs(values) < 2**53))[0])
+        raise DataError(f"{path}: label {bad + 1} is {values[bad]}, expected whole numbers")
+    return values.astype(np.int64)

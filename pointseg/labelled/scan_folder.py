@@ -1,0 +1,88 @@
+"""Which scans a folder holds, what they are called, and in which split they lie."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pointseg.errors import UsageError
+from pointseg.labelled.label_source import BESIDE
+from pointseg.scans.formats import READERS
+from pointseg.scans.tree import SPLITS
+
+# Beside a scan, and no scans themselves.
+_NO_WORD_NEEDED = (".mtl", ".bin", ".png", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True)
+class FoundScans:
+    """The scans of a folder."""
+
+    path_of_scene: dict[str, dict[str, Path]]
+    """Split -> scene -> its file. Scans outside ``train``, ``val`` and ``test`` have the split ``""``."""
+    other_files: dict[str, int]
+    """Suffix -> number of the files that are no scans."""
+
+    @property
+    def has_splits(self) -> bool:
+        """Whether scans lie in ``train``, ``val`` or ``test``."""
+        return any(self.path_of_scene[split] for split in SPLITS)
+
+
+def find_scans(source: Path, out: Path) -> FoundScans:
+    """All scans below a folder, links followed, hidden files and the tree that is made left out.
+
+    A scene is called as its file without the suffix; in a folder of its own, below ``train``, ``val`` and ``test``, as
+    both with ``_`` between. So its name does not depend on which other scans there are.
+
+    Raises:
+        UsageError: there is no such folder, it has no scan, two files would be one scene, or a name can't be one.
+    """
+    if not source.is_dir():
+        what = "is no folder" if source.exists() else "there is no such folder"
+        raise UsageError(f"{source}: {what}; give the folder with the scans")
+    path_of_scene: dict[str, dict[str, Path]] = {split: {} for split in ("", *SPLITS)}
+    others: Counter[str] = Counter()
+    for path in sorted(_walk(source, out.resolve())):
+        suffix = path.suffix.lower()
+        if path.name.lower().endswith(BESIDE) or suffix in _NO_WORD_NEEDED:
+            continue
+        if suffix not in READERS:
+            others[suffix or path.name] += 1
+            continue
+        *folders, _ = path.relative_to(source).parts
+        split = folders.pop(0) if folders and folders[0] in SPLITS else ""
+        name = "_".join([*folders, path.stem])
+        if name.startswith(".") or any(not c.isprintable() for c in name):
+            raise UsageError(f"{path}: can't be the name of a scene; rename it")
+        if name in path_of_scene[split]:
+            raise UsageError(f"{path}: would be the same scene as {path_of_scene[split][name]}; rename or move one")
+        path_of_scene[split][name] = path
+    found = FoundScans(path_of_scene, dict(others))
+    if not any(path_of_scene.values()):
+        raise UsageError(f"{source}: has no scans; give a folder with files of {', '.join(READERS)}")
+    _refuse_scenes_of_two_splits(found)
+    return found
+
+
+def _walk(source: Path, out: Path) -> Iterator[Path]:
+    seen = set()  # a link to a folder above would never end
+    for folder, folders, files in os.walk(source, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen or Path(real) == out:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(folder, name) for name in files if not name.startswith("."))
+
+
+def _refuse_scenes_of_two_splits(found: FoundScans) -> None:
+    split_of_scene: dict[str, str] = {}
+    for split, paths in found.path_of_scene.items():
+        for name, path in paths.items():
+            if name in split_of_scene:
+                first = found.path_of_scene[split_of_scene[name]][name]
+                raise UsageError(f"{path}: is called as {first}, of another split; rename or move one")
+            split_of_scene[name] = split

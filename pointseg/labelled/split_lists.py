@@ -1,0 +1,85 @@
+"""Which scenes of an import are train and which val: as the folders say, or a share, kept in ``ROOT/splits``."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from pointseg.atomic import write_text
+from pointseg.errors import DataError
+from pointseg.labelled.scan_folder import FoundScans
+from pointseg.scans.tree import SPLITS
+
+
+def choose_splits(found: FoundScans, root: Path, val_share: float) -> dict[str, list[str]]:
+    """Split -> its scenes, sorted.
+
+    Scans in ``train``, ``val`` and ``test`` belong there. Where no scan lies in a ``val``, a share of those in
+    ``train``, or of all, becomes it. Who was in a list of the tree before stays there, so that a scan that was learned
+    from never becomes one to validate on: of the new ones as many become val as the share lacks. A hash of the name
+    chooses them.
+
+    Args:
+        found: the scans.
+        root: the prepared tree, with the lists of an import before.
+        val_share: of the scenes to be divided, 0 <= share < 1; at least one becomes val if it is above 0 and there are
+            two.
+
+    Raises:
+        DataError: a list of the tree names a scene that another names too.
+    """
+    earlier = read_lists(root)
+    lists = {split: set(found.path_of_scene[split]) for split in SPLITS}
+    if not lists["val"]:
+        pool = lists["train"] | (set(found.path_of_scene[""]) if not found.has_splits else set())
+        kept_test = pool & set(earlier["test"]) - lists["test"]
+        pool -= kept_test
+        val, known = pool & set(earlier["val"]), pool & (set(earlier["val"]) | set(earlier["train"]))
+        wanted = max(1, round(val_share * len(pool))) if val_share > 0 and len(pool) > 1 else 0
+        val |= set(sorted(pool - known, key=_rank)[: max(0, wanted - len(val))])
+        lists["test"] |= kept_test
+        lists["val"], lists["train"] = val, pool - val
+    here = set().union(*found.path_of_scene.values())
+    for split, scenes in earlier.items():
+        # Scans may be put away once they are prepared.
+        lists[split] |= {scene for scene in scenes if scene not in here and (root / split / scene).is_dir()}
+    return {split: sorted(scenes) for split, scenes in lists.items()}
+
+
+def write_lists(root: Path, lists: Mapping[str, list[str]]) -> None:
+    """Write ``ROOT/splits/<split>.txt``, a scene a line; a list that says the same stays. Raises: OSError."""
+    for split, scenes in lists.items():
+        path, text = list_path(root, split), "".join(f"{scene}\n" for scene in scenes)
+        if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
+            write_text(path, text)
+
+
+def read_lists(root: Path) -> dict[str, list[str]]:
+    """The lists of a tree; empty where it has none.
+
+    Raises:
+        DataError: a list is no text, or a scene stands in two of them.
+    """
+    lists: dict[str, list[str]] = {}
+    for split in SPLITS:
+        path = list_path(root, split)
+        try:
+            lists[split] = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else []
+        except UnicodeDecodeError:
+            raise DataError(f"{path}: is no text; put one scene name a line") from None
+        lists[split] = [scene for scene in lists[split] if scene.strip()]
+        for other in lists:
+            shared = set(lists[split]) & set(lists[other]) if other != split else set()
+            if shared:
+                raise DataError(
+                    f"{path}: {min(shared)} is in {other}, too; a scene belongs to one split, mend the lists"
+                )
+    return lists
+
+
+def list_path(root: Path, split: str) -> Path:
+    """Where the list of a split lies in a tree."""
+    return root / "splits" / f"{split}.txt"
+
+
+def _rank(scene: str) -> bytes:
+    return hashlib.sha256(f"0:{scene}".encode()).digest()

@@ -1,0 +1,193 @@
+"""One scene to a prepared tree: whole or not at all, and only if it is not done yet."""
+
+import os
+import re
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import pointseg
+from pointseg.atomic import TEMPORARY_PREFIX
+from pointseg.errors import DataError, describe_os_error
+from pointseg.preparation.parallel import map_scenes
+from pointseg.preparation.prepared_source import arrays_are_complete, read_source, write_scene
+from pointseg.taxonomy import Taxonomy
+
+SceneKey = tuple[str, str]
+"""(split, scene)."""
+
+
+@dataclass(frozen=True)
+class SceneContent:
+    """What a prepared scene consists of."""
+
+    arrays: Mapping[str, np.ndarray]
+    """Name in the tree -> array."""
+    facts: Mapping[str, Any]
+    """What the report says of it, JSON-ready; ``num_points`` at least."""
+
+
+class SceneJob(ABC):
+    """One scene to prepare. What it is made from is the subclass's; jobs go to other processes, so they are data."""
+
+    out: Path
+    """Where the prepared scene goes: ``ROOT/<split>/<scene>``."""
+
+    @property
+    def key(self) -> SceneKey:
+        """(split, scene)."""
+        return self.out.parent.name, self.out.name
+
+    @property
+    @abstractmethod
+    def source_folder(self) -> Path:
+        """Where its files lie; ``source.json`` keeps it as ``raw_folder``."""
+
+    @abstractmethod
+    def describe_source(self) -> dict[str, Any]:
+        """Everything that decides what the scene looks like, JSON-ready: ``files`` by size and time, settings, version.
+
+        Raises:
+            DataError, OSError: it can't be read.
+        """
+
+    @abstractmethod
+    def make_scene(self) -> SceneContent:
+        """Read the source.
+
+        Raises:
+            DataError, OSError: it is bad.
+        """
+
+
+@dataclass(frozen=True)
+class SceneOutcome:
+    """What became of a :class:`SceneJob`."""
+
+    job: SceneJob
+    status: str
+    """``written``, ``skipped`` (was done and still valid) or ``failed``."""
+    reason: str = ""
+    """Why it failed, one line with the path and what to do."""
+    made_from: Mapping[str, Any] | None = None
+    """The state of the source, :meth:`SceneJob.describe_source`; None where it could not be read."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a scene could not be prepared."""
+
+    reason: str
+    made_from: Mapping[str, Any] | None
+    """The state of the source that it holds for; None where that can't even be read."""
+
+
+def prepare_scenes(jobs: Sequence[SceneJob], workers: int | None) -> tuple[dict[str, int], dict[SceneKey, Failure]]:
+    """Prepare scenes in ``workers`` processes (None: one a core). A bad one does not keep the others from being done.
+
+    Returns:
+        how many were ``written``, ``skipped`` and ``failed``; and why those did.
+
+    Raises:
+        OSError: the tree can't be written.
+    """
+    remove_leftovers(jobs)
+    outcomes = list(map_scenes(prepare_scene, jobs, workers, "preparing"))
+    failures = {o.job.key: Failure(o.reason, o.made_from) for o in outcomes if o.status == "failed"}
+    counts = Counter(outcome.status for outcome in outcomes)
+    return {status: counts[status] for status in ("written", "skipped", "failed")}, failures
+
+
+def prepare_scene(job: SceneJob) -> SceneOutcome:
+    """Prepare one scene, unless it is done and still valid.
+
+    Raises:
+        OSError: the scene can't be written. What can't be read is a ``failed`` outcome instead.
+    """
+    made_from = None
+    try:
+        made_from = job.describe_source()
+        if _is_done(job, made_from):
+            return SceneOutcome(job, "skipped", made_from=made_from)
+        content = job.make_scene()
+    except DataError as error:
+        return SceneOutcome(job, "failed", str(error), made_from)
+    except OSError as error:
+        return SceneOutcome(job, "failed", describe_os_error(error), made_from)
+    source = {
+        "pointseg": pointseg.__version__,
+        "raw_folder": str(job.source_folder.absolute()),
+        "made_from": made_from,
+        "facts": dict(content.facts),
+    }
+    try:
+        write_scene(job.out, dict(content.arrays), source)
+    except OSError:
+        # Another run on the same tree may have been faster: then its folder stands where ours was to go.
+        if not _is_done(job, made_from):
+            raise
+        return SceneOutcome(job, "skipped", made_from=made_from)
+    return SceneOutcome(job, "written", made_from=made_from)
+
+
+def describe_files(paths: Sequence[Path], folder: Path) -> dict[str, list[int]]:
+    """Name below ``folder`` -> size and time of last change, of the files that are there."""
+    files = {}
+    for path in paths:
+        if path.exists():
+            status = path.stat()
+            files[path.relative_to(folder).as_posix()] = [status.st_size, status.st_mtime_ns]
+    return files
+
+
+def count_labels(labels: np.ndarray) -> dict[str, int]:
+    """Label -> how often it occurs, for the labels that do; keys are text as JSON wants them."""
+    counts = np.bincount(labels[labels >= 0])
+    return {str(label): int(counts[label]) for label in np.flatnonzero(counts)}
+
+
+def class_facts(taxonomy: Taxonomy, label: np.ndarray, object_label: np.ndarray) -> dict[str, dict[str, int]]:
+    """The facts by which a report counts classes: ``points200`` and ``objects200`` of ScanNet200, ``points`` of own.
+
+    Args:
+        taxonomy: the classes.
+        label: (N,) integer, of the points.
+        object_label: (O,) integer, of the objects.
+    """
+    suffix = taxonomy.segment.removeprefix("segment")
+    return {f"points{suffix}": count_labels(label), f"objects{suffix}": count_labels(object_label)}
+
+
+def remove_leftovers(jobs: Sequence[SceneJob]) -> None:
+    """Delete what a killed run left half-written of these scenes."""
+    scenes_of_parent: dict[Path, set[str]] = {}
+    for job in jobs:
+        scenes_of_parent.setdefault(job.out.parent, set()).add(job.out.name)
+    for parent, scenes in scenes_of_parent.items():
+        for leftover in parent.glob(f"{TEMPORARY_PREFIX}*"):
+            name = re.fullmatch(rf"{re.escape(TEMPORARY_PREFIX)}(.+?)-(old-)?[a-z0-9_]+", leftover.name)
+            if name and name[1] in scenes:
+                _remove_leftover(leftover, name[1])
+
+
+def _remove_leftover(leftover: Path, scene: str) -> None:
+    """Move it away, then delete it: should somebody be writing there after all, they fail, and leave no half scene."""
+    aside = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{scene}-old-", dir=leftover.parent))
+    try:
+        os.replace(leftover, aside)
+    except FileNotFoundError:
+        pass  # it was no leftover, and is done now
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _is_done(job: SceneJob, made_from: Mapping[str, Any]) -> bool:
+    earlier = read_source(job.out)
+    return earlier is not None and earlier["made_from"] == made_from and arrays_are_complete(job.out, earlier)

@@ -1,0 +1,96 @@
+"""From what a file holds to a scene that a network can take: its frame, and the parts that it lacks."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pointseg.errors import DataError
+from pointseg.scans.frame import SceneFrame, to_scene_frame
+from pointseg.scans.frame_check import describe_doubts, guess_frame
+from pointseg.scans.normals import vertex_normals
+from pointseg.scans.scene import Scene
+
+NORMALS_ESTIMATED = (
+    "there are neither normals nor faces, so normals were estimated from neighbouring points; "
+    "about one in eight faces the wrong way, and predictions are less accurate than with measured ones"
+)
+
+
+@dataclass(frozen=True)
+class ScanOptions:
+    """What the user says of a file that the file does not say itself. None: not said."""
+
+    unit: str | None = None
+    """Of length: a key of ``METRES_OF_UNIT``; None: metres."""
+    up: str | None = None
+    """The file's axis that points up: one of ``UP_AXES``; None: what its format says, or z."""
+    fill_color: tuple[int, int, int] | None = None
+    """Colour 0..255 of all points of a scan without colours."""
+
+
+@dataclass(frozen=True)
+class OwnScan:
+    """A scan from a file as a scene."""
+
+    scene: Scene
+    frame: SceneFrame
+    """The way from the file's coordinates to the scene's and back."""
+    remarks: list[str] = field(default_factory=list)
+    """What the user should know, a line each."""
+
+
+def make_scene(
+    name: str,
+    xyz: np.ndarray,
+    options: ScanOptions,
+    rgb: np.ndarray | None = None,
+    normal: np.ndarray | None = None,
+    faces: np.ndarray | None = None,
+    needs_normal: bool = False,
+    format_up: str | None = None,
+    where: str | None = None,
+) -> OwnScan:
+    """Make a scene of a file's arrays.
+
+    Where unit or axis are not said, and the scan does not look like a room in metres, or another axis looks like the
+    upward one, a remark says so; nothing is changed by that.
+
+    Args:
+        name: of the scene.
+        xyz: (N, 3) float, best float64: the file's coordinates.
+        options: what the user says of them.
+        rgb: (N, 3) uint8.
+        normal: (N, 3) float, unit length, in the file's axes.
+        faces: (F, 3) integer.
+        needs_normal: whether normals that are not there have to be made: from faces, or else from neighbours.
+        format_up: the axis that points up by the definition of the file's format: "y" in glTF.
+        where: the file, for messages.
+
+    Raises:
+        DataError: a coordinate is not finite.
+        UsageError: the unit or the axis is not known, or normals have to be estimated and Open3D is not installed.
+    """
+    where = name if where is None else where
+    if not len(xyz):
+        raise DataError(f"{where}: the scan has no points; scan it again or leave it out")
+    finite = np.isfinite(xyz).all(axis=1)
+    if not finite.all():
+        bad, count = int(np.flatnonzero(~finite)[0]), int((~finite).sum())
+        raise DataError(f"{where}: the coordinates of {count} points are not finite, the first is point {bad}; mend it")
+    remarks = []
+    if normal is None and faces is not None:
+        normal = vertex_normals(xyz, faces)
+    up = options.up or format_up or "z"
+    guess = guess_frame(xyz, normal, options.unit, options.up)
+    doubts = describe_doubts(guess, where, assumed_up=up)
+    if doubts is not None:
+        remarks.append(doubts)
+    scene_xyz, scene_normal, frame = to_scene_frame(xyz, normal, options.unit or "m", up)
+    if scene_normal is None and needs_normal:
+        from pointseg.scans.normal_estimation import estimate_normals
+
+        scene_normal = estimate_normals(scene_xyz)
+        remarks.append(NORMALS_ESTIMATED)
+    if rgb is None and options.fill_color is not None:
+        rgb = np.tile(np.array(options.fill_color, dtype=np.uint8), (len(xyz), 1))
+    return OwnScan(Scene(name, scene_xyz, rgb, scene_normal), frame, remarks)

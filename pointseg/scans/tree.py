@@ -1,0 +1,83 @@
+"""The names in a prepared tree, what is there, and how to make again what is not."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from pointseg.commands import COMMANDS, called
+from pointseg.taxonomy import CLASS_TABLE
+
+SPLITS = ("train", "val", "test")
+REPORT_NAME = "preprocess_report.json"
+SOURCE_NAME = "source.json"
+GEOMETRY = ("coord", "color", "normal")
+SEGMENTS = ("segment", "segment20", "segment200")
+"""Arrays of labels: of own classes (``classes.tsv``), and of the benchmarks'."""
+ANNOTATION = (*SEGMENTS, "instance")
+
+
+def scene_folders(root: str | os.PathLike[str], split: str) -> list[Path]:
+    """As :func:`list_scenes`, but an empty list where there is none. Hidden folders (unfinished writes) don't count."""
+    folder = Path(root) / split
+    if not folder.is_dir():
+        return []
+    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def find_splits(root: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Names of the folders of scenes below a prepared tree: train, val and test first, then others by name.
+
+    Other folders count where one of their scenes has a ``coord.npy``, as ``Area_1`` of S3DIS.
+    """
+    root = Path(root)
+    others = sorted(
+        child.name
+        for child in (root.iterdir() if root.is_dir() else ())
+        if child.name not in SPLITS
+        and not child.name.startswith(".")
+        and any((folder / "coord.npy").exists() for folder in scene_folders(root, child.name))
+    )
+    known = SPLITS if not others or any(scene_folders(root, split) for split in SPLITS) else ()
+    return (*known, *others)
+
+
+def name_splits(split: str | Sequence[str]) -> str:
+    """What to call a split, or several together."""
+    return split if isinstance(split, str) else " + ".join(split)
+
+
+def describe_missing_split(root: Path, split: str) -> str:
+    """Why a split has no scenes, and what to do."""
+    if not root.is_dir():
+        return f"{root}: there is no such folder; prepare scans with: {prepare_command(root)}"
+    others = sorted(child.name for child in root.iterdir() if child.is_dir() and scene_folders(root, child.name))
+    if others:
+        return f"{root}: has no {split} scenes; it has the folders {', '.join(others)}: choose one of them"
+    return f"{root}: has no {split} scenes; prepare them with: {prepare_command(root)}"
+
+
+def prepare_command(root: str | os.PathLike[str]) -> str:
+    """The command that makes the tree at ``root``, with the options in its report; RAW or SCANS if it has none."""
+    own = (Path(root) / CLASS_TABLE).is_file()
+    command, options = ("import", ["SCANS"]) if own else ("prepare", ["--raw", "RAW"])
+    try:
+        settings = json.loads((Path(root) / REPORT_NAME).read_text(encoding="utf-8"))["settings"]
+        options = [str(word) for word in settings["command_options"]]
+        command = str(settings.get("command", command))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return called(command if command in COMMANDS else "prepare", *options, "--out", str(root))
+
+
+def prepare_again(folder: Path) -> str:
+    """The remedy for a damaged scene. Only what we made ourselves can be made again, and so be deleted.
+
+    A folder without any array may be a raw scan; one without ``source.json`` came from another program.
+    """
+    ours = (SOURCE_NAME, *(f"{part}.npy" for part in (*GEOMETRY, *ANNOTATION)))
+    if not any((folder / name).is_file() for name in ours):
+        return f"is this a folder of the prepared tree? make one with {called('prepare')}"
+    if not (folder / SOURCE_NAME).is_file():
+        return "the scene is not of pointseg's making; get the file again from where it came"
+    return f"delete {folder} and run: {prepare_command(folder.parent.parent)}"

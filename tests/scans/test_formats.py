@@ -1,0 +1,340 @@
+"""Scans in every format: the points of the file in its order, with its digits."""
+
+import json
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pointseg.errors import DataError, UsageError
+from pointseg.scans.formats import read_scan_file
+from pointseg.scans.ply import Mesh, write_mesh
+from tests.scans.scan_files import BLUE, GREEN, GREY, OBJ, RED, TRIANGLE, YELLOW, glb, two_meshes, write, write_picture
+
+
+def check_two_meshes(path: Path) -> None:
+    scan = read_scan_file(path)
+    turned = np.stack([-TRIANGLE[:, 1], TRIANGLE[:, 0], TRIANGLE[:, 2]], axis=1)
+    shift = np.array([10, 20, 30])
+    np.testing.assert_allclose(scan.xyz, [*TRIANGLE + shift, *TRIANGLE * (-2, 1, 1) + shift, *turned], atol=1e-6)
+    colors = [[1, 2, 3], [4, 5, 6], [7, 8, 9], [0, 0, 1]]
+    assert scan.rgb.tolist() == [*colors, RED, GREEN, BLUE, YELLOW, *colors]
+    assert scan.faces.tolist() == [[0, 1, 2], [1, 3, 2], [6, 5, 4], [6, 7, 5], [8, 9, 10], [9, 11, 10]]
+    np.testing.assert_allclose(scan.normal, [[0, 0, 1]] * 12, atol=1e-6)
+    assert (scan.xyz.dtype, scan.up_axis_hint, scan.notes) == (np.float64, "y", [])
+
+
+@pytest.mark.needs("trimesh")
+def test_glb_of_two_meshes(tmp_path):
+    """Vertices of nodes in the order of the tree, placed by all transforms above; a mirror turns its faces."""
+    (tmp_path / "a.glb").write_bytes(glb(*two_meshes()))
+    check_two_meshes(tmp_path / "a.glb")
+
+
+@pytest.mark.needs("trimesh")
+def test_glb_with_a_damaged_picture(tmp_path):
+    """The mesh is read without it, and a note says so: its vertices are grey beside those that have colours."""
+    (tmp_path / "a.glb").write_bytes(glb(*two_meshes()).replace(b"PNG", b"GNP"))
+    scan = read_scan_file(tmp_path / "a.glb")
+    assert scan.rgb.tolist()[4:8] == [GREY] * 4
+    assert scan.notes[0] == "none of its pictures could be read as a base colour"
+
+
+@pytest.mark.needs("trimesh")
+def test_gltf_with_its_data_beside_it(tmp_path):
+    header, data = two_meshes()
+    buffer = {"uri": "the%20data.bin", "byteLength": len(data)}
+    write(tmp_path / "a.gltf", json.dumps({"asset": {"version": "2.0"}, "buffers": [buffer], **header}))
+    with pytest.raises(DataError, match=r"the%20data.bin is not beside it"):
+        read_scan_file(tmp_path / "a.gltf")
+    (tmp_path / "the data.bin").write_bytes(data)
+    check_two_meshes(tmp_path / "a.gltf")
+
+
+@pytest.mark.needs("trimesh")
+def test_gltf_that_is_not_read_is_said(tmp_path):
+    """What would come out as zeros or raw numbers is refused by name."""
+    header, data = two_meshes()
+    cases = [
+        ({"extensionsRequired": ["EXT_meshopt_compression"]}, "needs EXT_meshopt_compression"),
+        ({"accessors": [{**header["accessors"][0], "sparse": {}}, *header["accessors"][1:]]}, "sparse"),
+        ({"nodes": [{"mesh": 0, "children": [1]}, {"children": [0]}]}, "two parents"),
+        ({"scenes": [{"nodes": []}]}, "no mesh"),
+    ]
+    for change, message in cases:
+        (tmp_path / "a.glb").write_bytes(glb({**header, **change}, data))
+        with pytest.raises(DataError, match=message):
+            read_scan_file(tmp_path / "a.glb")
+
+
+@pytest.mark.needs("trimesh")
+def test_glb_of_points_and_of_a_plain_colour(tmp_path):
+    """Points have no faces; a base colour of 0.5 is linear, sRGB 188."""
+    header, data = two_meshes()
+    header["meshes"] = [{"primitives": [{"attributes": {"POSITION": 0, "COLOR_0": 2}, "mode": 0}]}]
+    header["nodes"], header["scenes"] = [{"mesh": 0}], [{"nodes": [0]}]
+    (tmp_path / "a.glb").write_bytes(glb(header, data))
+    scan = read_scan_file(tmp_path / "a.glb")
+    np.testing.assert_array_equal(scan.xyz, TRIANGLE)
+    assert scan.faces is None
+    assert scan.rgb.tolist()[0] == [1, 2, 3]
+    header["meshes"] = [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1, "material": 0}]}]
+    header["materials"] = [{"pbrMetallicRoughness": {"baseColorFactor": [0.5, 0, 1, 1]}}]
+    (tmp_path / "a.glb").write_bytes(glb(header, data))
+    np.testing.assert_allclose(read_scan_file(tmp_path / "a.glb").rgb, [[188, 0, 255]] * 4, atol=1)
+
+
+@pytest.mark.needs("trimesh")
+@pytest.mark.needs("DracoPy")
+def test_draco(tmp_path):
+    """Compressed meshes are read, to the precision they were written in; damaged ones never come out as zeros."""
+    trimesh = pytest.importorskip("trimesh")
+    sphere = trimesh.creation.icosphere(subdivisions=2)
+    content = trimesh.exchange.gltf.export_glb(trimesh.Scene(sphere), extension_draco=True)
+    (tmp_path / "a.glb").write_bytes(content)
+    scan = read_scan_file(tmp_path / "a.glb")
+    assert (scan.num_points, len(scan.faces)) == (162, 320)
+    np.testing.assert_allclose(np.linalg.norm(scan.xyz, axis=1), 1, atol=1e-3)
+    (tmp_path / "a.glb").write_bytes(content.replace(b"DRACO", b"OCARD"))
+    with pytest.raises(DataError, match="Draco data can't be decoded"):
+        read_scan_file(tmp_path / "a.glb")
+
+
+@pytest.mark.needs("PIL")
+def test_obj_has_a_point_a_v_line(tmp_path):
+    """Materials, groups and several texture coordinates split no vertex; the first picture or colour counts."""
+    write_picture(tmp_path / "wall paper.png")
+    write(
+        tmp_path / "room.mtl", "newmtl on picture\nKd 0 0 0\nmap_Kd C:\\scans\\wall paper.png\nnewmtl green\nKd 0 1 0\n"
+    )
+    scan = read_scan_file(write(tmp_path / "a.obj", OBJ))
+    assert scan.xyz[0].tolist() == [689000.123456789, 5335000.987654321, 1.5]
+    assert scan.xyz[1:].tolist() == [[1, 0, 0], [1, 1, 0], [0, 1, 0], [5, 5, 5], [9, 9, 9]]
+    assert scan.faces.tolist() == [[0, 1, 2], [3, 2, 0], [3, 0, 4], [0, 1, 2]]
+    assert scan.rgb.tolist() == [BLUE, YELLOW, RED, [0, 255, 0], [0, 255, 0], GREY]
+    assert scan.normal.tolist() == [[0, 0, 1], [0, 0, 1], [0, 1, 0], [0, 0, 1], [0, 1, 0], [0, 0, 1]]
+    assert any("1 vertices have no colour" in note for note in scan.notes)
+
+
+def test_obj_without_what_it_names(tmp_path):
+    """A lost material file or picture is a note; the geometry is read all the same."""
+    scan = read_scan_file(write(tmp_path / "a.obj", OBJ))
+    assert scan.rgb is None
+    assert scan.num_points == 6
+    assert "room.mtl is not beside it" in scan.notes[0]
+    write(tmp_path / "room.mtl", "newmtl green\nKd 0 1 0\nmap_Kd lost.png\n")
+    scan = read_scan_file(tmp_path / "a.obj")
+    assert scan.rgb.tolist() == [GREEN, GREY, GREEN, GREEN, GREEN, GREY]
+    assert "lost.png is not beside it" in scan.notes[0]
+
+
+@pytest.mark.parametrize("scale", ["1 0 0.5", "255 0 128"])
+def test_obj_of_points_alone(tmp_path, scale):
+    scan = read_scan_file(write(tmp_path / "a.obj", f"v 1 2 3 {scale}\nv 4 5 6 {scale}\nvn 0 0 1\nvn 0 1 0\n"))
+    assert scan.xyz.tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert scan.rgb.tolist() == [[255, 0, 128]] * 2
+    assert scan.normal.tolist() == [[0, 0, 1], [0, 1, 0]]
+    assert scan.faces is None
+
+
+def test_obj_faces_are_checked(tmp_path):
+    for face in ("1 2 3", "0 1 1", "-3 1 1", "1/1 1/1 1/1", "1 1 x"):
+        with pytest.raises(DataError, match="face"):
+            read_scan_file(write(tmp_path / "a.obj", f"v 0 0 0\nv 1 1 1\nf {face}\n"))
+
+
+def test_off(tmp_path):
+    text = "{}OFF # a comment\n4 2 0\n689000.123456789 0 0{}\n1 0 0{}\n1 1 0{}\n0 1 0{}\n4 0 1 2 3\n2 0 1\n"
+    plain = read_scan_file(write(tmp_path / "a.off", text.format("", "", "", "", "")))
+    assert plain.xyz.tolist() == [[689000.123456789, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]
+    assert plain.faces.tolist() == [[0, 1, 2], [0, 2, 3]]
+    assert (plain.rgb, plain.normal, len(plain.notes)) == (None, None, 1)
+    both = read_scan_file(write(tmp_path / "a.off", text.format("CN", *[f" 0 0 2 {i} 0 255 255" for i in range(4)])))
+    assert both.rgb.tolist() == [[i, 0, 255] for i in range(4)]
+    assert both.normal.tolist() == [[0, 0, 1]] * 4
+
+
+@pytest.mark.needs("trimesh")
+def test_stl_has_three_vertices_a_face(tmp_path):
+    corners = np.array([[[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 0], [1, 0, 0], [1, 1, 0.5]]], dtype="<f4")
+    binary = bytes(80) + struct.pack("<I", 2) + b"".join(bytes(12) + face.tobytes() + bytes(2) for face in corners)
+    (tmp_path / "a.stl").write_bytes(binary)
+    rows = "".join(
+        "facet normal 0 0 0\nouter loop\n"
+        + "".join(f"vertex {x} {y} {z}\n" for x, y, z in face)
+        + "endloop\nendfacet\n"
+        for face in corners
+    )
+    write(tmp_path / "b.stl", f"solid one\n{rows}endsolid one\n")
+    for name in ("a.stl", "b.stl"):
+        scan = read_scan_file(tmp_path / name)
+        np.testing.assert_array_equal(scan.xyz, corners.reshape(6, 3))
+        assert scan.faces.tolist() == [[0, 1, 2], [3, 4, 5]]
+        assert "three vertices a face: 6 points" in scan.notes[0]
+
+
+@pytest.mark.needs("laspy")
+@pytest.mark.needs("lazrs")
+@pytest.mark.parametrize(("suffix", "factor"), [(".las", 256), (".laz", 256), (".las", 1), (".las", 0)])
+def test_las(tmp_path, suffix, factor):
+    """Scale and offset are in the coordinates; colours of 16 bits, of 8 bits, and none; labels come along."""
+    import laspy
+
+    header = laspy.LasHeader(point_format=7, version="1.4")
+    header.offsets, header.scales = [689000, 5335000, 0], [0.001] * 3
+    header.add_extra_dim(laspy.ExtraBytesParams("room", "int32"))
+    las = laspy.LasData(header)
+    xyz = np.array([[689000.123, 5335000.456, 1.5], [689001, 5335002, -3.25], [689000, 5335000, 0]])
+    las.x, las.y, las.z = xyz.T
+    rgb = np.array([[255, 0, 7], [1, 2, 3], [0, 0, 0]])
+    las.red, las.green, las.blue = rgb.T * factor
+    las.classification, las.room = np.array([2, 6, 30]), np.array([100, 200, -1])
+    las.write(tmp_path / f"a{suffix}")
+    scan = read_scan_file(tmp_path / f"a{suffix}")
+    np.testing.assert_allclose(scan.xyz, xyz, atol=1e-6, rtol=0)
+    if factor:
+        np.testing.assert_array_equal(scan.rgb, rgb)
+    else:
+        assert scan.rgb is None
+    assert {name: values.tolist() for name, values in scan.fields.items()} == {
+        "classification": [2, 6, 30],
+        "room": [100, 200, -1],
+    }
+
+
+PCD = "# .PCD v0.7\nVERSION 0.7\nFIELDS x y z rgb _ normal_x normal_y normal_z label\nSIZE 8 8 8 4 1 4 4 4 2\n"
+PCD += (
+    "TYPE F F F F U F F F U\nCOUNT 1 1 1 1 3 1 1 1 1\nWIDTH 2\nHEIGHT 2\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS 4\nDATA {}\n"
+)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "binary", "binary_compressed"])
+def test_pcd(tmp_path, encoding):
+    """An organised cloud: packed colours, filling, a point without a place, a label; in every encoding."""
+    kinds = [("xyz", "<f8", 3), ("rgb", "<u4"), ("_", "u1", 3), ("normal", "<f4", 3), ("label", "<u2")]
+    table = np.zeros(4, dtype=kinds)
+    table["xyz"] = [[689000.123456789, 1, 2], [np.nan] * 3, [3, 4, 5], [6, 7, 8]]
+    table["rgb"], table["label"] = [0x0102FF, 0, 0xFF0000, 0x00FF00], [7, 0, 65535, 7]
+    table["normal"] = [0, 0, 2]
+    if encoding == "ascii":
+        rows = [
+            " ".join(
+                map(str, [*map(repr, map(float, row["xyz"])), row["rgb"].view("<f4"), 0, 0, 0, 0, 0, 2, row["label"]])
+            )
+            for row in table
+        ]
+        body = "\n".join(rows).encode()
+    elif encoding == "binary":
+        body = table.tobytes()
+    else:
+        columns = [table["xyz"][:, i] for i in range(3)] + [table["rgb"], table["_"]]
+        raw = b"".join(c.tobytes() for c in [*columns, *table["normal"].T, table["label"]])
+        packed = lzf_literals(raw[:-8]) + lzf_literals(raw[-8:-6]) + lzf_literals(raw[-6:])
+        body = struct.pack("<2I", len(packed), len(raw)) + packed
+    (tmp_path / "a.pcd").write_bytes(PCD.format(encoding).encode() + body)
+    scan = read_scan_file(tmp_path / "a.pcd")
+    np.testing.assert_array_equal(scan.xyz, table["xyz"])
+    assert scan.is_finite.tolist() == [True, False, True, True]
+    assert scan.rgb.tolist() == [[1, 2, 255], [0, 0, 0], [255, 0, 0], [0, 255, 0]]
+    assert scan.normal.tolist() == [[0, 0, 1]] * 4
+    assert {name: values.tolist() for name, values in scan.fields.items()} == {"label": [7, 0, 65535, 7]}
+
+
+def lzf_literals(raw: bytes) -> bytes:
+    """The simplest LZF: runs of up to 32 bytes as they are."""
+    return b"".join(bytes([len(raw[i : i + 32]) - 1]) + raw[i : i + 32] for i in range(0, len(raw), 32))
+
+
+def test_lzf_of_a_piece_that_overlaps_itself():
+    """'ab' and then 200 bytes from two back: a long reference that reads what it writes."""
+    from pointseg.scans.lzf import decompress
+
+    packed = b"\x01ab" + bytes([0xE0, 191, 1])  # length 7 + 191 + 2, distance 1 + 1
+    assert decompress(struct.pack("<2I", len(packed), 202) + packed + b"more", 202) == b"ab" * 101
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "rgb", "normal"),
+    [
+        ("a.xyz", "1 2 3\n4 5 6\n", None, None),
+        ("a.xyz", "1 2 3 0.7\n4 5 6 0.1\n", None, None),
+        ("a.xyz", "1,2,3,9,8,255\n4,5,6,0,0,1\n", [[9, 8, 255], [0, 0, 1]], None),
+        ("a.xyz", "1 2 3 0 0 -1\n4 5 6 1 0 0\n", None, [[0, 0, -1], [1, 0, 0]]),
+        ("a.xyzn", "1 2 3 0 0 2\n4 5 6 2 0 0\n", None, [[0, 0, 1], [1, 0, 0]]),
+        ("a.xyzrgb", "1 2 3 0 0.5 1\n4 5 6 1 1 1\n", [[0, 128, 255], [255, 255, 255]], None),
+        ("a.pts", "2\r\n1 2 3 -5 1 2 3\r\n4 5 6 -9 4 5 6\r\n", [[1, 2, 3], [4, 5, 6]], None),
+        ("a.pts", "2\n1 2 3 -5\n4 5 6 -9\n", None, None),
+        ("a.txt", "// X Y Z R G B Label\n1 2 3 1 2 3 7\n4 5 6 4 5 6 8\n", [[1, 2, 3], [4, 5, 6]], None),
+        (
+            "a.asc",
+            "x;y;z;nx;ny;nz;r;g;b\n1;2;3;0;0;-1;1;2;3\n4;5;6;0;1;0;4;5;6\n",
+            [[1, 2, 3], [4, 5, 6]],
+            [[0, 0, -1], [0, 1, 0]],
+        ),
+    ],
+)
+def test_tables_of_text(tmp_path, name, text, rgb, normal):
+    scan = read_scan_file(write(tmp_path / name, text))
+    assert scan.xyz.tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert (None if scan.rgb is None else scan.rgb.tolist()) == rgb
+    assert (None if scan.normal is None else scan.normal.tolist()) == normal
+    assert [values.tolist() for values in scan.fields.values()] == ([[7, 8]] if "Label" in text else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.xyz", "1 2 3\n4 5\n", "row 2"),
+        ("a.xyz", "1 2\n", "has 2 numbers"),
+        ("a.pts", "3\n1 2 3\n4 5 6\n", "announces 3 points and has 2"),
+        ("a.xyz", "# nothing\n", "no points"),
+        ("a.blend", "BLENDER", "is of a kind that is not read; give one of .ply"),
+        ("a.glb", "no", "not a GLB"),
+        ("a.off", "OFF BINARY\n1 1 1\n", "not a text OFF"),
+        ("a.las", "LASF", "truncated"),
+        ("a.pcd", "x", "not a PCD"),
+        ("a.obj", "hello", "no vertex lines"),
+    ],
+)
+def test_what_is_no_scan_is_said(tmp_path, name, text, message):
+    with pytest.raises(DataError, match=message):
+        read_scan_file(write(tmp_path / name, text))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "module", "name"),
+    [
+        (".glb", "trimesh", "trimesh"),
+        (".stl", "trimesh", "trimesh"),
+        (".las", "laspy", "laspy"),
+        (".laz", "lazrs", "lazrs"),
+    ],
+)
+def test_missing_library_is_one_line(tmp_path, monkeypatch, suffix, module, name):
+    """It says what needs what, and what to type."""
+    for loaded in [key for key in sys.modules if key.split(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.setitem(sys.modules, module, None)
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(glb(*two_meshes()) if suffix == ".glb" else b"LASF" + bytes(300))
+    with pytest.raises(UsageError) as caught:
+        read_scan_file(path)
+    assert str(caught.value) == f"{path}: reading it needs {name}; type: pip install 'pointseg[formats]'"
+
+
+def test_missing_pillow_is_one_line(tmp_path, monkeypatch):
+    write_picture(tmp_path / "a.png")
+    write(tmp_path / "room.mtl", "newmtl green\nmap_Kd a.png\n")
+    write(tmp_path / "a.obj", OBJ)
+    (tmp_path / "a.glb").write_bytes(glb(*two_meshes()))
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    for name in ("a.obj", "a.glb"):
+        with pytest.raises(UsageError, match=r"needs Pillow; type: pip install 'pointseg\[formats\]'"):
+            read_scan_file(tmp_path / name)
+
+
+def test_ply_by_its_suffix_in_any_case(tmp_path):
+    write_mesh(tmp_path / "A.PLY", Mesh(TRIANGLE.astype(np.float32)))
+    np.testing.assert_array_equal(read_scan_file(tmp_path / "A.PLY").xyz, TRIANGLE)
