@@ -26,7 +26,7 @@ COMMANDS = {
     ),
     "prepare": Command("raw ScanNet scans to a prepared tree", "prepare", "data_prep/preprocess_scannet.py"),
     "import": Command(
-        "labelled scans of any format, or another data set, to a prepared tree",
+        "labelled scans, or another data set, to a prepared tree",
         "import_scans",
         "data_prep/import_scans.py",
     ),

@@ -1,1 +1,1 @@
-"""A scene and its files: raw ScanNet, the prepared tree, PLY, and the synthetic rooms."""
+"""A scene and its files: scan files of any format, units and axes, normals, and the prepared tree."""

@@ -15,6 +15,7 @@ import pytest
 from pointseg.scans.prepared import read_scene
 from pointseg.taxonomy import read_class_table
 from tests.labelled.labelled_scans import NAMES, make_room, write_ply, write_rooms, write_table
+from tests.scannet.raw_scans import write_raw_tree
 from tests.scripts import DATA_PREP, Finished, run_script
 
 ROOMS = [f"room{i}" for i in range(10)]
@@ -379,3 +380,33 @@ def test_number_of_workers_changes_no_byte(source, out, tmp_path):
     for path in out.rglob("*.*"):
         if path.is_file():
             assert (tmp_path / "two" / path.relative_to(out)).read_bytes() == path.read_bytes(), path
+
+
+def test_other_files_are_named_and_left(source, out):
+    """A text that is no table of points is no scan; neither are pictures and notes."""
+    (source / "readme.txt").write_text("Measured in March.\n12 rooms, 3 floors\n")
+    (source / "plan.pdf").write_bytes(b"%PDF")
+    (source / "room0.jpg").write_bytes(b"")
+    np.savetxt(source / "points.txt", make_room(1)[0])
+    np.save(source / "points.labels.npy", make_room(1)[1])
+    done = import_scans(source, out)
+    assert "files that are no scans: 1 .pdf, 1 .txt" in done.out
+    assert "11 scenes prepared" in done.out
+
+
+def test_a_link_to_nothing_is_a_scan_that_fails(source, out):
+    (source / "dead.ply").symlink_to(source / "nothing.ply")
+    (line,) = import_scans(source, out).error_lines
+    assert "dead.ply: there is no such file" in line
+
+
+def test_a_tree_has_one_kind_of_classes(source, out, tmp_path):
+    """Neither command writes into the other's tree."""
+    write_raw_tree(tmp_path / "raw")
+    prepare = ["--raw", tmp_path / "raw", "--out", tmp_path / "scannet", "--workers", 1]
+    assert run_script("preprocess_scannet.py", *prepare).status == 0
+    done = import_scans(source, tmp_path / "scannet")
+    assert (done.status, "is a tree of ScanNet's classes; choose another folder" in done.err) == (2, True)
+    import_scans(source, out)
+    done = run_script("preprocess_scannet.py", "--raw", tmp_path / "raw", "--out", out)
+    assert (done.status, "is a tree of other classes, those of its classes.tsv" in done.err) == (2, True)
