@@ -9,8 +9,8 @@ from plyfile import PlyData, PlyElement
 
 from pointseg.errors import DataError
 from pointseg.formats.ply import read_ply
-from tests.scannet.raw_scans import grid_mesh, ply_bytes
 from tests.formats.test_ply import CORNERS, XYZ, ascii_ply
+from tests.scannet.raw_scans import grid_mesh, ply_bytes
 
 
 def read_text(tmp_path, text, encoding="utf-8"):
