@@ -103,7 +103,7 @@ def build_parser() -> CommandParser:
     data.add_overrides()
     _add_shared(data, repeats=10, one_core=True)
 
-    prepare = benchmarks.add_parser("prepare", help="prepare a raw scan, on one core")
+    prepare = benchmarks.add_parser("prepare", help="prepare a raw scan, and import a labelled one, on one core")
     prepare.add_argument("--vertices", type=_positive, default=100_000, help="of the scan that is made, about")
     _add_shared(prepare, repeats=5, one_core=True)
 

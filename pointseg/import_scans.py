@@ -72,6 +72,9 @@ def _describe(tree: ImportedTree, out: Path) -> None:
         f"{counts['written']} scenes prepared, {counts['skipped']} were done and still valid, {counts['failed']} failed"
     )
     print("\n".join(summarize_report(tree.report, tree.taxonomy)))
+    if tree.other_files:
+        names = ", ".join(f"{number} {suffix}" for suffix, number in sorted(tree.other_files.items())[:8])
+        print(f"files that are no scans: {names}")
     if tree.made_table:
         zero = (
             "; id 0 is one of them: if it means 'not labelled', delete its row" if 0 in tree.taxonomy.class_ids else ""

@@ -14,6 +14,7 @@ from pointseg.commands import program_name, run_command
 from pointseg.engine.inference import Segmenter, Wanted
 from pointseg.engine.inference.prediction import infer_scan
 from pointseg.errors import DataError, PointsegError, UsageError
+from pointseg.formats.scan_file import check_is_readable_file
 from pointseg.output.class_shares import count_ids, format_shares
 from pointseg.output.prediction_files import ArrayFiles, is_predicted_mesh, write_predicted_mesh
 from pointseg.output.prediction_record import SUFFIXES, PredictionRecord, hash_files
@@ -21,7 +22,6 @@ from pointseg.output.submission import read_prediction, write_prediction
 from pointseg.run_arguments import add_run_arguments, load_run
 from pointseg.scan_arguments import add_scan_arguments, scan_options
 from pointseg.scans.prepared import geometry_files, list_scenes
-from pointseg.scans.scan_file import check_is_readable_file
 from pointseg.scans.scan_input import ScanOptions, read_scan_input, scan_name
 
 _ARRAYS = ("probabilities", "features")

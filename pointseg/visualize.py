@@ -8,6 +8,7 @@ import numpy as np
 from pointseg.command_line import CommandParser
 from pointseg.commands import called, complain, run_command
 from pointseg.errors import DataError, UsageError
+from pointseg.formats.ply import Mesh, write_mesh
 from pointseg.output.panels import class_colors, make_panels
 from pointseg.output.picture import DEFAULT_PANEL_WIDTH_PX, ENGINES, Picture, plan_drawing, save_pictures
 from pointseg.output.prediction_record import RECORD_NAME, read_taxonomy
@@ -16,7 +17,6 @@ from pointseg.output.window import has_screen, show_window
 from pointseg.scan_arguments import add_scan_arguments, scan_options
 from pointseg.scannet.raw_scan import LABEL_MAP_NAME, read_label_map, read_raw_scene
 from pointseg.scans.own_scan import ScanOptions
-from pointseg.scans.ply import Mesh, write_mesh
 from pointseg.scans.prepared import read_scene
 from pointseg.scans.scan_input import read_scan_input
 from pointseg.scans.scene import Scene

@@ -36,6 +36,7 @@ _INSTALL = {
     "torch_scatter": "pip install --no-build-isolation torch-scatter",
     "spconv": "pip install -e '.[cu118]'",
     "spconv_triton": "pip install -e '.[triton]'",
+    "scenezoo": "pip install 'pointseg[datasets]'",
     "trimesh": "pip install 'pointseg[formats]'",
     "DracoPy": "pip install 'pointseg[formats]'",
     "laspy": "pip install 'pointseg[formats]'",

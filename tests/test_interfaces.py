@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import pointseg
-from pointseg.scans.ply import read_mesh
+from pointseg.formats.ply import read_mesh
 from pointseg.taxonomy import load_taxonomy
 from tests.conftest import TINY_NETWORK
 

@@ -1,27 +1,35 @@
-"""A raw scan to a prepared scene, as one process of the preparation does it."""
+"""A scan to a prepared scene, as one process does it: raw ScanNet, and a labelled PLY of the same vertices."""
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 
 from pointseg.benchmarks.timing import measure_in_turn, stopwatch
-from pointseg.preparation.jobs import prepare_scene
+from pointseg.labelled.scan_job import ImportSettings, ScanJob
+from pointseg.preparation.jobs import SceneJob, prepare_scene
 from pointseg.rooms import write_demo_scans
-from pointseg.scannet.preparation import RawSceneJob, describe_scene
-from pointseg.scannet.raw_scan import LABEL_MAP_NAME, read_label_map, read_raw_scene, scan_folder
+from pointseg.scannet.preparation import RawSceneJob
+from pointseg.scannet.raw_scan import LABEL_MAP_NAME, RawScene, read_label_map, read_raw_scene, scan_folder
 from pointseg.scannet.splits import read_split
+from pointseg.scans.own_scan import ScanOptions
+from pointseg.taxonomy import load_taxonomy
 
 
 @dataclass(frozen=True)
 class PrepareRow:
     """One scan."""
 
+    source: str
+    """``scannet``, the raw files, or ``import``, a binary PLY with faces, colours, labels and objects."""
     num_vertices: int
     ms_per_100k_vertices: float
-    """Read the raw files, make labels and normals, write the prepared scene."""
+    """Read the files, make labels and normals, write the prepared scene."""
 
 
 def measure_prepare(num_vertices: int, num_repeats: int, seed: int = 0) -> list[PrepareRow]:
@@ -32,12 +40,40 @@ def measure_prepare(num_vertices: int, num_repeats: int, seed: int = 0) -> list[
         (name,) = read_split(raw / "splits", "train")
         folder = scan_folder(raw, name, "train")
         label_map = read_label_map(raw / LABEL_MAP_NAME)
+        scene = read_raw_scene(folder, label_map, align=True, labelled=True)
+        labelled = write_labelled_ply(Path(temporary) / f"{name}.ply", scene)
+        settings = ImportSettings(replace(load_taxonomy("scannet200"), segment="segment"), ScanOptions())
+        jobs: dict[str, Callable[[Path], SceneJob]] = {
+            "scannet": lambda out: RawSceneJob(folder, out, label_map),
+            "import": lambda out: ScanJob(labelled, out, settings),
+        }
         numbers = itertools.count()
 
-        def prepare_once() -> None:
-            outcome = prepare_scene(RawSceneJob(folder, prepared / str(next(numbers)) / name, label_map))
+        def prepare_once(make_job: Callable[[Path], SceneJob]) -> None:
+            outcome = prepare_scene(make_job(prepared / str(next(numbers)) / name))
             assert outcome.status == "written", outcome.reason
 
-        seconds = measure_in_turn({"scan": stopwatch(prepare_once, torch.device("cpu"))}, num_repeats)
-        num_made = describe_scene(read_raw_scene(folder, label_map, align=True, labelled=True))["num_points"]
-        return [PrepareRow(num_made, 1e3 * seconds["scan"] * 100_000 / num_made)]
+        calls = {s: stopwatch(partial(prepare_once, make), torch.device("cpu")) for s, make in jobs.items()}
+        seconds = measure_in_turn(calls, num_repeats)
+        num_made = scene.mesh.num_vertices
+        return [PrepareRow(source, num_made, 1e3 * seconds[source] * 100_000 / num_made) for source in jobs]
+
+
+def write_labelled_ply(path: Path, scene: RawScene) -> Path:
+    """The scan as a labelled PLY: x y z, colours, ``label`` (a class id) and ``instance`` of each vertex, and faces."""
+    mesh, annotation = scene.mesh, scene.annotation
+    assert mesh.rgb is not None and mesh.faces is not None and annotation is not None, "demo scans have them"
+    properties = [(axis, "f4", "float", mesh.xyz[:, i]) for i, axis in enumerate("xyz")]
+    properties += [(color, "u1", "uchar", mesh.rgb[:, i]) for i, color in enumerate(("red", "green", "blue"))]
+    class_id = load_taxonomy("scannet200").class_id_from_label(annotation.label200)
+    properties += [("label", "i4", "int", class_id), ("instance", "i4", "int", annotation.instance)]
+    vertices = np.empty(mesh.num_vertices, dtype=[(name, f"<{kind}") for name, kind, _, _ in properties])
+    for name, _, _, values in properties:
+        vertices[name] = values
+    triangles = np.empty(len(mesh.faces), dtype=[("count", "u1"), ("corners", "<i4", 3)])
+    triangles["count"], triangles["corners"] = 3, mesh.faces
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {mesh.num_vertices}"]
+    header += [f"property {kind} {name}" for name, _, kind, _ in properties]
+    header += [f"element face {len(mesh.faces)}", "property list uchar int vertex_indices", "end_header", ""]
+    path.write_bytes("\n".join(header).encode("ascii") + vertices.tobytes() + triangles.tobytes())
+    return path

@@ -9,7 +9,7 @@ from typing import Any
 from pointseg.errors import DataError, UsageError
 from pointseg.labelled.content import make_content
 from pointseg.labelled.datasets import READERS, call_library, open_dataset, read_table_of
-from pointseg.labelled.import_tree import ImportedTree, prepare_tree
+from pointseg.labelled.import_tree import ImportedTree, prepare_tree, refuse_benchmark_tree
 from pointseg.labelled.scan_job import IMPORT_VERSION
 from pointseg.labelled.split_lists import write_lists
 from pointseg.labelled.table import fingerprint_ids, write_table
@@ -73,6 +73,7 @@ def import_dataset(name: str, source: Path, out: Path, workers: int | None = Non
         DataError: a table of the data set is missing or broken, or the tree has other classes.
         OSError: ``out`` can't be written, or the disk is full.
     """
+    refuse_benchmark_tree(out)
     reader, library = READERS[name], open_dataset(name, source)
     splits = call_library(name, library, reader.list_splits, library)
     taxonomy = read_table_of(name, library)

@@ -5,7 +5,6 @@ points are. Tables that a data set publishes apart from its scans are taken from
 and fetched by the library where they are in neither.
 """
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +45,10 @@ def open_dataset(name: str, root: Path) -> Any:
     """
     if not root.is_dir():
         raise UsageError(f"{root}: there is no such folder; give the one that the data set was unpacked in")
-    if importlib.util.find_spec("scenezoo") is None:
-        raise UsageError(f"--dataset {name}: is read through the library scenezoo; type: {INSTALL}")
-    from scenezoo import get_dataset
+    try:
+        from scenezoo import get_dataset
+    except ImportError:
+        raise UsageError(f"--dataset {name}: is read through the library scenezoo; type: {INSTALL}") from None
 
     tables = {}
     for argument, file in (READERS[name].tables or {}).items():

@@ -57,9 +57,12 @@ def build_report(
     scenes = {f"{split}/{scene}": f for split, of_split in facts.items() for scene, f in of_split.items()}
     notes: dict[str, list[str]] = {}
     for scene, f in scenes.items():
-        for note in f["notes"]:
+        for note in f.get("notes", ()):
             notes.setdefault(note, []).append(scene)
-    uneven = {part: [scene for scene, f in scenes.items() if part not in f["parts"]] for part in ("color", "normal")}
+    uneven = {
+        part: [scene for scene, f in scenes.items() if part not in f.get("parts", (part,))]
+        for part in ("color", "normal")
+    }
     return report | {
         "unknown_ids": count_unknown(facts, "unknown_ids", "points"),
         "classes_without_points": [n for n, total in zip(taxonomy.class_names, totals, strict=True) if total == 0],

@@ -1,7 +1,7 @@
 """A folder of labelled scans to a prepared tree."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from pointseg.preparation.jobs import SceneJob, prepare_scenes
 from pointseg.preparation.parallel import map_scenes
 from pointseg.preparation.tree_report import write_report
 from pointseg.scans.own_scan import ScanOptions
-from pointseg.scans.tree import SPLITS
-from pointseg.taxonomy import CLASS_TABLE, Taxonomy, read_class_table
+from pointseg.scans.tree import SPLITS, scene_folders
+from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy, load_taxonomy, read_class_table
 
 DEFAULT_VAL_SHARE = 0.2
 
@@ -56,6 +56,8 @@ class ImportedTree:
     """Why scenes failed, a line each."""
     made_table: bool = False
     """Whether the table was made of the ids, so that its classes have no names yet."""
+    other_files: Mapping[str, int] = field(default_factory=dict)
+    """Suffix -> number of the files that are no scans."""
 
 
 def import_scans(
@@ -84,6 +86,7 @@ def import_scans(
     """
     if not 0 <= val_share < 1:
         raise UsageError(f"--val-share {val_share:g}: is not a share from 0 to below 1; give one such as 0.2")
+    refuse_benchmark_tree(out)
     found = find_scans(source, out)
     lists = choose_splits(found, out, val_share)
     made_table = classes is None and not (out / CLASS_TABLE).exists()
@@ -96,16 +99,10 @@ def import_scans(
     options = [str(source.absolute()), *reading.command_options]
     options += [] if val_share == DEFAULT_VAL_SHARE else ["--val-share", f"{val_share:g}"]
     unlisted = found.path_of_scene[""].values() if found.has_splits else ()
-    return prepare_tree(
-        out,
-        taxonomy,
-        jobs,
-        lists,
-        {"source": str(source), "command": "import", "command_options": options},
-        [path.relative_to(source).as_posix() for path in unlisted],
-        workers,
-        made_table,
-    )
+    settings = {"source": str(source), "command": "import", "command_options": options}
+    names = [path.relative_to(source).as_posix() for path in unlisted]
+    tree = prepare_tree(out, taxonomy, jobs, lists, settings, names, workers)
+    return replace(tree, made_table=made_table, other_files=found.other_files)
 
 
 def prepare_tree(
@@ -116,9 +113,12 @@ def prepare_tree(
     settings: Mapping[str, Any],
     unlisted: list[str],
     workers: int | None,
-    made_table: bool = False,
 ) -> ImportedTree:
-    """Do the jobs, and write the report. Raises: OSError."""
+    """Do the jobs, and write the report.
+
+    Raises:
+        OSError: the tree can't be written.
+    """
     counts, failures = prepare_scenes(jobs, workers)
     scans_of_split = {split: {job.key[1] for job in jobs if job.key[0] == split} for split in lists}
     report = build_report(
@@ -131,7 +131,15 @@ def prepare_tree(
         unlisted=unlisted,
     )
     write_report(out, report)
-    return ImportedTree(report, taxonomy, counts, [f.reason for f in failures.values()], made_table)
+    return ImportedTree(report, taxonomy, counts, [f.reason for f in failures.values()])
+
+
+def refuse_benchmark_tree(out: Path) -> None:
+    """Raises: UsageError where a folder holds scenes with labels of ScanNet's benchmarks: a tree has one kind."""
+    for folder in (folder for split in SPLITS for folder in scene_folders(out, split)):
+        for name in NAMES:
+            if (folder / f"{load_taxonomy(name).segment}.npy").exists():
+                raise UsageError(f"{out}: is a tree of ScanNet's classes; choose another folder by --out")
 
 
 def _make_jobs(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.errors import DataError, describe_os_error
-from pointseg.scans.scan_file import ScanFile
+from pointseg.formats.scan_file import ScanFile
 
 # In this order, without case, `scalar_` (which CloudCompare puts before every name), `-` and `_`. The classification of
 # a LAS file comes last: every such file has one, be it all zero.

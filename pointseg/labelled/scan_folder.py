@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pointseg.errors import UsageError
+from pointseg.formats.reading import READERS
 from pointseg.labelled.label_source import BESIDE
-from pointseg.scans.formats import READERS
 from pointseg.scans.tree import SPLITS
 
 # Beside a scan, and no scans themselves.
@@ -48,7 +48,7 @@ def find_scans(source: Path, out: Path) -> FoundScans:
         suffix = path.suffix.lower()
         if path.name.lower().endswith(BESIDE) or suffix in _NO_WORD_NEEDED:
             continue
-        if suffix not in READERS:
+        if suffix not in READERS or (suffix == ".txt" and not _begins_with_points(path)):
             others[suffix or path.name] += 1
             continue
         *folders, _ = path.relative_to(source).parts
@@ -64,6 +64,24 @@ def find_scans(source: Path, out: Path) -> FoundScans:
         raise UsageError(f"{source}: has no scans; give a folder with files of {', '.join(READERS)}")
     _refuse_scenes_of_two_splits(found)
     return found
+
+
+def _begins_with_points(path: Path) -> bool:
+    """Whether a text may be a table of points: many beside scans are none. What can't be read is left to fail."""
+    try:
+        with open(path, "rb") as file:
+            lines = file.read(1 << 12).decode("utf-8", errors="replace").splitlines()
+    except OSError:
+        return True
+    return any(_has_three_numbers(line) for line in lines)
+
+
+def _has_three_numbers(line: str) -> bool:
+    words = line.replace(",", " ").replace(";", " ").split()[:3]
+    try:
+        return len([float(word) for word in words]) == 3
+    except ValueError:
+        return False
 
 
 def _walk(source: Path, out: Path) -> Iterator[Path]:

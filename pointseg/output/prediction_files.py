@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from pointseg.atomic import atomic_file
+from pointseg.formats.ply import write_mesh
+from pointseg.formats.ply_header import read_mesh_header
+from pointseg.formats.scan_file import ScanFile
 from pointseg.output.panels import UNANNOTATED
-from pointseg.scans.ply import write_mesh
-from pointseg.scans.ply_header import read_mesh_header
-from pointseg.scans.scan_file import ScanFile
 from pointseg.taxonomy import Taxonomy
 
 _LAST_PROPERTIES = ["label", "confidence", "quality"]

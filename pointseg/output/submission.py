@@ -19,9 +19,9 @@ import numpy as np
 from pointseg.atomic import atomic_file
 from pointseg.commands import called
 from pointseg.errors import DataError, UsageError
+from pointseg.formats.ply import count_vertices
 from pointseg.output.prediction_record import RECORD_NAME, SUFFIXES
 from pointseg.scannet.raw_scan import mesh_path, scans_folder
-from pointseg.scans.ply import count_vertices
 from pointseg.taxonomy import IGNORE, Taxonomy
 
 _MAX_DIGITS = 9  # of an id that int32 holds for sure

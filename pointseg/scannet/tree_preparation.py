@@ -22,6 +22,7 @@ from pointseg.scannet.sharding import (
 )
 from pointseg.scannet.splits import read_splits
 from pointseg.scans.tree import SPLITS
+from pointseg.taxonomy import CLASS_TABLE
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,15 @@ def prepare(
         ``written``, ``skipped`` and ``failed`` in this call, and the ``reasons`` of those that failed.
 
     Raises:
-        UsageError: there is no raw data, no list or no label map, or no scene of the lists was found.
+        UsageError: there is no raw data, no list or no label map, or no scene of the lists was found; or ``out`` holds
+            scenes of other classes.
         DataError: a list or the label map is broken.
         OSError: ``out`` can't be written, or the disk is full.
     """
+    if (out / CLASS_TABLE).exists():
+        raise UsageError(
+            f"{out}: is a tree of other classes, those of its {CLASS_TABLE}; choose another folder by --out"
+        )
     plan = plan_tree(raw, out, split_dir, label_map or raw / LABEL_MAP_NAME, align)
     number_of_scene = assign_scenes(plan.lists, shard.count if shard else 1)
     own_jobs = [job for job in plan.jobs if shard is None or number_of_scene[job.key] == shard.number]

@@ -1,1 +1,1 @@
-"""A scene and its files: raw ScanNet, the prepared tree, PLY, and the synthetic rooms."""
+"""One scene: its arrays, its frame, what it lacks, and the prepared tree that holds many."""

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.errors import DataError
-from pointseg.scans.formats import read_scan_file
+from pointseg.formats.reading import read_scan_file
+from pointseg.formats.scan_file import ScanFile
 from pointseg.scans.own_scan import ScanOptions, make_scene
 from pointseg.scans.prepared import read_scene
-from pointseg.scans.scan_file import ScanFile
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import Taxonomy
 

@@ -27,7 +27,7 @@ from pointseg.errors import DataError, UsageError
 from pointseg.models import build_network
 
 ROOT = Path(__file__).parents[1]
-TEXTS = {"backend", "model"}
+TEXTS = {"backend", "model", "source"}
 COUNTS = {"channels", "num_voxels", "num_vertices", "num_classes"}
 NULL_WITHOUT_REFERENCE = {"forward_vs_spconv", "inference_vs_spconv", "training_vs_spconv", "wait_share"}
 KEYS_OF_BENCHMARK = {
@@ -36,7 +36,7 @@ KEYS_OF_BENCHMARK = {
     ),
     "step": ("backend model num_voxels forward_s step_s peak_gib inference_vs_spconv training_vs_spconv wait_share"),
     "data": "num_vertices ms_per_scene",
-    "prepare": "num_vertices ms_per_100k_vertices",
+    "prepare": "source num_vertices ms_per_100k_vertices",
     "regularizer": "num_voxels num_classes branch_ms step_ms branch_share",
     "evaluate": "num_vertices ms_per_scene ms_with_collapse collapse_share",
 }
@@ -193,7 +193,6 @@ def test_waiting_is_what_the_loader_takes_of_the_whole(monkeypatch: pytest.Monke
     [
         ("data", "--vertices 2000", {"num_vertices": 2000}),
         ("data", "--vertices 2000 data.cache=ram data.max_points=null", {"num_vertices": 2000}),
-        ("prepare", "--vertices 2000", {}),
         ("regularizer", "--voxels 400 --cfg demo --threads 1", {"num_voxels": 400, "num_classes": 200}),
         ("evaluate", "--vertices 2000 --threads 1", {"num_vertices": 2000}),
     ],
@@ -208,10 +207,18 @@ def test_one_row(
     (row,) = report["rows"]
     _check_table(table, [row])
     assert row.items() >= sizes.items()
-    if benchmark in ("data", "prepare"):
-        assert report["threads"] == 1  # their figures are for one core
+    if benchmark == "data":
+        assert report["threads"] == 1  # its figures are for one core
     if benchmark == "regularizer":
         assert row["branch_share"] == pytest.approx(row["branch_ms"] / row["step_ms"])
+
+
+def test_prepare_has_both_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report, table = _run("prepare --vertices 2000", tmp_path, capsys)
+    _check_report(report, "prepare", 2)
+    _check_table(table, report["rows"])
+    assert [row["source"] for row in report["rows"]] == ["scannet", "import"]
+    assert report["threads"] == 1
 
 
 def test_step_of_a_named_size_with_other_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,10 +9,10 @@ import torch
 import pointseg
 from pointseg.engine.inference import PointArrays, PointOutput, Segmenter, Wanted, load_segmenter
 from pointseg.errors import DataError
-from pointseg.scans.mesh import Mesh
-from pointseg.scans.ply import write_mesh
+from pointseg.formats.mesh import Mesh
+from pointseg.formats.ply import write_mesh
+from pointseg.formats.scan_file import ScanFile
 from pointseg.scans.prepared import list_scenes, read_scene
-from pointseg.scans.scan_file import ScanFile
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import IGNORE, load_taxonomy
 

@@ -10,12 +10,12 @@ import torch
 from plyfile import PlyData
 
 from pointseg.errors import DataError
+from pointseg.formats.mesh import Mesh
+from pointseg.formats.ply import read_ply, write_mesh
+from pointseg.formats.scan_file import ScanFile
 from pointseg.output import prediction_files
 from pointseg.output.panels import UNANNOTATED
 from pointseg.output.prediction_files import ArrayFiles, is_predicted_mesh, write_predicted_mesh
-from pointseg.scans.mesh import Mesh
-from pointseg.scans.ply import read_ply, write_mesh
-from pointseg.scans.scan_file import ScanFile
 from pointseg.taxonomy import load_taxonomy
 
 CLASSES = load_taxonomy("scannet20")

@@ -126,7 +126,7 @@ def test_a_source_without_its_facts_is_none(tmp_path):
     whole = {"facts": {"num_points": 5, "alignment": "off"}, "made_from": {}, "raw_folder": "raw"}
     write_scene(folder, scene_arrays(), whole)
     assert read_source(folder) is not None
-    for facts in ({}, None, {"num_points": 5}):
+    for facts in ({}, None, {"alignment": "off"}):
         write_scene(folder, scene_arrays(), {**whole, "facts": facts})
         assert read_source(folder) is None
 

@@ -11,9 +11,16 @@ from plyfile import PlyData, PlyElementParseError, PlyHeaderParseError
 
 from pointseg.atomic import atomic_file
 from pointseg.errors import DataError
-from pointseg.scans.mesh import Mesh
-from pointseg.scans.ply_header import MeshHeader, read_mesh_header
-from pointseg.scans.scan_file import ScanFile, fan_triangles, finite_rows, rgb_from_values, unit_normals, whole_numbers
+from pointseg.formats.mesh import Mesh
+from pointseg.formats.ply_header import MeshHeader, read_mesh_header
+from pointseg.formats.scan_file import (
+    ScanFile,
+    fan_triangles,
+    finite_rows,
+    rgb_from_values,
+    unit_normals,
+    whole_numbers,
+)
 
 BINARY_LITTLE_ENDIAN = "binary_little_endian"
 _XYZ = [("x", "y", "z")]
@@ -30,7 +37,7 @@ def count_vertices(path: str | os.PathLike[str]) -> int:
     """Number of vertices that the header of a PLY file announces; the rest of the file is not read.
 
     Raises:
-        DataError: as :func:`pointseg.scans.ply_header.read_mesh_header`.
+        DataError: as :func:`pointseg.formats.ply_header.read_mesh_header`.
     """
     return read_mesh_header(path).counts["vertex"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.errors import DataError, describe_os_error
-from pointseg.scans.mesh import Mesh
+from pointseg.formats.mesh import Mesh
 
 # float32 keeps a millimetre up to here; a larger coordinate is not in metres or far from the origin.
 _MAX_COORDINATE_M = 2.0**14

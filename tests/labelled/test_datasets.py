@@ -1,0 +1,136 @@
+"""Other data sets in their official layouts become prepared trees with their classes and splits."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from pointseg.taxonomy import read_class_table
+from tests.labelled import official_layouts
+from tests.labelled.test_import import check, import_scans
+
+# Scenes of the lists that the small layouts lack, as an unfinished download does.
+NOT_ON_THIS_DISK = {"scannetpp": 1, "3rscan": 1}
+
+pytestmark = pytest.mark.needs("scenezoo")
+
+
+def read(folder, part):
+    return np.load(folder / f"{part}.npy")
+
+
+@pytest.fixture
+def imported(request, tmp_path):
+    """The data set that the test is named after, imported."""
+    name = request.param
+    expected = getattr(official_layouts, f"write_{name}")(tmp_path / "source")
+    done = import_scans(tmp_path / "source", tmp_path / "out", "--dataset", name)
+    assert (done.status, done.err) == (0, "")
+    missing = check(tmp_path / "out").error_lines
+    assert len(missing) == NOT_ON_THIS_DISK.get(name, 0)
+    assert all("is in the list, but not in the raw data; download it and run: " in line for line in missing)
+    again = import_scans(tmp_path / "source", tmp_path / "out", "--dataset", name)
+    assert " 0 failed" in again.out
+    assert again.out.startswith("0 scenes prepared")
+    return tmp_path / "out", expected, done
+
+
+@pytest.mark.parametrize("imported", ["s3dis"], indirect=True)
+def test_s3dis(imported):
+    """Thirteen classes, id 0 among them; a folder an area; stairs are clutter; no faces, so no normals."""
+    out, rooms, done = imported
+    taxonomy = read_class_table(out / "classes.tsv")
+    names = "ceiling floor wall beam column window door table chair sofa bookcase board clutter"
+    assert taxonomy.class_names == tuple(names.split())
+    assert (taxonomy.class_ids.tolist(), taxonomy.no_class_id) == (list(range(13)), -1)
+    for room, points_of_object in rooms.items():
+        coord, label, instance = (read(out / room, part) for part in ("coord", "segment", "instance"))
+        assert not (out / room / "normal.npy").exists()
+        for name, points in points_of_object.items():
+            kind = name.split("_")[0]
+            expected = taxonomy.class_names.index(kind if kind in taxonomy.class_names else "clutter")
+            mine = np.flatnonzero(instance == sorted(points_of_object).index(name))
+            np.testing.assert_allclose(coord[mine], points[:, :3], atol=1e-6)
+            np.testing.assert_array_equal(read(out / room, "color")[mine], points[:, 3:])
+            assert (label[mine] == expected).all()
+    assert "Area_5" in done.out
+
+
+@pytest.mark.parametrize("imported", ["scannetpp"], indirect=True)
+def test_scannetpp(imported):
+    """The benchmark's classes from its list, names mapped, the smaller object first, masked vertices without label."""
+    out, _, _ = imported
+    assert read_class_table(out / "classes.tsv").class_names == ("wall", "table", "monitor")
+    assert read(out / "val" / "bb22", "segment").tolist() == [0, 0, 1, -1, -1]
+    assert read(out / "val" / "bb22", "instance").tolist() == [1, 1, 2, 5, -1]
+    assert read(out / "train" / "aa11", "segment").tolist() == [0, -1, 1, -1, -1]
+    assert sorted(path.stem for path in (out / "test" / "cc33").glob("*.npy")) == ["color", "coord", "normal"]
+    report = json.loads((out / "preprocess_report.json").read_text())
+    assert report["missing"] == {"train": ["zz99"], "val": [], "test": []}
+
+
+@pytest.mark.parametrize("imported", ["3rscan"], indirect=True)
+def test_3rscan(imported):
+    """RIO's 27 classes; the colours of the annotated mesh are those of the objects, and left out."""
+    out, _, _ = imported
+    assert read_class_table(out / "classes.tsv").class_ids.tolist() == [2, 4]
+    assert read(out / "train" / "ref-a", "segment").tolist() == [-1, 1, 1, 0, 0]
+    assert read(out / "val" / "ref-b", "instance").tolist() == [-1, 7, 7, 8, 8]
+    assert not (out / "train" / "ref-a" / "color.npy").exists()
+
+
+@pytest.mark.parametrize("imported", ["multiscan"], indirect=True)
+def test_multiscan(imported):
+    """A vertex has the label of most of its faces."""
+    out, _, _ = imported
+    taxonomy = read_class_table(out / "classes.tsv")
+    assert (taxonomy.class_names, taxonomy.class_ids.tolist()) == (("floor", "chair"), [1, 6])
+    assert read(out / "train" / "scene_0", "segment").tolist() == [0, 0, 0, 0, 1]
+    assert read(out / "val" / "scene_1", "instance").tolist() == [1, 1, 1, 1, 2]
+
+
+@pytest.mark.parametrize("imported", ["matterport3d"], indirect=True)
+def test_matterport3d(imported):
+    """Each region is a scene; what the 40 classes call unlabeled is none."""
+    out, _, _ = imported
+    assert read_class_table(out / "classes.tsv").class_names == ("wall", "chair")
+    assert sorted(path.name for path in (out / "train").iterdir()) == ["h1_0", "h1_1"]
+    assert read(out / "val" / "h2_1", "segment").tolist() == [0, 0, 0, 0, 1]
+
+
+def refuse_to_fetch(path, *arguments, **options):
+    raise OSError(f"no network for {path}")
+
+
+def test_bad_scene_and_missing_tables(tmp_path, monkeypatch):
+    """One line each, and the other rooms are done."""
+    monkeypatch.setattr("scenezoo.io.cache.open_cached_file", refuse_to_fetch)
+    official_layouts.write_s3dis(tmp_path / "s3dis")
+    (tmp_path / "s3dis" / "Area_1" / "office_1" / "Annotations" / "wall_1.txt").write_text("1 2 three\n")
+    done = import_scans(tmp_path / "s3dis", tmp_path / "out", "--dataset", "s3dis")
+    assert done.status == 1
+    (line,) = done.error_lines
+    assert "wall_1.txt" in line
+    assert "2 scenes prepared" in done.out
+    official_layouts.write_scannetpp(tmp_path / "pp")
+    (tmp_path / "pp" / "metadata" / "semantic_benchmark" / "top100.txt").unlink()
+    (line,) = import_scans(tmp_path / "pp", tmp_path / "out2", "--dataset", "scannetpp").error_lines
+    assert "top100.txt: is missing; download the data set's metadata" in line
+    (line,) = import_scans(tmp_path / "pp", tmp_path / "out", "--dataset", "multiscan").error_lines
+    assert "scans_split.csv" in line
+
+
+def test_another_data_set_in_the_same_tree(tmp_path):
+    official_layouts.write_s3dis(tmp_path / "s3dis")
+    import_scans(tmp_path / "s3dis", tmp_path / "out", "--dataset", "s3dis")
+    official_layouts.write_multiscan(tmp_path / "multi")
+    (line,) = import_scans(tmp_path / "multi", tmp_path / "out", "--dataset", "multiscan").error_lines
+    assert "classes.tsv: has other classes than multiscan; choose another folder by --out" in line
+
+
+def test_the_library_is_missed_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scenezoo", None)
+    done = import_scans(tmp_path, tmp_path / "out", "--dataset", "s3dis")
+    assert done.status == 2
+    assert "is read through the library scenezoo; type: pip install 'pointseg[datasets]'" in done.err

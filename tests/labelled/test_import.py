@@ -1,0 +1,412 @@
+"""A folder of labelled scans becomes a prepared tree, whatever people call their files and labels."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pointseg.scans.prepared import read_scene
+from pointseg.taxonomy import read_class_table
+from tests.labelled.labelled_scans import NAMES, make_room, write_ply, write_rooms, write_table
+from tests.scannet.raw_scans import write_raw_tree
+from tests.scripts import DATA_PREP, Finished, run_script
+
+ROOMS = [f"room{i}" for i in range(10)]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(DATA_PREP.parent)}
+
+
+@pytest.fixture
+def source(tmp_path):
+    write_rooms(tmp_path / "scans", ROOMS)
+    return tmp_path / "scans"
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "prepared"
+
+
+def import_scans(source, out, *options) -> Finished:
+    return run_script("import_scans.py", source, "--out", out, "--workers", 1, *options)
+
+
+def check(out, *options) -> Finished:
+    return run_script("check_scans.py", out, "--workers", 1, *options)
+
+
+def scenes(out: Path) -> dict[str, list[str]]:
+    return {split: sorted(p.name for p in (out / split).glob("*")) for split in ("train", "val", "test")}
+
+
+def read_report(out):
+    return json.loads((out / "preprocess_report.json").read_text())
+
+
+def test_ten_scans_without_folders_and_without_a_table(source, out):
+    """Two become val; the table holds the ids that were found, in their order, and labels are its rows."""
+    done = import_scans(source, out)
+    assert (done.status, done.err) == (0, "")
+    assert [len(names) for names in scenes(out).values()] == [8, 2, 0]
+    taxonomy = read_class_table(out / "classes.tsv")
+    assert taxonomy.class_names == ("class 1", "class 2", "class 3")
+    assert "was made of the 3 ids that the scans have. Give the classes their names in it" in done.out
+    for split in ("train", "val"):
+        assert (out / "splits" / f"{split}.txt").read_text().split() == scenes(out)[split]
+        for name in scenes(out)[split]:
+            xyz, label = make_room(ROOMS.index(name))
+            scene = read_scene(out / split / name, taxonomy)
+            np.testing.assert_allclose(scene.xyz, xyz, atol=1e-6)
+            np.testing.assert_array_equal(scene.label, label - 1)
+            assert scene.instance is None
+    assert check(out).err == ""
+
+
+def test_a_second_import_writes_nothing_and_a_name_changes_no_scene(source, out):
+    import_scans(source, out)
+    (out / "classes.tsv").write_text((out / "classes.tsv").read_text().replace("class 3", "chair"))
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    done = import_scans(source, out)
+    assert "0 scenes prepared, 10 were done and still valid, 0 failed" in done.out
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+    assert read_class_table(out / "classes.tsv").class_names == ("class 1", "class 2", "chair")
+
+
+CHANGES = {
+    "scan": (lambda source: write_rooms(source, ["room3"], first=77), [], 1),
+    "labels beside": (lambda source: np.save(source / "room3.labels.npy", make_room(5)[1]), [], 1),
+    "unit": (lambda source: None, ["--unit", "cm"], 10),
+    "upward axis": (lambda source: None, ["--up=-y"], 10),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_what_changed_is_made_anew_and_the_check_says_so(source, out, case):
+    change, options, number = CHANGES[case]
+    import_scans(source, out)
+    change(source)
+    if not options:
+        (line,) = check(out).error_lines
+        assert "/room3: is not up to date, " in line
+    assert f"{number} scenes prepared, {10 - number} were done" in import_scans(source, out, *options).out
+    assert check(out).err == ""
+
+
+def test_another_table_makes_the_labels_anew(source, out, tmp_path):
+    """The check names scenes of another table than the tree's; the import with it mends them."""
+    import_scans(source, out)
+    write_table(out / "classes.tsv", {3: "chair", 1: "floor", 7: "lamp"})
+    done = check(out)
+    assert len(done.error_lines) == 10
+    assert all("was made with another table of classes than" in line for line in done.error_lines)
+    done = import_scans(source, out)
+    assert done.status == 0
+    assert "classes without a point: lamp" in done.out
+    num_walls = sum((make_room(i)[1] == 2).sum() for i in range(10))
+    assert (
+        f"ids that the table of classes lacks, ignored in training: 2 ({num_walls:,} points in 10 scenes)" in done.out
+    )
+    assert check(out).err == ""
+    (path,) = out.glob("*/room0/segment.npy")
+    np.testing.assert_array_equal(np.load(path), np.array([1, -1, 0])[make_room(0)[1] - 1])
+
+
+def test_the_tables_own_text_is_kept(source, out, tmp_path):
+    table = write_table(tmp_path / "mine.tsv")
+    table.write_text("# from the survey\r\n" + table.read_text().replace("\n", "\tremark\r\n"), newline="")
+    table.write_text(table.read_text().replace("name\tremark", "name\tnote", 1))
+    assert import_scans(source, out, "--classes", table).status == 0
+    assert read_class_table(out / "classes.tsv").class_names == tuple(NAMES.values())
+    assert "from the survey" in (out / "classes.tsv").read_text()
+
+
+def test_folders_are_splits_and_test_scans_need_no_labels(out, tmp_path):
+    source = tmp_path / "scans"
+    write_rooms(source, ["train/a", "train/b", "val/c"])
+    write_ply(source / "test" / "d.ply", make_room(4)[0])
+    done = import_scans(source, out)
+    assert (done.status, done.err) == (0, "")
+    assert scenes(out) == {"train": ["a", "b"], "val": ["c"], "test": ["d"]}
+    assert not (out / "test" / "d" / "segment.npy").exists()
+    assert check(out).err == ""
+
+
+def test_who_was_learned_from_never_becomes_val(source, out):
+    """Scans that come later fill the share; those that were there stay where they were."""
+    import_scans(source, out)
+    before = scenes(out)
+    write_rooms(source, [f"later{i}" for i in range(10)], first=50)
+    import_scans(source, out)
+    after = scenes(out)
+    assert set(before["train"]) <= set(after["train"])
+    assert set(before["val"]) <= set(after["val"])
+    assert (len(after["train"]), len(after["val"])) == (16, 4)
+
+
+def test_a_scan_that_a_person_lists_elsewhere_moves(source, out):
+    """The lists in the tree are for people to edit; the old place is named."""
+    import_scans(source, out)
+    moved = scenes(out)["train"][0]
+    for split, change in (("train", lambda s: s.remove(moved)), ("test", lambda s: s.append(moved))):
+        lines = (out / "splits" / f"{split}.txt").read_text().split()
+        change(lines)
+        (out / "splits" / f"{split}.txt").write_text("\n".join(lines))
+    done = import_scans(source, out)
+    assert scenes(out)["test"] == [moved]
+    assert f"stale in the tree: 1 scenes, first train/{moved}, which belongs to test" in done.out
+
+
+def test_scans_that_were_put_away_stay(source, out):
+    import_scans(source, out)
+    kept = scenes(out)
+    (source / "room2.ply").unlink()
+    done = import_scans(source, out)
+    assert done.status == 0
+    assert "no longer in the source, kept in the tree: 1 scenes" in done.out
+    assert scenes(out) == kept
+    done = check(out)
+    assert (done.err, "1 scenes are no longer in the raw data" in done.out) == ("", True)
+
+
+def test_names_of_all_kinds(out, tmp_path):
+    """Equal stems in different folders, spaces, other alphabets, a link to a file, to a folder and to itself."""
+    source = tmp_path / "scans"
+    write_rooms(source, ["a/scan", "b/scan", "Büro 3. Stock", "部屋", "c.d"])
+    write_rooms(tmp_path / "elsewhere", ["far/scan"], first=9)
+    (source / "linked").symlink_to(tmp_path / "elsewhere" / "far")
+    (source / "link.ply").symlink_to(tmp_path / "elsewhere" / "far" / "scan.ply")
+    (source / "loop").symlink_to(source)
+    (source / ".hidden").mkdir()
+    shutil.copy(source / "c.d.ply", source / ".hidden")
+    assert import_scans(source, out).err == ""
+    found = sorted(scenes(out)["train"] + scenes(out)["val"])
+    assert found == sorted(["a_scan", "b_scan", "Büro 3. Stock", "部屋", "c.d", "linked_scan", "link"])
+    assert check(out).err == ""
+    assert "0 scenes prepared, 7 were done" in import_scans(source, out).out
+
+
+def test_the_tree_may_lie_in_the_folder_of_the_scans(source):
+    out = source / "prepared"
+    assert import_scans(source, out).status == 0
+    assert "0 scenes prepared, 10 were done" in import_scans(source, out).out
+
+
+BAD_CALLS = {
+    "empty folder": (
+        lambda t: (t / "none").mkdir(),
+        "none",
+        [],
+        "none: has no scans; give a folder with files of .ply",
+    ),
+    "no folder": (lambda t: None, "nowhere", [], "nowhere: there is no such folder"),
+    "a file": (lambda t: None, "scans/room0.ply", [], "room0.ply: is no folder"),
+    "one name twice": (
+        lambda t: (t / "scans/room0.xyz").write_text("1 2 3"),
+        "scans",
+        [],
+        "would be the same scene as",
+    ),
+    "one name in two splits": (
+        lambda t: [write_rooms(t / "two", [f"{split}/x"]) for split in ("train", "val")],
+        "two",
+        [],
+        "val/x.ply: is called as ",
+    ),
+    "no such table": (lambda t: None, "scans", ["--classes", "no.tsv"], "no.tsv: there is no such table of classes"),
+    "share": (lambda t: None, "scans", ["--val-share", "1"], "--val-share 1: is not a share from 0 to below 1"),
+    "unit": (lambda t: None, "scans", ["--unit", "ell"], "invalid choice: 'ell'"),
+    "data set and table": (
+        lambda t: None,
+        "scans",
+        ["--dataset", "s3dis", "--label-field", "x"],
+        "leave out --classes",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CALLS)
+def test_bad_calls_are_one_line(source, out, tmp_path, case):
+    prepare, folder, options, message = BAD_CALLS[case]
+    prepare(tmp_path)
+    done = import_scans(tmp_path / folder, out, *options)
+    assert done.status == 2
+    (line,) = done.error_lines
+    assert message in line
+
+
+def test_bad_scans_do_not_stop_the_others(source, out):
+    """Labels of another length, none at all, no scan: a line each, exit 1, and the seven others are done."""
+    (source / "room1.ply").write_bytes(b"ply\nnonsense")
+    (source / "room2.labels.txt").write_text("1\n2\n")
+    write_ply(source / "room3.ply", make_room(3)[0])
+    done = import_scans(source, out)
+    assert done.status == 1
+    broken, short, bare = sorted(done.error_lines)
+    assert "room1.ply: " in broken
+    assert "room2.labels.txt: has 2 labels, room2.ply has 400 points" in short
+    assert "room3.ply: has no labels; name their property by --label-field, or put room3.labels.txt or" in bare
+    assert "7 scenes prepared" in done.out
+    assert {row["scene"] for row in read_report(out)["failed"]} == {"room1", "room2", "room3"}
+    assert "could not be prepared: " in check(out).err
+    write_rooms(source, ["room1", "room2", "room3"])
+    (source / "room2.labels.txt").unlink()
+    assert "3 scenes prepared, 7 were done" in import_scans(source, out).out
+
+
+def test_nothing_to_train_on(source, out, tmp_path):
+    """A table that has none of the ids: refused, with the ids that there are."""
+    done = import_scans(source, out, "--classes", write_table(tmp_path / "t.tsv", {8: "a", 9: "b"}))
+    assert done.status == 1
+    (line,) = done.error_lines
+    assert "there is nothing to train on; the scans have the ids 1, 2, 3: mend the table" in line
+
+
+def test_scans_outside_the_folders_of_splits(out, tmp_path):
+    write_rooms(tmp_path / "scans", ["train/a", "val/b", "stray"])
+    done = import_scans(tmp_path / "scans", out)
+    assert done.status == 1
+    assert "1 scans lie outside train, val, test (stray.ply); move them into one" in done.err
+
+
+def test_some_scans_lack_what_others_have(source, out):
+    """A tree has normals in all scenes or in none: the line says how to get there."""
+    write_ply(source / "room4.ply", make_room(4)[0], normal=False, label=("int", make_room(4)[1]))
+    done = import_scans(source, out)
+    assert done.status == 1
+    (line,) = done.error_lines
+    assert "/room4: has no normal, as 1 scenes, while others have; --estimate-normals makes them" in line
+    assert "/room4: has no normal.npy, as 1 scenes, while others have" in check(out).err
+
+
+def test_a_tree_without_colours_and_normals(out, tmp_path):
+    for i in range(4):
+        xyz, label = make_room(i)
+        write_ply(tmp_path / "scans" / f"{i}.ply", xyz, color=False, normal=False, label=("uchar", label))
+    assert import_scans(tmp_path / "scans", out).err == ""
+    assert check(out).err == ""
+    (folder,) = out.glob("*/0")
+    assert sorted(path.name for path in folder.iterdir()) == ["coord.npy", "segment.npy", "source.json"]
+
+
+def test_points_without_place_and_objects(out, tmp_path):
+    """NaN points go, with their labels; objects are counted, negative ids are none."""
+    for i in range(3):
+        xyz, label = make_room(i)
+        xyz[5] = np.nan
+        instance = np.where(label == 3, 40 + i, -7)
+        write_ply(tmp_path / "scans" / f"{i}.ply", xyz, label=("int", label), objectId=("int", instance))
+    done = import_scans(tmp_path / "scans", out)
+    assert done.err == ""
+    assert "1 points have no place (NaN) and were left out (and 2 more scenes)" in done.out
+    assert check(out).err == ""
+    (path,) = out.glob("*/1/instance.npy")
+    expected = np.delete(np.where(make_room(1)[1] == 3, 41, -1), 5)
+    np.testing.assert_array_equal(np.load(path), expected)
+    report = read_report(out)["splits"]
+    assert [
+        sum(row["classes"]["own"]["objects"][c] for row in report.values() if row["classes"]) for c in range(3)
+    ] == [
+        0,
+        0,
+        3,
+    ]
+
+
+def test_map_coordinates_and_units(out, tmp_path):
+    """Centimetres with y up, in a map grid, come out as metres with z up near the origin."""
+    xyz, label = make_room(0)
+    turned = np.array([690_000, 0, 5_335_000]) + xyz[:, [0, 2, 1]] * (1, 1, -1)
+    for i in range(3):
+        write_ply(tmp_path / "scans" / f"{i}.ply", 100 * turned, label=("int", label))
+    assert import_scans(tmp_path / "scans", out, "--unit", "cm", "--up", "y").err == ""
+    (path,) = out.glob("*/0/coord.npy")
+    coord = np.load(path)
+    np.testing.assert_allclose(coord - coord.min(axis=0), xyz - xyz.min(axis=0), atol=1e-4)
+    assert np.abs(coord).max() < 10
+
+
+@pytest.mark.parametrize("place", ["out", "parent"])
+def test_read_only_out(source, tmp_path, place, monkeypatch):
+    """One line that names the place. Root may write anywhere, so the system's refusal is played."""
+    out = tmp_path / "tree" / "prepared"
+
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Permission denied", str(out if place == "out" else out.parent))
+
+    monkeypatch.setattr("tempfile.mkstemp" if place == "out" else "pathlib.Path.mkdir", refuse)
+    done = import_scans(source, out)
+    assert done.status == 1
+    (line,) = done.error_lines
+    assert "Permission denied" in line
+
+
+def test_a_killed_import_goes_on(source, out):
+    """What a kill leaves is no scene; the same call makes the rest and the same tree."""
+    write_rooms(source, [f"more{i}" for i in range(60)], first=100)
+    process = subprocess.Popen(
+        [sys.executable, str(DATA_PREP / "import_scans.py"), str(source), "--out", str(out), "--workers", "1"],
+        stdout=subprocess.DEVNULL,
+        env=ENVIRONMENT,
+    )
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("train/*/source.json"))) < 5 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (out / "train").mkdir(exist_ok=True)
+    leftover = out / "train" / f".writing-{(out / 'splits' / 'train.txt').read_text().splitlines()[-1]}-abc"
+    leftover.mkdir()
+    done = import_scans(source, out)
+    assert done.status == 0
+    written, skipped = (int(done.out.split()[i]) for i in (0, 3))
+    assert written + skipped == 70
+    assert written > 0
+    assert skipped > 0
+    assert not leftover.exists()
+    assert check(out).err == ""
+
+
+def test_number_of_workers_changes_no_byte(source, out, tmp_path):
+    """The command as its user runs it, in a process with two workers."""
+    import_scans(source, out)
+    command = [sys.executable, "-m", "pointseg.import_scans", str(source), "--out", str(tmp_path / "two")]
+    subprocess.run([*command, "--workers", "2"], check=True, capture_output=True, env=ENVIRONMENT, cwd=tmp_path)
+    for path in out.rglob("*.*"):
+        if path.is_file():
+            assert (tmp_path / "two" / path.relative_to(out)).read_bytes() == path.read_bytes(), path
+
+
+def test_other_files_are_named_and_left(source, out):
+    """A text that is no table of points is no scan; neither are pictures and notes."""
+    (source / "readme.txt").write_text("Measured in March.\n12 rooms, 3 floors\n")
+    (source / "plan.pdf").write_bytes(b"%PDF")
+    (source / "room0.jpg").write_bytes(b"")
+    np.savetxt(source / "points.txt", make_room(1)[0])
+    np.save(source / "points.labels.npy", make_room(1)[1])
+    done = import_scans(source, out)
+    assert "files that are no scans: 1 .pdf, 1 .txt" in done.out
+    assert "11 scenes prepared" in done.out
+
+
+def test_a_link_to_nothing_is_a_scan_that_fails(source, out):
+    (source / "dead.ply").symlink_to(source / "nothing.ply")
+    (line,) = import_scans(source, out).error_lines
+    assert "dead.ply: there is no such file" in line
+
+
+def test_a_tree_has_one_kind_of_classes(source, out, tmp_path):
+    """Neither command writes into the other's tree."""
+    write_raw_tree(tmp_path / "raw")
+    prepare = ["--raw", tmp_path / "raw", "--out", tmp_path / "scannet", "--workers", 1]
+    assert run_script("preprocess_scannet.py", *prepare).status == 0
+    done = import_scans(source, tmp_path / "scannet")
+    assert (done.status, "is a tree of ScanNet's classes; choose another folder" in done.err) == (2, True)
+    import_scans(source, out)
+    done = run_script("preprocess_scannet.py", "--raw", tmp_path / "raw", "--out", out)
+    assert (done.status, "is a tree of other classes, those of its classes.tsv" in done.err) == (2, True)
