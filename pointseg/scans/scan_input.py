@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pointseg.errors import DataError
+from pointseg.errors import DataError, UsageError
 from pointseg.formats.reading import read_scan_file
 from pointseg.formats.scan_file import ScanFile
 from pointseg.scans.own_scan import ScanOptions, make_scene
@@ -45,9 +45,11 @@ def read_scan_input(path: Path, taxonomy: Taxonomy, needs_normal: bool, options:
     Raises:
         DataError: the file can't be read, or no point has a place.
         UsageError: a library that reads the format, or makes the normals, is not installed; the unit or the axis is
-            not known.
+            not known; or something is said of a prepared scene.
     """
     if path.is_dir():
+        if options != _NOTHING:
+            raise UsageError(f"{path}: is a prepared scene, in metres with z up; leave out unit, up and fill_color")
         scene = read_scene(path, taxonomy)
         rgb = None if scene.rgb is None else np.asarray(scene.rgb)
         file = ScanFile(path, np.asarray(scene.xyz), rgb=rgb)

@@ -8,7 +8,7 @@ import torch
 
 import pointseg
 from pointseg.engine.inference import PointArrays, PointOutput, Segmenter, Wanted, load_segmenter
-from pointseg.errors import DataError
+from pointseg.errors import DataError, UsageError
 from pointseg.formats.mesh import Mesh
 from pointseg.formats.ply import write_mesh
 from pointseg.formats.scan_file import ScanFile
@@ -125,6 +125,34 @@ def test_a_scan_without_any_place_is_refused(segmenter: Segmenter, scene: Scene,
     path = _write(tmp_path / "void.ply", scene, np.full((600, 3), np.nan, np.float32))
     with pytest.raises(DataError, match=r"void\.ply: no point has finite coordinates; export"):
         segmenter.predict_scan(path)
+
+
+def test_unit_and_axis_of_a_file_are_said_by_name(segmenter: Segmenter, scene: Scene, tmp_path: Path) -> None:
+    """In millimetres with y up the scan is another one; said so, it is the same. The file's coordinates stay."""
+    turned = np.asarray(scene.xyz, dtype=np.float64)[:, [0, 2, 1]] * (1000, 1000, -1000)
+    normal = np.ascontiguousarray(np.asarray(scene.normal)[:, [0, 2, 1]] * np.float32([1, 1, -1]))
+    path = tmp_path / "room.ply"
+    write_mesh(path, ScanFile(path, turned, None, np.asarray(scene.rgb), normal))
+    expected = segmenter.predict_scene(scene)
+    assert (segmenter.predict_scan(path, unit="mm", up="y").labels == expected).mean() > 0.99
+    assert (segmenter.predict_scan(path).labels == expected).mean() < 0.9
+    with pytest.raises(UsageError, match="unit 'km' is not known"):
+        segmenter.predict_scan(path, unit="km")
+
+
+def test_a_scan_without_colours_gets_the_one_that_is_said(segmenter: Segmenter, scene: Scene, tmp_path: Path) -> None:
+    path = tmp_path / "grey.ply"
+    write_mesh(path, Mesh(np.asarray(scene.xyz), None, None, np.asarray(scene.normal)))
+    with pytest.raises(DataError, match="has no rgb, which the network takes"):
+        segmenter.predict_scan(path)
+    grey = np.full((600, 3), 100, np.uint8)
+    expected = segmenter.predict(scene.xyz, grey, scene.normal)
+    assert (segmenter.predict_scan(path, fill_color=(100, 100, 100)).ids == expected).mean() > 0.99
+
+
+def test_a_prepared_scene_needs_nothing_said(segmenter: Segmenter, prepared_root: Path) -> None:
+    with pytest.raises(UsageError, match="is a prepared scene, in metres with z up; leave out unit, up and fill_color"):
+        segmenter.predict_scan(list_scenes(prepared_root, "val")[0], unit="mm")
 
 
 def test_one_point_is_a_scan(segmenter: Segmenter, tmp_path: Path) -> None:

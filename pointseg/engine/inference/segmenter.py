@@ -149,8 +149,8 @@ class Segmenter:
 
         Raises:
             DataError: the file can't be read, or lacks what the network takes.
-            UsageError: a library that reads the format is not installed, the unit or axis is not known, or the scan
-                can't be cut into tiles.
+            UsageError: a library that reads the format is not installed, the unit or axis is not known or given for a
+                prepared scene, or the scan can't be cut into tiles.
         """
         from pointseg.engine.inference.prediction import infer_scan
         from pointseg.scans.scan_input import ScanOptions, read_scan_input
