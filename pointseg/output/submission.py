@@ -100,13 +100,13 @@ def read_prediction(path: str | os.PathLike[str], num_vertices: int | None = Non
 
 
 def read_predicted_labels(path: str | os.PathLike[str], num_vertices: int, taxonomy: Taxonomy) -> np.ndarray:
-    """Read one prediction as (N,) int64 labels.
+    """Read one prediction as (N,) int64 labels; IGNORE where it says that a point has no class.
 
     Raises:
         DataError: as :func:`read_prediction`, or an id is no class of the taxonomy.
     """
     ids = read_prediction(path, num_vertices)
-    problem = _describe_unknown_ids(ids, taxonomy)
+    problem = _describe_unknown_ids(ids, taxonomy, allowed=taxonomy.no_class_id)
     if problem is not None:
         raise DataError(f"{path}: {problem}")
     return taxonomy.label_from_class_id(ids)
@@ -233,8 +233,9 @@ def _parse_plain_digits(content: bytes) -> np.ndarray | None:
     return value
 
 
-def _describe_unknown_ids(ids: np.ndarray, taxonomy: Taxonomy) -> str | None:
-    wrong = np.flatnonzero(taxonomy.label_from_class_id(ids) == IGNORE)
+def _describe_unknown_ids(ids: np.ndarray, taxonomy: Taxonomy, allowed: int | None = None) -> str | None:
+    """What is wrong with ids that are neither classes nor the ``allowed`` one; None: there are none."""
+    wrong = np.flatnonzero((taxonomy.label_from_class_id(ids) == IGNORE) & (ids != allowed))
     if not len(wrong):
         return None
     more = f" (and {len(wrong) - 1} more lines like it)" if len(wrong) > 1 else ""

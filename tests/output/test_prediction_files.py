@@ -41,6 +41,12 @@ def test_what_is_no_prediction_is_refused(tmp_path: Path, taxonomy: Taxonomy) ->
     path.write_bytes(b"\xff\xfe1\n")
     with pytest.raises(DataError, match="line 1 is"):
         read_prediction(path, 2)
-    path.write_text("1\n0\n")
-    with pytest.raises(DataError, match="line 2 is 0, no class of scannet200"):
+    path.write_text("1\n-5\n")
+    with pytest.raises(DataError, match="line 2 is -5, no class of scannet200"):
         read_predicted_labels(path, 2, taxonomy)
+
+
+def test_a_point_without_a_class_is_none(tmp_path: Path, taxonomy: Taxonomy) -> None:
+    """As ``predict`` writes it for points whose coordinates are not finite."""
+    (tmp_path / "scene.txt").write_text("1\n0\n")
+    assert read_predicted_labels(tmp_path / "scene.txt", 2, taxonomy).tolist() == [0, -1]
