@@ -1,6 +1,6 @@
 """``pointseg import`` from a checkout: see pointseg/import_scans.py."""
 
-from pointseg.command_line import run_command
+from pointseg.commands import run_command
 from pointseg.import_scans import main
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """``pointseg prepare`` from a checkout: see pointseg/prepare.py."""
 
-from pointseg.command_line import run_command
+from pointseg.commands import run_command
 from pointseg.prepare import main
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 >>> import pointseg
 >>> segmenter = pointseg.load("runs/demo")
 >>> ids = segmenter.predict(xyz, rgb, normal)
+>>> prediction = segmenter.predict_scan("room.glb")
 """
 
 import os
@@ -13,8 +14,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pointseg.engine.inference import Segmenter
+    from pointseg.engine.inference.prediction import Prediction
 
-__all__ = ["__version__", "load"]
+__all__ = ["Prediction", "Segmenter", "__version__", "load"]
 
 __version__ = "0.1.0"
 
@@ -40,3 +42,16 @@ def load(
     from pointseg.engine.inference import load_segmenter  # PyTorch takes seconds to import: only when it is needed
 
     return load_segmenter(run, checkpoint, device, **inference)
+
+
+def __getattr__(name: str) -> "Any":
+    # PyTorch takes seconds to import: only when it is needed.
+    if name == "Segmenter":
+        from pointseg.engine.inference import Segmenter
+
+        return Segmenter
+    if name == "Prediction":
+        from pointseg.engine.inference.prediction import Prediction
+
+        return Prediction
+    raise AttributeError(f"module 'pointseg' has no attribute {name!r}")

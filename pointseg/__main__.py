@@ -5,8 +5,7 @@ import importlib
 from collections.abc import Sequence
 
 from pointseg import __version__
-from pointseg.command_line import run_command
-from pointseg.commands import COMMANDS
+from pointseg.commands import COMMANDS, run_command
 from pointseg.errors import UsageError
 
 

@@ -1,7 +1,5 @@
 """``python -m pointseg.analyze --run RUN [--run RUN] [--split val] [--json FILE] [--plot PNG]``."""
 
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +8,15 @@ import numpy as np
 
 from pointseg.atomic import write_text
 from pointseg.collapse.metrics import pairwise_cosines
-from pointseg.command_line import CommandParser, run_command
+from pointseg.command_line import CommandParser
+from pointseg.commands import run_command
 from pointseg.engine.analysis import Analysis, ClassFrequency, analyze_scenes, read_class_frequency, summarize_analysis
 from pointseg.engine.history import Row, read_history
 from pointseg.engine.inference import Segmenter, load_segmenter
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import UsageError
 from pointseg.output.analysis_table import format_analyses
+from pointseg.output.json_text import format_json
 from pointseg.output.plots import ClassFigures, RunFigures, check_plot_path, draw_analysis, order_by_frequency
 from pointseg.scans.prepared import list_scenes
 from pointseg.scans.tree import name_splits
@@ -138,12 +138,6 @@ def cosines_by_frequency(run: RunFigures, classes: ClassFigures) -> dict[str, An
         "centers": run.center_cosines[cell].round(6).tolist(),
         "classifier": run.classifier_cosines[cell].round(6).tolist(),
     }
-
-
-def format_json(results: dict[str, Any]) -> str:
-    """Indented, but a list of numbers on one line: a matrix has a line for each row."""
-    text = json.dumps(results, indent=1, allow_nan=False)
-    return re.sub(r"\[[-+.\dEe,\s]+\]", lambda numbers: " ".join(numbers[0].split()), text) + "\n"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""Files and folders that are there whole or not at all."""
+"""Files that are there whole or not at all. Folders: :mod:`pointseg.atomic_directory`."""
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,42 +24,14 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield temporary
         _flush_to_disk(temporary)
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner reads
+        temporary.chmod(0o666 & ~read_umask())  # mkstemp makes files that only their owner reads
         os.replace(temporary, path)
     except OSError as error:
-        if not _lacks_name(error, temporary):
+        if not lacks_name(error, temporary):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; it takes its place when the block ends without error.
-
-    A folder that stood at ``path`` is removed only after the new one is complete.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{path.name}-", dir=path.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        if path.exists():
-            # Two renames: a folder that holds something can't be replaced in one.
-            old = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{path.name}-old-", dir=path.parent))
-            os.replace(path, old)
-            os.replace(temporary, path)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.replace(temporary, path)
-    except OSError as error:
-        if not _lacks_name(error, temporary):
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -69,7 +40,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _lacks_name(error: OSError, temporary: Path) -> bool:
+def lacks_name(error: OSError, temporary: Path) -> bool:
     """Whether an error of the system names no file, or one that only we know."""
     return error.errno is not None and (error.filename is None or str(temporary) in str(error.filename))
 
@@ -79,7 +50,8 @@ def _flush_to_disk(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _umask() -> int:
+def read_umask() -> int:
+    """The bits that new files do not get."""
     # The only way to read it is to set it.
     mask = os.umask(0)
     os.umask(mask)

@@ -20,7 +20,8 @@ from pointseg.benchmarks.report import build_report, format_report
 from pointseg.benchmarks.step import StepJob, measure_step
 from pointseg.benchmarks.surface import find_coords
 from pointseg.benchmarks.timing import limit_threads
-from pointseg.command_line import CommandParser, run_command
+from pointseg.command_line import CommandParser
+from pointseg.commands import run_command
 from pointseg.config import load_config
 from pointseg.engine.distributed import choose_device
 from pointseg.models import NAMES

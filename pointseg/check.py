@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.atomic import atomic_file, write_text
-from pointseg.command_line import CommandParser, complain, run_command
+from pointseg.command_line import CommandParser
+from pointseg.commands import complain, run_command
 from pointseg.labelled.origin import labelled_origin
 from pointseg.output.class_frequency_plot import ClassFrequency, draw_class_frequency
 from pointseg.output.plots import check_plot_path

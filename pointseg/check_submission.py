@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pointseg.command_line import CommandParser, complain, run_command
-from pointseg.commands import called
+from pointseg.command_line import CommandParser
+from pointseg.commands import called, complain, run_command
 from pointseg.errors import UsageError
 from pointseg.output.submission import Inspection, count_scene_vertices, inspect_zip
 from pointseg.scannet.splits import find_split_dir, read_split

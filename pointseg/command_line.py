@@ -1,15 +1,11 @@
 """What every command shares: arguments in, one line for a mistake, an exit status out."""
 
 import argparse
-import errno
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NoReturn
 
-from pointseg.commands import called, program_name
-from pointseg.errors import PointsegError, UsageError
-
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+from pointseg.commands import called
+from pointseg.errors import UsageError
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -60,36 +56,3 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage and leaving."""
         raise UsageError(f"{message}; see --help")
-
-
-def complain(line: str) -> None:
-    """One line for people on stderr, after the name of the command."""
-    print(f"{program_name()}: {line}", file=sys.stderr)
-
-
-def run_command(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
-    """Run ``main(argv)`` and leave the process: 0 done, 1 the work failed, 2 the call is wrong.
-
-    A :class:`PointsegError`, a full disk and a file that can't be opened become one line on
-    stderr. Anything else is a defect of ours and keeps its traceback.
-    """
-    try:
-        status = main(sys.argv[1:]) or 0
-    except PointsegError as error:
-        complain(str(error))
-        status = error.exit_status
-    except OSError as error:
-        complain(describe_os_error(error))
-        status = 1
-    except KeyboardInterrupt:
-        complain("interrupted")
-        status = 130
-    sys.exit(status)
-
-
-def describe_os_error(error: OSError) -> str:
-    """One line for an ``OSError``: the file, what the system said, and what to do."""
-    where = error.filename if error.filename is not None else "a file"
-    if error.errno in _DISK_FULL:
-        return f"{where}: the disk is full; free some space and run the same command again"
-    return f"{where}: {error.strerror or error}"

@@ -1,10 +1,13 @@
-"""The commands, and how the user calls them: messages say it in the same way."""
+"""The commands, how the user calls them, so that messages say it in the same way, and how one ends."""
 
 import os
 import shlex
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
+
+from pointseg.errors import PointsegError, describe_os_error
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -77,6 +80,31 @@ def program_name() -> str:
     if (module == "__main__" or called_as.stem == "pointseg") and sys.argv[1:2] and sys.argv[1] in COMMANDS:
         return f"pointseg {sys.argv[1]}"
     return "pointseg"
+
+
+def complain(line: str) -> None:
+    """One line for people on stderr, after the name of the command."""
+    print(f"{program_name()}: {line}", file=sys.stderr)
+
+
+def run_command(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
+    """Run ``main(argv)`` and leave the process: 0 done, 1 the work failed, 2 the call is wrong.
+
+    A :class:`PointsegError`, a full disk and a file that can't be opened become one line on
+    stderr. Anything else is a defect of ours and keeps its traceback.
+    """
+    try:
+        status = main(sys.argv[1:]) or 0
+    except PointsegError as error:
+        complain(str(error))
+        status = error.exit_status
+    except OSError as error:
+        complain(describe_os_error(error))
+        status = 1
+    except KeyboardInterrupt:
+        complain("interrupted")
+        status = 130
+    sys.exit(status)
 
 
 def _is_script(path: Path) -> bool:

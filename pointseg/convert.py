@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from pointseg.atomic import atomic_directory
-from pointseg.command_line import CommandParser, run_command
-from pointseg.commands import called
+from pointseg.atomic_directory import atomic_directory
+from pointseg.command_line import CommandParser
+from pointseg.commands import called, run_command
 from pointseg.config import Config, config_from_dict, load_config
 from pointseg.engine.checkpoint import is_checkpoint, read_checkpoint, read_tensors, save_checkpoint, write_tensors
 from pointseg.engine.run_directory import RunDirectory

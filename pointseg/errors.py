@@ -3,6 +3,10 @@
 A message says what is wrong, where, and what to do: ``PATH: problem; remedy``.
 """
 
+import errno
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 class PointsegError(Exception):
     """Something a person has to mend; shown without a traceback. Exit status 1: the work failed."""
@@ -24,3 +28,11 @@ class UsageError(PointsegError):
     """The call or the config is wrong. Exit status 2."""
 
     exit_status = 2
+
+
+def describe_os_error(error: OSError) -> str:
+    """One line for an ``OSError``: the file, what the system said, and what to do."""
+    where = error.filename if error.filename is not None else "a file"
+    if error.errno in _DISK_FULL:
+        return f"{where}: the disk is full; free some space and run the same command again"
+    return f"{where}: {error.strerror or error}"

@@ -1,12 +1,14 @@
-"""``python -m pointseg.evaluate --run RUN [--split val] [--tta none|rot4|full] [--json FILE]``."""
+"""``python -m pointseg.evaluate --run RUN [--split val] [--tta none|rot4|full] [--classes] [--scenes] [--json F]``."""
 
-import json
 from collections.abc import Sequence
 
 from pointseg.atomic import write_text
-from pointseg.command_line import CommandParser, run_command
+from pointseg.command_line import CommandParser
+from pointseg.commands import run_command
 from pointseg.engine.distributed import Processes, choose_device
 from pointseg.engine.evaluation import evaluate_scenes
+from pointseg.output.evaluation_tables import format_classes, format_scenes
+from pointseg.output.json_text import format_json
 from pointseg.output.report import format_evaluation
 from pointseg.run_arguments import add_run_arguments, load_run
 from pointseg.scans.prepared import list_scenes
@@ -20,7 +22,11 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--split", metavar="NAME", help="a folder of the tree; default: the split that the run was validated on, or val"
     )
-    parser.add_argument("--json", metavar="FILE", help="write the scores here, too")
+    parser.add_argument(
+        "--classes", action="store_true", help="also show, for each class, its points and what it is mostly taken for"
+    )
+    parser.add_argument("--scenes", action="store_true", help="also show the scores of each scene, the lowest first")
+    parser.add_argument("--json", metavar="FILE", help="write all of this here, with the confusion matrix")
     arguments = parser.parse_args(argv)
 
     segmenter = load_run(arguments)
@@ -28,10 +34,17 @@ def main(argv: Sequence[str]) -> None:
     split = arguments.split or data.val_split or "val"
     folders = list_scenes(arguments.data_root or data.root, split)
     alone = Processes(0, 1, choose_device(arguments.device))
-    evaluation = evaluate_scenes(segmenter, folders, arguments.tta, alone)
+    evaluation = evaluate_scenes(segmenter, folders, arguments.tta, alone, detailed=True)
     if arguments.json:
-        write_text(arguments.json, json.dumps(evaluation, indent=1) + "\n")
-    print(f"{arguments.run}, {name_splits(split)}: " + format_evaluation(evaluation, segmenter.taxonomy))
+        write_text(arguments.json, format_json(evaluation))
+    print(
+        f"{arguments.run}, {name_splits(split)}: "
+        + format_evaluation(evaluation, segmenter.taxonomy, per_class=not arguments.classes)
+    )
+    if arguments.classes:
+        print("\n" + format_classes(evaluation["classes"]))
+    if arguments.scenes:
+        print("\n" + format_scenes(evaluation["scenes"]))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pointseg.atomic import write_text
-from pointseg.command_line import CommandParser, run_command
+from pointseg.command_line import CommandParser
+from pointseg.commands import run_command
 from pointseg.config import load_config
 from pointseg.errors import UsageError
 from pointseg.laboratory.data import make_rooms

@@ -4,32 +4,31 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
-from pointseg.command_line import CommandParser, run_command
-from pointseg.commands import program_name
-from pointseg.engine.inference import Segmenter
-from pointseg.errors import PointsegError, UsageError
-from pointseg.output.prediction_record import PredictionRecord, hash_files
-from pointseg.output.submission import read_predicted_labels, write_prediction
+from pointseg.command_line import CommandParser
+from pointseg.commands import program_name, run_command
+from pointseg.engine.inference import Segmenter, Wanted
+from pointseg.engine.inference.prediction import infer_scan
+from pointseg.errors import DataError, PointsegError, UsageError
+from pointseg.formats.scan_file import check_is_readable_file
+from pointseg.output.class_shares import count_ids, format_shares
+from pointseg.output.prediction_files import ArrayFiles, is_predicted_mesh, write_predicted_mesh
+from pointseg.output.prediction_record import SUFFIXES, PredictionRecord, hash_files
+from pointseg.output.submission import read_prediction, write_prediction
 from pointseg.run_arguments import add_run_arguments, load_run
 from pointseg.scan_arguments import add_scan_arguments, scan_options
-from pointseg.scans.formats import read_scan_file
-from pointseg.scans.own_scan import ScanOptions, make_scene
-from pointseg.scans.ply import Mesh, write_mesh
-from pointseg.scans.prepared import geometry_files, list_scenes, read_scene
-from pointseg.scans.scan_file import check_is_readable_file
-from pointseg.scans.scene import Scene
+from pointseg.scans.prepared import geometry_files, list_scenes
+from pointseg.scans.scan_input import ScanOptions, read_scan_input, scan_name
 
-_MESH_SUFFIX = "_vh_clean_2"
+_ARRAYS = ("probabilities", "features")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Predict the scenes of a split or any meshes; a bad one is reported, the others are done.
+    """Predict the scenes of a split or any scans; a bad one is reported, the others are done.
 
     A scene that an earlier call finished with the same checkpoint and settings is not predicted again.
     """
@@ -46,24 +45,20 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError("--unit, --up and --fill-color are for files given with --input; leave them out with --split")
     settings = segmenter.describe_settings(arguments.tta) | json.loads(json.dumps(given))
     record = PredictionRecord(Path(arguments.out), settings, segmenter.taxonomy)
+    further = [key for key in SUFFIXES if getattr(arguments, key)]
     for path in paths:
-        _refuse_to_overwrite(path, record.folder, arguments.ply)
-    times: Counter[str] = Counter()
-    told: set[str] = set()  # remarks; one that holds for many scans is made once
+        _refuse_to_overwrite(path, record, "ply" in further)
+    work = _Work(segmenter, record, arguments.tta, further, options)
     for path in tqdm(paths, desc="predict", unit="scene", disable=True if len(paths) == 1 else None):
         try:
-            times[_finish_scene(path, segmenter, record, arguments.tta, arguments.ply, options, told)] += 1
+            work.finish(path)
         except PointsegError as error:
-            old = record.folder / f"{_scene_name(path)}.txt"
+            old = record.path(scan_name(path))
             stays = f"; {old} is of an earlier call" if old.is_file() else ""
-            tqdm.write(f"{program_name()}: {error}{stays}", file=sys.stderr)
-            times["failed"] += 1
-    why = f" (earlier ones differ in {', '.join(record.changed)})" if record.changed else ""
-    print(
-        f"{len(paths) - times['failed']} of {len(paths)} scenes: {times['reused']} reused, "
-        f"{times['predicted']} predicted{why}: {record.folder}/<scene>.txt, one id a vertex"
-    )
-    return 1 if times["failed"] else 0
+            _say(f"{error}{stays}")
+            work.times["failed"] += 1
+    print(work.describe(len(paths)))
+    return 1 if work.times["failed"] else 0
 
 
 def build_parser() -> CommandParser:
@@ -75,78 +70,132 @@ def build_parser() -> CommandParser:
     source.add_argument("--input", nargs="+", metavar="SCAN", help="scans: PLY, OBJ, GLB, LAS, ...")
     add_scan_arguments(parser)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the predictions")
-    parser.add_argument("--ply", action="store_true", help="also write DIR/<scene>.ply in the classes' colours")
+    parser.add_argument(
+        "--ply",
+        action="store_true",
+        help="also write DIR/<scene>.ply in the classes' colours, with label and confidence of each vertex",
+    )
+    parser.add_argument(
+        "--probabilities", action="store_true", help="also write DIR/<scene>.probabilities.npy: (N, K) float16"
+    )
+    parser.add_argument(
+        "--features", action="store_true", help="also write DIR/<scene>.features.npy: (N, D) float16, the last features"
+    )
     return parser
 
 
-def _finish_scene(
-    path: Path,
-    segmenter: Segmenter,
-    record: PredictionRecord,
-    tta: str,
-    ply: bool,
-    options: ScanOptions,
-    told: set[str],
-) -> str:
-    """Make the files of a scene. Returns ``reused`` or ``predicted``."""
-    name, taxonomy = _scene_name(path), segmenter.taxonomy
-    prediction = record.folder / f"{name}.txt"
-    if not path.is_dir():
-        check_is_readable_file(path)
-    input_sha256 = hash_files(geometry_files(path) if path.is_dir() else [path])
-    is_finished = record.is_finished(name, input_sha256)
-    if is_finished and not ply:
-        return "reused"
-    scene, mesh = _read(path, segmenter, options, told)
-    if is_finished:
-        label = read_predicted_labels(prediction, scene.num_points, taxonomy)
-    else:
-        label = segmenter.predict_scene(scene, tta)
-        write_prediction(prediction, taxonomy.class_id_from_label(label))
-        record.add(name, input_sha256)
-    if ply:
-        write_mesh(record.folder / f"{name}.ply", replace(mesh, rgb=taxonomy.colors[label]))
-    return "reused" if is_finished else "predicted"
+class _Work:
+    """One call: what is asked for, and what has been done.
+
+    Args:
+        segmenter: the network.
+        record: of the folder.
+        tta: of ``inference.TTA``.
+        further: keys of ``SUFFIXES``: what to write beside the predictions.
+        options: what the user says of the files.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        record: PredictionRecord,
+        tta: str,
+        further: Sequence[str],
+        options: ScanOptions,
+    ) -> None:
+        self._segmenter = segmenter
+        self._record = record
+        self._tta = tta
+        self._further = further
+        self._options = options
+        self._told: set[str] = set()
+        self._points_of_id: Counter[int] = Counter()
+        self._num_removed = 0
+        self.times: Counter[str] = Counter()
+        """How many scenes were ``reused``, ``predicted`` and ``failed``."""
+
+    def finish(self, path: Path) -> None:
+        """Make the files of a scene, unless they are there.
+
+        Raises:
+            PointsegError: the scene is bad.
+            OSError: the disk is full or can't be written.
+        """
+        name = scan_name(path)
+        if not path.is_dir():
+            check_is_readable_file(path)
+        input_sha256 = hash_files(geometry_files(path) if path.is_dir() else [path])
+        if self._record.is_finished(name, input_sha256, self._further):
+            self._points_of_id += count_ids(read_prediction(self._record.path(name)))
+            self.times["reused"] += 1
+            return
+        self._predict(path, name)
+        self._num_removed += len(self._record.add(name, input_sha256, self._further))
+        self.times["predicted"] += 1
+
+    def _predict(self, path: Path, name: str) -> None:
+        taxonomy = self._segmenter.taxonomy
+        scan = read_scan_input(path, taxonomy, "normal" in self._segmenter.config.data.features, self._options)
+        for remark in scan.remarks:
+            if remark not in self._told:  # one that holds for many scans is made once
+                self._told.add(remark)
+                _say(remark)
+        wanted = Wanted(True, *(key in self._further for key in _ARRAYS))
+        with ArrayFiles({key: self._record.path(name, key) for key in _ARRAYS if key in self._further}) as files:
+            prediction = infer_scan(self._segmenter, scan, self._tta, wanted, files.allocate)
+        write_prediction(self._record.path(name), prediction.ids)
+        if "ply" in self._further:
+            path = self._record.path(name, "ply")
+            write_predicted_mesh(path, scan.file, taxonomy, prediction.labels, prediction.confidence)
+        self._points_of_id += count_ids(prediction.ids)
+
+    def describe(self, num_scenes: int) -> str:
+        """The last lines: what was done and where it is, and which classes were found."""
+        times, folder = self.times, self._record.folder
+        why = f" (earlier ones differ in {', '.join(self._record.changed)})" if self._record.changed else ""
+        lines = [
+            f"{num_scenes - times['failed']} of {num_scenes} scenes: {times['reused']} reused, "
+            f"{times['predicted']} predicted{why}: {folder}/<scene>.txt, one id a vertex"
+        ]
+        if self._further:
+            lines.append("with " + ", ".join(f"<scene>{SUFFIXES[key]}" for key in self._further))
+        if self._num_removed:
+            lines.append(f"removed {self._num_removed} files that went with earlier predictions of these scenes")
+        if self._points_of_id:
+            lines.append(format_shares(self._points_of_id, self._segmenter.taxonomy))
+        return "\n".join(lines)
 
 
-def _read(path: Path, segmenter: Segmenter, options: ScanOptions, told: set[str]) -> tuple[Scene, Mesh]:
-    """A prepared scene or a mesh file, and the mesh to colour (without faces for a prepared scene)."""
-    if path.is_dir():
-        scene = read_scene(path, segmenter.taxonomy)
-        return scene, Mesh(xyz=np.asarray(scene.xyz), faces=None, rgb=None, normal=None)
-    scan = read_scan_file(path)
-    needs_normal = "normal" in segmenter.config.data.features
-    parts = (scan.rgb, scan.normal, scan.faces, needs_normal, scan.up_axis_hint)
-    own = make_scene(_scene_name(path), scan.xyz, options, *parts, where=str(path))
-    for remark in [*(f"{path}: {note}" for note in scan.notes), *own.remarks]:
-        if remark not in told:
-            told.add(remark)
-            tqdm.write(f"{program_name()}: {remark}", file=sys.stderr)
-    # In the file's coordinates, unless float32 can't keep them.
-    xyz = own.scene.xyz if own.frame.offset_m.any() else scan.xyz.astype(np.float32)
-    return own.scene, Mesh(xyz, scan.faces, scan.rgb, scan.normal)
+def _say(line: str) -> None:
+    tqdm.write(f"{program_name()}: {line}", file=sys.stderr)
 
 
-def _scene_name(path: Path) -> str:
-    """ScanNet's id of the scene where the file is named as in its release, else the file's stem."""
-    return path.resolve().name if path.is_dir() else path.stem.removesuffix(_MESH_SUFFIX)
-
-
-def _refuse_to_overwrite(path: Path, folder: Path, ply: bool) -> None:
+def _refuse_to_overwrite(path: Path, record: PredictionRecord, ply: bool) -> None:
     """No output may take the place of an input, or of a file that is no prediction, as ScanNet's <scene>.txt."""
-    mesh, prediction = (folder / f"{_scene_name(path)}{suffix}" for suffix in (".ply", ".txt"))
-    if ply and mesh.exists() and path.exists() and mesh.samefile(path):
-        raise UsageError(f"{path}: would be written over by its own prediction; choose another folder with --out")
+    mesh, prediction = (record.path(scan_name(path), key) for key in ("ply", "prediction"))
+    for file in (mesh, prediction) if ply else (prediction,):
+        if file.exists() and path.exists() and file.samefile(path):
+            raise UsageError(f"{path}: would be written over by its own prediction; choose another folder with --out")
+    if ply and mesh.is_file():
+        try:
+            is_ours = is_predicted_mesh(mesh)
+        except DataError:
+            is_ours = False
+        if not is_ours:
+            raise UsageError(
+                f"{mesh}: is there already and has no label and confidence, so it is no prediction; "
+                "choose another folder with --out"
+            )
     if prediction.is_file():
-        with open(prediction, "rb") as file:
-            first = file.readline(64).strip()
-        if first and not first.isdigit():
+        with open(prediction, "rb") as text:
+            first = text.readline(64).strip()
+        if first and not first.removeprefix(b"-").isdigit():
             raise UsageError(f"{prediction}: is there already and is no prediction; choose another folder with --out")
 
 
 def _refuse_equal_names(paths: list[Path]) -> None:
     """Two inputs of one name would be written to one file."""
-    for name, times in Counter(_scene_name(path) for path in paths).items():
+    for name, times in Counter(scan_name(path) for path in paths).items():
         if times > 1:
             raise UsageError(f"{times} inputs are named {name}; their predictions would be one file, rename them")
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pointseg.command_line import CommandParser, complain, run_command
+from pointseg.command_line import CommandParser
+from pointseg.commands import complain, run_command
 from pointseg.scannet.report import summarize_report
 from pointseg.scannet.sharding import parse_shard
 from pointseg.scannet.splits import find_split_dir

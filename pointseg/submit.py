@@ -4,8 +4,8 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from pointseg.command_line import CommandParser, complain, run_command
-from pointseg.commands import called
+from pointseg.command_line import CommandParser
+from pointseg.commands import called, complain, run_command
 from pointseg.errors import UsageError
 from pointseg.output.prediction_record import RECORD_NAME, read_taxonomy
 from pointseg.output.submission import count_scene_vertices, inspect_folder, write_zip

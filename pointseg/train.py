@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from pointseg.command_line import CommandParser, run_command
-from pointseg.commands import called
+from pointseg.command_line import CommandParser
+from pointseg.commands import called, run_command
 from pointseg.config import load_config
 from pointseg.engine.distributed import join_processes
 from pointseg.engine.run_directory import RunDirectory

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pointseg.command_line import CommandParser, complain, run_command
-from pointseg.commands import called
+from pointseg.command_line import CommandParser
+from pointseg.commands import called, complain, run_command
 from pointseg.errors import DataError, UsageError
+from pointseg.formats.ply import Mesh, write_mesh
 from pointseg.output.panels import class_colors, make_panels
 from pointseg.output.picture import DEFAULT_PANEL_WIDTH_PX, ENGINES, Picture, plan_drawing, save_pictures
 from pointseg.output.prediction_record import RECORD_NAME, read_taxonomy
@@ -15,10 +16,9 @@ from pointseg.output.submission import read_predicted_labels, read_prediction
 from pointseg.output.window import has_screen, show_window
 from pointseg.scan_arguments import add_scan_arguments, scan_options
 from pointseg.scannet.raw_scan import LABEL_MAP_NAME, read_label_map, read_raw_scene
-from pointseg.scans.formats import read_scan_file
-from pointseg.scans.own_scan import ScanOptions, make_scene
-from pointseg.scans.ply import Mesh, write_mesh
+from pointseg.scans.own_scan import ScanOptions
 from pointseg.scans.prepared import read_scene
+from pointseg.scans.scan_input import read_scan_input
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy, load_taxonomy
 
@@ -36,10 +36,13 @@ def main(argv: Sequence[str]) -> int:
     if not _SMALLEST_PANEL_PX <= args.size <= _LARGEST_PANEL_PX:
         raise UsageError(f"--size {args.size} is not between {_SMALLEST_PANEL_PX} and {_LARGEST_PANEL_PX} pixels")
     taxonomy = choose_taxonomy(args.taxonomy, args.scene, args.pred)
-    scene, faces = _read_scene(args.scene, taxonomy, scan_options(args))
+    scene, faces, has_place = _read_scene(args.scene, taxonomy, scan_options(args))
+    num_points = len(has_place)
     if args.gt is not None:
-        scene.label = taxonomy.label_from_class_id(read_prediction(args.gt, scene.num_points))
-    prediction = None if args.pred is None else read_predicted_labels(args.pred, scene.num_points, taxonomy)
+        scene.label = taxonomy.label_from_class_id(read_prediction(args.gt, num_points))[has_place]
+    prediction = None
+    if args.pred is not None:
+        prediction = read_predicted_labels(args.pred, num_points, taxonomy)[has_place]
 
     if args.save is None:
         panels = make_panels(scene, prediction, taxonomy)
@@ -97,15 +100,16 @@ def choose_taxonomy(given: str | None, scene: Path, prediction: Path | None) -> 
     return load_taxonomy(str(table) if scene.is_dir() and table.is_file() else "scannet200")
 
 
-def _read_scene(path: Path, taxonomy: Taxonomy, options: ScanOptions) -> tuple[Scene, np.ndarray | None]:
-    """The scene, with ground truth where it has one, and its faces."""
+def _read_scene(path: Path, taxonomy: Taxonomy, options: ScanOptions) -> tuple[Scene, np.ndarray | None, np.ndarray]:
+    """The scene, with ground truth where it has one; its faces; and (N,) bool: which points of the file it has."""
     if path.is_dir():
         if not (path / "coord.npy").is_file():
             raise DataError(
                 f"{path}: is no prepared scene, which holds coord.npy; "
                 f"give a folder that {called('prepare')} made, or the file of a scan"
             )
-        return read_scene(path, taxonomy), None
+        scene = read_scene(path, taxonomy)
+        return scene, None, np.ones(scene.num_points, dtype=bool)
     folder, name = path.parent, path.stem.removesuffix(_MESH_SUFFIX)
     is_annotated_scan = path.stem == f"{folder.name}{_MESH_SUFFIX}" and (folder / f"{name}.aggregation.json").is_file()
     label_map = folder.parent.parent / LABEL_MAP_NAME
@@ -113,15 +117,14 @@ def _read_scene(path: Path, taxonomy: Taxonomy, options: ScanOptions) -> tuple[S
         raw = read_raw_scene(folder, read_label_map(label_map), align=False)
         assert raw.annotation is not None, "annotated scans are read with their annotation"
         label = raw.annotation.label200 if taxonomy.name == "scannet200" else raw.annotation.label20
-        return Scene(name, raw.mesh.xyz, raw.mesh.rgb, raw.mesh.normal, label), raw.mesh.faces
+        scene = Scene(name, raw.mesh.xyz, raw.mesh.rgb, raw.mesh.normal, label)
+        return scene, raw.mesh.faces, np.ones(scene.num_points, dtype=bool)
     if is_annotated_scan and taxonomy.is_benchmark:
         complain(f"{label_map}: is missing, so the ground truth is not shown")
-    scan = read_scan_file(path)
-    parts = (scan.rgb, scan.normal, scan.faces)
-    own = make_scene(name, scan.xyz, options, *parts, format_up=scan.up_axis_hint, where=str(path))
-    for remark in [*(f"{path}: {note}" for note in scan.notes), *own.remarks]:
+    scan = read_scan_input(path, taxonomy, needs_normal=False, options=options)
+    for remark in scan.remarks:
         complain(remark)
-    return own.scene, scan.faces
+    return scan.scene, scan.faces, scan.has_place
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """``pointseg submit`` from a checkout: see pointseg/submit.py."""
 
-from pointseg.command_line import run_command
+from pointseg.commands import run_command
 from pointseg.submit import main
 
 if __name__ == "__main__":

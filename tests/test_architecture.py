@@ -15,9 +15,11 @@ PACKAGE = ROOT / "pointseg"
 
 # From the bottom up: a module imports from its own part (folder or file), or from one of a lower layer.
 LAYERS = [
-    {"errors", "atomic", "commands"},
+    {"errors", "atomic"},
+    {"atomic_directory"},
+    {"commands"},
     {"command_line"},
-    {"taxonomy"},
+    {"taxonomy", "formats"},
     {"config", "sparse", "collapse"},
     {"models", "losses", "metrics", "scans"},
     {"preparation"},
@@ -28,7 +30,7 @@ LAYERS = [
     {command.module for command in COMMANDS.values()} | {"__main__"},
 ]
 # Take tensors and arrays only, so that other projects can use them.
-STANDALONE = {"collapse": {"taxonomy"}, "losses": {"taxonomy"}, "sparse": {"errors"}}
+STANDALONE = {"formats": {"errors", "atomic"}, "collapse": {"taxonomy"}, "losses": {"taxonomy"}, "sparse": {"errors"}}
 
 
 def _part(module: str) -> str | None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pointseg.atomic import atomic_directory, atomic_file
+from pointseg.atomic import atomic_file
+from pointseg.atomic_directory import atomic_directory
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

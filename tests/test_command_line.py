@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from pointseg.command_line import CommandParser, run_command
+from pointseg.command_line import CommandParser
+from pointseg.commands import run_command
 from pointseg.errors import DataError, UsageError
 
 

@@ -93,5 +93,5 @@ def test_a_mistake_begins_with_the_name_of_the_command(command: list[str], said:
 
 
 def test_the_public_names() -> None:
-    assert set(pointseg.__all__) == {"__version__", "load"}
+    assert set(pointseg.__all__) == {"Prediction", "Segmenter", "__version__", "load"}
     assert (PACKAGE / "py.typed").is_file()

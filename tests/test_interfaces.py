@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import pointseg
-from pointseg.scans.ply import read_mesh
+from pointseg.formats.ply import read_mesh
 from pointseg.taxonomy import load_taxonomy
 from tests.conftest import TINY_NETWORK
 
@@ -63,8 +63,11 @@ def test_evaluate(place: Path) -> None:
         shown = call("-m", "pointseg.evaluate", "--run", place / "run", "--split", "val", "--tta", tta, "--json", path)
         evaluation = json.loads(path.read_text())
         keys = "miou miou_all_classes head common tail accuracy per_class num_scenes num_points protocol"
-        assert evaluation.keys() == set(keys.split())
-        assert evaluation["per_class"].keys() == set(load_taxonomy("scannet200").class_names)
+        assert evaluation.keys() == {*keys.split(), "confusion", "classes", "scenes"}
+        for by_class in ("per_class", "classes"):
+            assert evaluation[by_class].keys() == set(load_taxonomy("scannet200").class_names)
+        assert np.shape(evaluation["confusion"]) == (200, 200)
+        assert len(evaluation["scenes"]) == evaluation["num_scenes"]
         assert f"{100 * evaluation['miou']:.1f}" in shown.stdout
 
 

@@ -1,5 +1,6 @@
 """``python -m pointseg.predict`` again: finished scenes are reused, and only where everything is as it was."""
 
+import errno
 import json
 import os
 import shutil
@@ -10,12 +11,13 @@ import pytest
 import torch
 
 from pointseg import predict
-from pointseg.engine.inference import Segmenter, load_segmenter
+from pointseg.engine.inference import PointOutput, Segmenter, load_segmenter
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import UsageError
+from pointseg.formats.ply import Mesh, read_mesh, write_mesh
 from pointseg.output.prediction_record import RECORD_NAME
-from pointseg.scans.ply import Mesh, read_mesh, write_mesh
 from pointseg.taxonomy import load_taxonomy
+from tests.scans.rooms import furnished_room
 
 
 @pytest.fixture
@@ -37,13 +39,13 @@ class _Call:
     def __init__(self, run: Path, root: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.words = ["--run", str(run), "--split", "val", "--data-root", str(root), "--out", str(out)]
         self.predicted: list[str] = []
-        original = Segmenter.predict_scene
+        original = Segmenter.infer_scene
 
-        def count(segmenter: Segmenter, scene, tta: str = "none", observer=None) -> np.ndarray:
+        def count(segmenter: Segmenter, scene, *arguments, **named) -> PointOutput:
             self.predicted.append(scene.name)
-            return original(segmenter, scene, tta, observer)
+            return original(segmenter, scene, *arguments, **named)
 
-        monkeypatch.setattr(Segmenter, "predict_scene", count)
+        monkeypatch.setattr(Segmenter, "infer_scene", count)
 
     def __call__(self, *more: str, status: int = 0) -> list[str]:
         self.predicted.clear()
@@ -77,6 +79,7 @@ def test_the_record_says_what_made_the_predictions(call: _Call, run: Path, tmp_p
     assert settings == {
         "taxonomy": "scannet200",
         "features": ["xyz", "rgb", "normal"],
+        "center": "robust",
         "voxel_size_m": 0.1,
         "tta": "rot4",
         "amp": "none",
@@ -158,8 +161,10 @@ def test_an_interrupted_scene_is_not_finished(call: _Call, tmp_path: Path, monke
     assert len(call()) == 2
 
 
-def test_a_reused_scene_still_gets_its_mesh(call: _Call, tmp_path: Path) -> None:
+def test_a_mesh_asked_for_later_is_made_once(call: _Call, tmp_path: Path) -> None:
+    """It holds the confidence, which the prediction alone does not say."""
     call()
+    assert len(call("--ply")) == 2
     assert call("--ply") == []
     ids = np.loadtxt(tmp_path / "out" / "scene11800_00.txt", dtype=int)
     taxonomy = load_taxonomy("scannet200")
@@ -257,3 +262,166 @@ def test_scans_of_other_formats(trained_run: Path, tmp_path: Path, capsys: pytes
     assert "pipe.ply: is a pipe or a device; give the file of a scan" in captured
     assert predict.main([*words, str(tmp_path / "room.doc")]) == 1
     assert "room.doc: is of a kind that is not read" in capsys.readouterr().err
+
+
+def test_arrays_and_mesh_are_written_and_reused(
+    call: _Call, run: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, flags = tmp_path / "out", ("--probabilities", "--features", "--ply")
+    assert len(call(*flags)) == 2
+    assert "with <scene>.ply, <scene>.probabilities.npy, <scene>.features.npy" in capsys.readouterr().out
+    name = "scene11800_00"
+    expected = load_segmenter(run).predict_scan(root / "val" / name, probabilities=True, features=True)
+    np.testing.assert_array_equal(np.loadtxt(out / f"{name}.txt", dtype=int), expected.ids)
+    for key in ("probabilities", "features"):
+        written = np.load(out / f"{name}.{key}.npy")
+        assert written.dtype == np.float16
+        np.testing.assert_allclose(written, getattr(expected, key), atol=2e-3, rtol=2e-3)
+    columns = json.loads((out / RECORD_NAME).read_text())["classes"][1:]
+    assert len(columns) == np.load(out / f"{name}.probabilities.npy").shape[1]
+    assert all(call(*some) == [] for some in (flags, flags[:1], flags[1:], ()))
+
+
+def test_a_file_asked_for_later_predicts_again_and_keeps_the_others(call: _Call, tmp_path: Path) -> None:
+    call("--probabilities")
+    path = tmp_path / "out" / "scene11800_00.probabilities.npy"
+    before = path.read_bytes()
+    assert len(call("--features")) == 2
+    assert path.read_bytes() == before
+    assert call("--features", "--probabilities") == []
+    path.unlink()
+    assert call("--features", "--probabilities") == ["scene11800_00"]
+
+
+def test_probabilities_of_an_outdated_prediction_are_removed(
+    call: _Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call("--probabilities")
+    capsys.readouterr()
+    assert len(call("--tta", "rot4")) == 2
+    assert "removed 2 files that went with earlier predictions of these scenes" in capsys.readouterr().out
+    assert not list((tmp_path / "out").glob("*.npy"))
+
+
+@pytest.mark.parametrize("tta", ["none", "rot4", "full"])
+def test_arrays_in_tiles_are_nearly_those_of_the_whole(run: Path, tmp_path: Path, tta: str) -> None:
+    """Of a corridor of 30 m, in tiles of 4,000 voxels and at once."""
+    rng = np.random.default_rng(0)
+    xyz = (rng.random((12_000, 3)) * (30.0, 1.5, 1.0)).astype(np.float32)
+    label = (xyz[:, 2] * 4).astype(np.int64)
+    rgb = np.clip(rng.normal(40 + 50 * label[:, None], 15, xyz.shape), 0, 255).astype(np.uint8)
+    normal = np.tile(np.float32([0, 0, 1]), (len(xyz), 1))
+    write_mesh(tmp_path / "corridor.ply", Mesh(xyz, None, rgb, normal))
+    arrays = {}
+    for budget in ("4000", "none"):
+        words = ["--run", str(run), "--input", str(tmp_path / "corridor.ply"), "--out", str(tmp_path / budget)]
+        assert predict.main([*words, "--max-voxels", budget, "--tta", tta, "--probabilities", "--features"]) == 0
+        for key in ("probabilities", "features"):
+            arrays[budget, key] = np.load(tmp_path / budget / f"corridor.{key}.npy").astype(np.float32)
+    for key in ("probabilities", "features"):
+        difference = np.abs(arrays["4000", key] - arrays["none", key]).max(axis=1)
+        assert (difference < 0.05 * np.abs(arrays["none", key]).max()).mean() > 0.99, key
+    np.testing.assert_allclose(arrays["4000", "probabilities"].sum(axis=1), 1, atol=0.02)
+
+
+def test_the_last_lines_say_which_classes_were_found(
+    call: _Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of all scenes of the call: reused ones count as predicted ones do."""
+    call()
+    first = capsys.readouterr().out.splitlines()[1:]
+    ids = np.concatenate([np.loadtxt(path, dtype=int) for path in (tmp_path / "out").glob("*.txt")])
+    values, counts = np.unique(ids, return_counts=True)
+    taxonomy = load_taxonomy("scannet200")
+    name = taxonomy.class_names[taxonomy.label_from_class_id(values[counts.argmax()])]
+    assert first[0].startswith(f"1,200 points of {len(values)} classes: {name} {100 * counts.max() / 1200:.1f}%")
+    (tmp_path / "out" / "scene11800_00.txt").unlink()
+    assert call() == ["scene11800_00"]
+    assert capsys.readouterr().out.splitlines()[1:] == first
+
+
+def test_points_without_a_place_have_the_id_of_no_class(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    xyz = np.random.default_rng(0).random((50, 3), dtype=np.float32)
+    xyz[[3, 7]] = np.nan
+    mesh = Mesh(xyz, None, np.zeros((50, 3), np.uint8), np.tile(np.float32([0, 0, 1]), (50, 1)))
+    write_mesh(tmp_path / "room.ply", mesh)
+    words = ["--run", str(run), "--input", str(tmp_path / "room.ply"), "--out", str(tmp_path / "out")]
+    assert predict.main(words) == 0
+    captured = capsys.readouterr()
+    assert "room.ply: the coordinates of 2 of 50 points are not finite; they get no class" in captured.err
+    assert captured.out.endswith("2 points have no class\n")
+    ids = np.loadtxt(tmp_path / "out" / "room.txt", dtype=int)
+    assert np.flatnonzero(ids == 0).tolist() == [3, 7]
+    assert predict.main(words) == 0
+    assert "1 reused" in capsys.readouterr().out
+
+
+def test_a_full_disk_leaves_no_prediction(call: _Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", fail, raising=False)
+        with pytest.raises(OSError, match="No space left") as error:
+            call("--probabilities")
+    assert error.value.filename == str(tmp_path / "out" / "scene11800_00.probabilities.npy")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_mesh_of_somebody_is_not_written_over(run: Path, tmp_path: Path) -> None:
+    """A scan in another format, and beside it a mesh of the same name."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "room.xyz").write_text(
+        "\n".join(" ".join(map(str, [*xyz, 10, 20, 30, 0, 0, 1])) for xyz in rng.random((50, 3)))
+    )
+    write_mesh(tmp_path / "room.ply", Mesh(np.zeros((1, 3), np.float32)))
+    before = (tmp_path / "room.ply").read_bytes()
+    words = ["--run", str(run), "--input", str(tmp_path / "room.xyz"), "--out", str(tmp_path), "--ply"]
+    with pytest.raises(UsageError, match=r"room\.ply: is there already and has no label and confidence"):
+        predict.main(words)
+    assert (tmp_path / "room.ply").read_bytes() == before
+    (tmp_path / "room.ply").unlink()
+    assert predict.main(words) == 0
+    assert predict.main([*words, "--tta", "rot4"]) == 0
+    # Nor is an input, under whatever suffix a table of points comes.
+    (tmp_path / "points.txt").write_text((tmp_path / "room.xyz").read_text())
+    with pytest.raises(UsageError, match=r"points\.txt: would be written over by its own prediction"):
+        predict.main(["--run", str(run), "--input", str(tmp_path / "points.txt"), "--out", str(tmp_path)])
+
+
+def test_a_scan_in_millimetres_with_y_up_is_predicted_as_in_metres(
+    call: _Call, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the options it has the labels of the same room in metres; without them one line says what it looks like."""
+    xyz, normal = furnished_room()
+    rgb = np.zeros((len(xyz), 3), np.uint8)
+    turned = [array @ np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]) for array in (xyz * 1000, normal)]
+    for name, (points, normals, color) in {
+        "plain": (xyz, normal, rgb),
+        "other": (*turned, rgb),
+        "grey": (xyz, normal, None),
+    }.items():
+        write_mesh(tmp_path / f"{name}.ply", Mesh(points.astype(np.float32), None, color, normals.astype(np.float32)))
+    out = tmp_path / "own"
+
+    def predicted(name: str, *options: str, status: int = 0) -> np.ndarray:
+        call.words = ["--run", str(run), "--input", str(tmp_path / f"{name}.ply"), "--out", str(out)]
+        call(*options, status=status)
+        return np.loadtxt(out / f"{name}.txt") if not status else np.empty(0)
+
+    expected = predicted("plain")
+    assert "give --unit" not in capsys.readouterr().err
+    predicted("other")
+    line = capsys.readouterr().err
+    assert "other.ply: is " in line
+    assert "give --unit mm --up=y, or" in line
+    # Rounding puts a point at the face of a voxel into the next one.
+    assert (predicted("other", "--unit", "mm", "--up=y") != expected).mean() < 0.005
+    assert "give --unit" not in capsys.readouterr().err
+    predicted("grey", status=1)
+    assert "--fill-color R,G,B" in capsys.readouterr().err
+    np.testing.assert_array_equal(predicted("grey", "--fill-color", "0,0,0"), expected)
+    with pytest.raises(UsageError, match="expected three whole numbers 0..255 with commas between, got '0,0,256'"):
+        call("--fill-color", "0,0,256")

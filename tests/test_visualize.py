@@ -7,10 +7,10 @@ import pytest
 
 from pointseg import visualize
 from pointseg.errors import DataError, UsageError
+from pointseg.formats.ply import Mesh, read_mesh, write_mesh
 from pointseg.output.panels import UNANNOTATED
 from pointseg.output.submission import write_prediction
 from pointseg.preparation.prepared_source import write_scene
-from pointseg.scans.ply import Mesh, read_mesh, write_mesh
 from pointseg.taxonomy import load_taxonomy
 
 NUM_POINTS = 400

@@ -9,7 +9,6 @@ from torch import nn
 from pointseg.collapse.bank import CenterBank
 from pointseg.collapse.centers import Backend, ClassCenters, Scope
 from pointseg.collapse.etf import simplex_etf
-from pointseg.collapse.images import flatten_images
 from pointseg.collapse.projection import Projection, build_projection
 
 
@@ -146,6 +145,8 @@ class CenterCollapse(nn.Module):
             ValueError: as :class:`ClassCenters`.
         """
         if features.ndim == 4:
+            from pointseg.collapse.images import flatten_images  # scans need none of it
+
             features, labels, scene_of_point, num_scenes = flatten_images(features, labels)
         with torch.autocast(features.device.type, enabled=False):
             features = features.float() if features.dtype != torch.float64 else features

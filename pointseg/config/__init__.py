@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 from pydantic import ValidationError, model_validator
 
-from pointseg.config.mistakes import explain
 from pointseg.config.sections import (
     AugmentConfig,
     CollapseConfig,
@@ -156,4 +155,6 @@ def _validate(tree: dict[str, Any], where: str) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
+        from pointseg.config.mistakes import explain
+
         raise UsageError(f"{where}: {explain(error, Config)}") from None

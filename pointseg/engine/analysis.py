@@ -57,8 +57,8 @@ def analyze_scenes(segmenter: Segmenter, folders: list[Path], quiet: bool = Fals
     """
     statistics = new_statistics(segmenter)
     alone = Processes(rank=0, world_size=1, device=segmenter.device)
-    confusion = count_scenes(segmenter, folders, "none", alone, quiet, statistics)
-    return Analysis(statistics, segmenter.network.classifier_weight(), score(confusion), len(folders))
+    counts = count_scenes(segmenter, folders, "none", alone, quiet, statistics)
+    return Analysis(statistics, segmenter.network.classifier_weight(), score(counts.confusion), len(folders))
 
 
 def measure_network(segmenter: Segmenter, statistics: FeatureStatistics) -> Measures:

@@ -1,5 +1,6 @@
 """Evaluation on every vertex of every mesh of a split, by the official rule."""
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,20 @@ from pointseg.data.voxelize import Voxels
 from pointseg.engine.distributed import Processes
 from pointseg.engine.inference import Segmenter
 from pointseg.errors import DataError
-from pointseg.metrics import ConfusionMatrix, SegmentationScores, score, summarize
+from pointseg.metrics import ConfusionMatrix, SegmentationScores, describe_classes, score, score_totals, summarize
 from pointseg.models import NetworkOutput
 from pointseg.scans.prepared import read_scene, refuse_scenes_without_labels
 from pointseg.taxonomy import Taxonomy
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """What was counted on the scenes of a split; the same on every process."""
+
+    confusion: ConfusionMatrix
+    """Over all vertices of all scenes."""
+    totals_of_scene: np.ndarray
+    """(S, 3, K) int64: ``ConfusionMatrix.totals`` of each scene, in the order of the folders."""
 
 
 def evaluate_scenes(
@@ -25,6 +36,7 @@ def evaluate_scenes(
     processes: Processes,
     quiet: bool = False,
     statistics: FeatureStatistics | None = None,
+    detailed: bool = False,
 ) -> dict[str, Any]:
     """Predict and count all vertices of the scenes; several processes share them.
 
@@ -35,6 +47,7 @@ def evaluate_scenes(
         processes: that share the scenes.
         quiet: whether to show no progress.
         statistics: where to add the features, as :func:`count_scenes` does.
+        detailed: whether to return what :func:`describe_details` says, too. It is long.
 
     Returns:
         ``miou``, ``miou_all_classes``, ``head``, ``common``, ``tail``, ``accuracy``,
@@ -45,8 +58,29 @@ def evaluate_scenes(
         DataError: a scene can't be read, or features that should be added are not finite.
         ValueError: statistics with test-time augmentation.
     """
-    confusion = count_scenes(segmenter, folders, tta, processes, quiet, statistics)
-    return summarize_scores(score(confusion), segmenter, len(folders), tta)
+    counts = count_scenes(segmenter, folders, tta, processes, quiet, statistics)
+    summary = summarize_scores(score(counts.confusion), segmenter, len(folders), tta)
+    return {**summary, **describe_details(counts, folders, segmenter.taxonomy)} if detailed else summary
+
+
+def describe_details(counts: SplitCounts, folders: list[Path], taxonomy: Taxonomy) -> dict[str, Any]:
+    """Class by class and scene by scene, JSON-ready.
+
+    Returns:
+        ``confusion`` (K, K), rows ground truth and columns prediction, in the order of ``classes``. A vertex that is
+        given no class stands in no column: the row's sum is then smaller than the class's ``points``.
+        ``classes``, as :func:`pointseg.metrics.describe_classes`. ``scenes``: name -> ``miou`` over the classes in
+        its ground truth, ``accuracy``, ``num_points``; None where it has no labelled vertex.
+    """
+    scores = [score_totals(totals) for totals in counts.totals_of_scene]
+    return {
+        "confusion": counts.confusion.counts[:, :-1].tolist(),
+        "classes": describe_classes(counts.confusion, taxonomy),
+        "scenes": {
+            name: {key: summarize(of_scene, taxonomy)[key] for key in ("miou", "accuracy", "num_points")}
+            for name, of_scene in zip(_names(folders), scores, strict=True)
+        },
+    }
 
 
 def count_scenes(
@@ -56,8 +90,8 @@ def count_scenes(
     processes: Processes,
     quiet: bool = False,
     statistics: FeatureStatistics | None = None,
-) -> ConfusionMatrix:
-    """The loop of :func:`evaluate_scenes`: the confusion matrix over all vertices, the same on every process.
+) -> SplitCounts:
+    """The loop of :func:`evaluate_scenes`: what was counted over all vertices.
 
     Statistics, where given, get the last features of all labelled voxels of the scenes of all processes, from the
     same forward passes as the predictions; each voxel counts once, with its majority label. They are the same on
@@ -68,21 +102,25 @@ def count_scenes(
     taxonomy = segmenter.taxonomy
     refuse_scenes_without_labels(folders)
     confusion = ConfusionMatrix(taxonomy.num_classes)
+    totals_of_scene = np.zeros((len(folders), 3, taxonomy.num_classes), dtype=np.int64)
     own = None if statistics is None else new_statistics(segmenter)
-    mine = folders[processes.rank :: processes.world_size]
+    mine = range(len(folders))[processes.rank :: processes.world_size]
     hidden = quiet or not processes.is_first
-    for folder in tqdm(mine, desc="evaluate", unit="scene", leave=False, disable=True if hidden else None):
-        scene = read_scene(folder, taxonomy)
+    for index in tqdm(mine, desc="evaluate", unit="scene", leave=False, disable=True if hidden else None):
+        scene = read_scene(folders[index], taxonomy)
         assert scene.label is not None, "has_annotation said so"
-        observer = None if own is None else partial(_add_features, own, folder)
-        predicted = segmenter.predict_scene(scene, tta, observer)
-        confusion.update(np.asarray(scene.label), predicted)
+        observer = None if own is None else partial(_add_features, own, folders[index])
+        of_scene = ConfusionMatrix(taxonomy.num_classes)
+        of_scene.update(np.asarray(scene.label), segmenter.predict_scene(scene, tta, observer))
+        confusion.counts += of_scene.counts
+        totals_of_scene[index] = of_scene.totals
     confusion.counts = processes.sum(confusion.counts)
+    totals_of_scene = processes.sum(totals_of_scene)  # zeros from all processes but the one that had the scene
     if statistics is not None and own is not None:
         # In the order of the ranks, so that every process has the same to the last bit.
         for other in gather_statistics(own, processes):
             statistics.merge(other)
-    return confusion
+    return SplitCounts(confusion, totals_of_scene)
 
 
 def new_statistics(segmenter: Segmenter) -> FeatureStatistics:
@@ -121,6 +159,12 @@ def describe_protocol(
         + (f"; scenes of more than {max_voxels} voxels in tiles" if max_voxels is not None else "")
         + (f"; logits adjusted, tau {logit_adjustment}" if logit_adjustment else "")
     )
+
+
+def _names(folders: list[Path]) -> list[str]:
+    """Of the scenes; with the split before it where two splits have a scene of one name."""
+    names = [folder.name for folder in folders]
+    return names if len(set(names)) == len(names) else [f"{folder.parent.name}/{folder.name}" for folder in folders]
 
 
 def _add_features(statistics: FeatureStatistics, folder: Path, voxels: Voxels, output: NetworkOutput) -> None:

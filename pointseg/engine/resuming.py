@@ -3,12 +3,16 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pointseg.atomic import write_text
 from pointseg.config import Config, config_from_dict
+from pointseg.engine.checkpoint import load_weights, read_checkpoint
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import UsageError
+
+if TYPE_CHECKING:
+    from pointseg.engine.trainer import Trainer
 
 # What may differ between a run and its resumption: it changes where and how fast, not what is computed.
 _FREE_ON_RESUME = {
@@ -18,6 +22,27 @@ _FREE_ON_RESUME = {
     "train": {"validate_every", "measure_collapse_every", "log_every", "num_threads"},
     "inference": {"amp", "logit_adjustment", "max_voxels"},
 }
+
+
+def restore(trainer: "Trainer") -> None:
+    """Go on from the last checkpoint of the run.
+
+    Raises:
+        UsageError: it is of another config or other scenes, or holds no training to go on with.
+        DataError: it is damaged.
+    """
+    directory, path = trainer.directory, trainer.directory.last_checkpoint
+    state = read_checkpoint(path, trainer.config)
+    check_resumable(state, trainer.config, trainer.train_scenes, path)
+    load_weights(trainer.network, state["model"], path)
+    if trainer.objective.collapse is not None:
+        trainer.objective.collapse.load_state_dict(state["collapse"])
+    trainer.update.load_state_dict(state["optimizer"], state["scaler"])
+    trainer.schedule.load_state_dict(state["schedule"])
+    vars(trainer.progress).update(state["progress"])
+    if trainer.processes.is_first:
+        drop_metrics_after(directory, trainer.progress.step, not trainer.progress.validation_is_due)
+        directory.keep_config(trainer.config)
 
 
 def check_resumable(state: dict[str, Any], config: Config, train_scenes: Sequence[str], path: Path) -> None:

@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from pointseg.collapse.metrics import Measures, flatten_measures
 from pointseg.data.batch import Batch
 from pointseg.engine.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from pointseg.collapse.metrics import Measures
 
 
 class Tally:
@@ -96,8 +98,10 @@ class RunLog:
             shown = ", ".join(f"{name} {value:.3f}" for name, value in row.items() if value is not None)
             self._bar.write(f"pass {pass_index + 1}: val {shown}")
 
-    def log_collapse(self, step: int, measures: Measures) -> None:
+    def log_collapse(self, step: int, measures: "Measures") -> None:
         """One line of neural-collapse measures, over all classes and by group; names as in ``metrics.jsonl``."""
+        from pointseg.collapse.metrics import flatten_measures
+
         self._write("collapse", step, flatten_measures(measures))
 
     def close(self) -> None:

@@ -15,24 +15,21 @@ from pointseg.config import Config
 from pointseg.data.batch import Batch
 from pointseg.data.class_counts import ClassCounts, count_classes
 from pointseg.data.loader import TrainingLoader, derive_seed
-from pointseg.engine.analysis import measure_network
-from pointseg.engine.checkpoint import load_initial_weights, load_weights, read_checkpoint, save_checkpoint
+from pointseg.engine.checkpoint import load_initial_weights, read_checkpoint, save_checkpoint
 from pointseg.engine.distributed import Processes
-from pointseg.engine.evaluation import evaluate_scenes, new_statistics
-from pointseg.engine.inference import Segmenter
 from pointseg.engine.network import autocast, explain_out_of_memory
 from pointseg.engine.objective import Losses, Objective
 from pointseg.engine.optimizer import Update, build_schedule
-from pointseg.engine.resuming import check_resumable, drop_metrics_after
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.engine.run_log import RunLog, Tally
-from pointseg.engine.sync_batch_norm import synchronize_batch_norm
 from pointseg.errors import DataError, StoppedError, UsageError
 from pointseg.models import build_network
 from pointseg.scans.prepared import list_scenes, refuse_scenes_without_labels
 from pointseg.scans.tree import name_splits
 from pointseg.taxonomy import Taxonomy, load_taxonomy
 
+_WEIGHTS = ("model", "class_counts", "progress")
+"""What of the state is kept of the best weights."""
 _LESS_MEMORY = (
     "set data.max_voxels or model.checkpoint_activations=true, lower data.scenes_per_batch or data.max_points, "
     "or use train.amp=fp16"
@@ -97,6 +94,8 @@ class Trainer:
         self.taxonomy = self.taxonomy.with_counted_groups(self.class_counts.points.tolist())
         self.objective = self.build_objective().to(device)
         if config.train.sync_batch_norm and processes.world_size > 1:
+            from pointseg.engine.sync_batch_norm import synchronize_batch_norm
+
             synchronize_batch_norm(self.objective)
 
         self.val_folders = list_scenes(config.data.root, config.data.val_split) if config.data.val_split else []
@@ -110,7 +109,9 @@ class Trainer:
         self.schedule = build_schedule(self.update.optimizer, config.optimizer, self.num_steps)
         self.progress = Progress()
         if resume and self.directory.last_checkpoint.is_file():
-            self.load_checkpoint()
+            from pointseg.engine.resuming import restore
+
+            restore(self)
         elif processes.is_first:
             warn_of_missing_classes(self.class_counts, config, self.taxonomy)
         self.parallel = DistributedDataParallel(self.objective) if processes.world_size > 1 else self.objective
@@ -222,29 +223,15 @@ class Trainer:
         return done == self.config.train.passes or (every > 0 and done % every == 0)
 
     def validate(self) -> None:
-        """Evaluate by the official rule; keep the weights if they are the best so far.
+        """Evaluate by the official rule; keep the weights if they are the best so far."""
+        from pointseg.engine.validation import validate  # all that predicting takes, and no step needs
 
-        Where it is due, the same forward passes give the measures of neural collapse.
-        """
         self.processes.share_buffers(self.network)
-        prior = self.class_counts.adjustment_prior()
-        segmenter = Segmenter(self.network, self.config, self.processes.device, prior, self.taxonomy)
-        train, num_passes = self.config.train, self.progress.pass_index
-        every, is_last = train.measure_collapse_every, num_passes == train.passes
-        statistics = new_statistics(segmenter) if every > 0 and (is_last or num_passes % every == 0) else None
-        evaluation = evaluate_scenes(segmenter, self.val_folders, "none", self.processes, statistics=statistics)
-        self.log.log_validation(self.progress.step, num_passes - 1, evaluation)
-        if statistics is not None and self.processes.is_first:
-            self.log.log_collapse(self.progress.step, measure_network(segmenter, statistics))
-        miou = evaluation["miou"] if evaluation["miou"] is not None else 0.0
+        miou = validate(self)
         if miou > self.progress.best_miou:
             self.progress.best_miou = miou
             if self.processes.is_first:
-                weights = {
-                    "model": self.network.state_dict(),
-                    "class_counts": self.class_counts.state_dict(),
-                    "progress": vars(self.progress),
-                }
+                weights = {key: value for key, value in self.state().items() if key in _WEIGHTS}
                 save_checkpoint(self.directory.best_checkpoint, self.config, self.taxonomy, weights)
 
     def should_stop(self, stop: StopRequest) -> bool:
@@ -255,10 +242,13 @@ class Trainer:
 
     def save_last(self) -> None:
         """Write everything that resuming needs."""
-        if not self.processes.is_first:
-            return
+        if self.processes.is_first:
+            save_checkpoint(self.directory.last_checkpoint, self.config, self.taxonomy, self.state())
+
+    def state(self) -> dict[str, Any]:
+        """All that training changes or depends on, beside config and scenes."""
         collapse = self.objective.collapse
-        state = {
+        return {
             "model": self.network.state_dict(),
             "collapse": None if collapse is None else collapse.state_dict(),
             "class_counts": self.class_counts.state_dict(),
@@ -268,22 +258,6 @@ class Trainer:
             "scaler": self.update.scaler.state_dict(),
             "progress": vars(self.progress),
         }
-        save_checkpoint(self.directory.last_checkpoint, self.config, self.taxonomy, state)
-
-    def load_checkpoint(self) -> None:
-        """Go on from the last checkpoint of the run."""
-        path = self.directory.last_checkpoint
-        state = read_checkpoint(path, self.config)
-        check_resumable(state, self.config, self.train_scenes, path)
-        load_weights(self.network, state["model"], path)
-        if self.objective.collapse is not None:
-            self.objective.collapse.load_state_dict(state["collapse"])
-        self.update.load_state_dict(state["optimizer"], state["scaler"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.progress = Progress(**state["progress"])
-        if self.processes.is_first:
-            drop_metrics_after(self.directory, self.progress.step, not self.progress.validation_is_due)
-            self.directory.keep_config(self.config)
 
 
 def warn_of_missing_classes(counts: ClassCounts, config: Config, taxonomy: Taxonomy) -> None:

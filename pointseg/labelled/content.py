@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from pointseg.errors import DataError
+from pointseg.formats.scan_file import finite_rows
 from pointseg.preparation.jobs import SceneContent, class_facts
 from pointseg.scans.own_scan import ScanOptions, make_scene
-from pointseg.scans.scan_file import finite_rows
 from pointseg.taxonomy import IGNORE, Taxonomy
 
 

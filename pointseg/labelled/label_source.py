@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pointseg.command_line import describe_os_error
-from pointseg.errors import DataError
-from pointseg.scans.scan_file import ScanFile
+from pointseg.errors import DataError, describe_os_error
+from pointseg.formats.scan_file import ScanFile
 
 # In this order, without case, `scalar_` (which CloudCompare puts before every name), `-` and `_`. The classification of
 # a LAS file comes last: every such file has one, be it all zero.

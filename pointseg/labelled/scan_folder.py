@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pointseg.errors import UsageError
+from pointseg.formats.reading import READERS
 from pointseg.labelled.label_source import BESIDE
-from pointseg.scans.formats import READERS
 from pointseg.scans.tree import SPLITS
 
 # Beside a scan, and no scans themselves.

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from pointseg.command_line import describe_os_error
-from pointseg.errors import DataError
+from pointseg.errors import DataError, describe_os_error
+from pointseg.formats.reading import read_scan_file
 from pointseg.labelled.content import LabelledPoints, make_content
 from pointseg.labelled.label_source import BESIDE, explain_missing_labels, find_instances, find_labels
 from pointseg.labelled.table import fingerprint_ids
 from pointseg.preparation.jobs import SceneContent, SceneJob, describe_files
-from pointseg.scans.formats import read_scan_file
 from pointseg.scans.own_scan import ScanOptions
 from pointseg.taxonomy import Taxonomy
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import torch
 
 from pointseg.atomic import atomic_file, write_text
-from pointseg.command_line import run_command
+from pointseg.commands import run_command
 from pointseg.config import Config, dump_config
 from pointseg.engine.analysis import measure_network
 from pointseg.engine.distributed import Processes, choose_device

@@ -1,5 +1,12 @@
 """How good a segmentation is, by the benchmark's rule."""
 
-from pointseg.metrics.confusion import ConfusionMatrix, SegmentationScores, score, summarize
+from pointseg.metrics.confusion import (
+    ConfusionMatrix,
+    SegmentationScores,
+    describe_classes,
+    score,
+    score_totals,
+    summarize,
+)
 
-__all__ = ["ConfusionMatrix", "SegmentationScores", "score", "summarize"]
+__all__ = ["ConfusionMatrix", "SegmentationScores", "describe_classes", "score", "score_totals", "summarize"]

@@ -40,9 +40,10 @@ class ConfusionMatrix:
         self.counts += np.bincount(pair, minlength=size * (size + 1)).reshape(size, size + 1)
 
     @property
-    def num_points(self) -> int:
-        """Points that were counted."""
-        return int(self.counts.sum())
+    def totals(self) -> np.ndarray:
+        """(3, K) int64: of each class, the points of the ground truth, those predicted, and those that are both."""
+        counts = self.counts[:, :-1]
+        return np.stack([self.counts.sum(axis=1), counts.sum(axis=0), np.diag(counts)])
 
 
 @dataclass(frozen=True)
@@ -75,30 +76,62 @@ class SegmentationScores:
 
 def score(confusion: ConfusionMatrix) -> SegmentationScores:
     """IoU of each class and accuracy: IoU = tp / (tp + fp + fn)."""
-    counts = confusion.counts
-    true_positive = np.diag(counts[:, :-1])
-    ground_truth = counts.sum(axis=1)
-    union = ground_truth + counts[:, :-1].sum(axis=0) - true_positive
+    return score_totals(confusion.totals)
+
+
+def score_totals(totals: np.ndarray) -> SegmentationScores:
+    """The same from (3, K) :attr:`ConfusionMatrix.totals`, which are much smaller: one can keep them for each scene."""
+    ground_truth, predicted, true_positive = totals
+    union = ground_truth + predicted - true_positive
+    num_points = int(ground_truth.sum())
     with np.errstate(invalid="ignore"):
         iou = np.where(union > 0, true_positive / union, np.nan)
-        accuracy = float(true_positive.sum() / counts.sum()) if counts.sum() else float("nan")
-    return SegmentationScores(iou, ground_truth > 0, accuracy, confusion.num_points)
+        accuracy = float(true_positive.sum() / num_points) if num_points else float("nan")
+    return SegmentationScores(iou, ground_truth > 0, accuracy, num_points)
 
 
 def summarize(scores: SegmentationScores, taxonomy: Taxonomy) -> dict[str, Any]:
     """The scores as JSON-ready numbers: NaN is None, classes by name; those not in the ground truth have None."""
-
-    def number(value: float) -> float | None:
-        return None if np.isnan(value) else float(value)
-
     has_groups = taxonomy.groups is not None
     # A class that is only predicted is in no mean, and not in the list either.
     iou_of_present = np.where(scores.in_ground_truth, scores.iou, np.nan)
     return {
-        "miou": number(scores.miou),
-        "miou_all_classes": number(scores.miou_all_classes),
-        **{g: number(scores.mean_iou(taxonomy.group_mask(g))) if has_groups else None for g in GROUPS},
-        "accuracy": number(scores.accuracy),
-        "per_class": {name: number(iou) for name, iou in zip(taxonomy.class_names, iou_of_present, strict=True)},
+        "miou": _number(scores.miou),
+        "miou_all_classes": _number(scores.miou_all_classes),
+        **{g: _number(scores.mean_iou(taxonomy.group_mask(g))) if has_groups else None for g in GROUPS},
+        "accuracy": _number(scores.accuracy),
+        "per_class": {name: _number(iou) for name, iou in zip(taxonomy.class_names, iou_of_present, strict=True)},
         "num_points": scores.num_points,
     }
+
+
+def describe_classes(confusion: ConfusionMatrix, taxonomy: Taxonomy) -> dict[str, dict[str, Any]]:
+    """What became of each class, JSON-ready.
+
+    Returns:
+        name -> ``id``; ``points`` of the ground truth; ``predicted``, how many of all that were counted were taken for
+        it; ``no_class``, how many of its own were given no class; ``iou``, None where it is not in the ground truth;
+        and ``mostly_taken_for``: the other class that most of its points were taken for, as ``name`` and ``share`` of
+        its points, None where none was.
+    """
+    points, predicted, _ = confusion.totals
+    iou = np.where(points > 0, score(confusion).iou, np.nan)
+    wrong = confusion.counts[:, :-1].copy()
+    np.fill_diagonal(wrong, 0)
+    rows = {}
+    for label, name in enumerate(taxonomy.class_names):
+        other = int(wrong[label].argmax())
+        share = wrong[label, other] / max(points[label], 1)
+        rows[name] = {
+            "id": int(taxonomy.class_ids[label]),
+            "points": int(points[label]),
+            "predicted": int(predicted[label]),
+            "no_class": int(confusion.counts[label, -1]),
+            "iou": _number(iou[label]),
+            "mostly_taken_for": {"name": taxonomy.class_names[other], "share": float(share)} if share > 0 else None,
+        }
+    return rows
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

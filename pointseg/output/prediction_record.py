@@ -1,8 +1,9 @@
 """What made the predictions in a folder: a finished scene is not predicted again, an outdated one is not kept.
 
 ``predictions.json`` lies beside the predictions: ``settings``, all that decided them but the scenes; ``classes``, the
-table of the classes that their ids are of; and ``scenes``, for each finished one the SHA-256 of its input and of its
-prediction. A prediction counts as finished while both files and all settings are what they were.
+table of the classes that their ids are of, in the order of the columns of probabilities; and ``scenes``, for each
+finished one the SHA-256 of its input, of its prediction, and of each further file that was asked for. A prediction
+counts as finished while all files that are wanted and all settings are what they were.
 """
 
 import hashlib
@@ -15,6 +16,8 @@ from pointseg.atomic import write_text
 from pointseg.taxonomy import NAMES, Taxonomy, load_taxonomy, parse_class_table
 
 RECORD_NAME = "predictions.json"
+SUFFIXES = {"ply": ".ply", "probabilities": ".probabilities.npy", "features": ".features.npy"}
+"""What may be written beside ``<scene>.txt`` -> how its name ends."""
 _CHUNK_BYTES = 1 << 20
 
 
@@ -38,22 +41,51 @@ class PredictionRecord:
         if not before:
             self.changed = []
         self.scenes: dict[str, Any] = stored["scenes"] if before == self.settings else {}
+        self._earlier: dict[str, Any] = stored["scenes"]
 
-    def is_finished(self, scene: str, input_sha256: str | None) -> bool:
-        """Whether the scene's prediction is what these settings make of this input."""
-        finished = {"input": input_sha256, "prediction": hash_files([self._prediction(scene)])}
-        return None not in finished.values() and self.scenes.get(scene) == finished
+    def is_finished(self, scene: str, input_sha256: str | None, further: Iterable[str] = ()) -> bool:
+        """Whether the scene's prediction is what these settings make of this input.
 
-    def add(self, scene: str, input_sha256: str | None) -> None:
+        Args:
+            scene: its name.
+            input_sha256: of its input; None: can't be read.
+            further: keys of ``SUFFIXES``: files that have to be there, too, and of the same prediction.
+        """
+        recorded = self.scenes.get(scene, {})
+        if input_sha256 is None or recorded.get("input") != input_sha256:
+            return False
+        return all(
+            recorded.get(key) is not None and self._hash(scene, key) == recorded[key]
+            for key in ("prediction", *further)
+        )
+
+    def add(self, scene: str, input_sha256: str | None, further: Iterable[str] = ()) -> list[Path]:
         """Record a prediction that was written. The record is replaced whole: an interruption leaves the old one.
+
+        Files of ``SUFFIXES`` that an earlier call wrote beside another prediction of the scene are removed, unless
+        they were changed since: probabilities of an old prediction would lie beside a new one.
+
+        Args:
+            scene: its name.
+            input_sha256: of its input.
+            further: keys of ``SUFFIXES``: files that were written with it.
+
+        Returns:
+            What was removed.
 
         Raises:
             OSError: the disk is full or can't be written.
         """
+        finished = {"input": input_sha256, **{key: self._hash(scene, key) for key in ("prediction", *further)}}
+        earlier = self._earlier.get(scene, {})
+        removed = []
+        if self.scenes.get(scene, {}).items() >= {key: finished[key] for key in ("input", "prediction")}.items():
+            finished = self.scenes[scene] | finished
+        else:
+            removed = [path for key in SUFFIXES if key not in further and (path := self._remove(scene, key, earlier))]
         # Another call with the same settings may have finished scenes meanwhile.
         stored = _read(self.folder)
         others = stored["scenes"] if stored["settings"] == self.settings else {}
-        finished = {"input": input_sha256, "prediction": hash_files([self._prediction(scene)])}
         self.scenes = {**self.scenes, **others, scene: finished}
         content = {
             "settings": self.settings,
@@ -61,9 +93,22 @@ class PredictionRecord:
             "scenes": dict(sorted(self.scenes.items())),
         }
         write_text(self.folder / RECORD_NAME, json.dumps(content, indent=1) + "\n")
+        return removed
 
-    def _prediction(self, scene: str) -> Path:
-        return self.folder / f"{scene}.txt"
+    def path(self, scene: str, key: str = "prediction") -> Path:
+        """Of a scene's prediction, or of a file beside it: a key of ``SUFFIXES``."""
+        return self.folder / f"{scene}{SUFFIXES.get(key, '.txt')}"
+
+    def _remove(self, scene: str, key: str, earlier: Mapping[str, str]) -> Path | None:
+        """Remove a file of an earlier prediction, if it is still the one that was recorded."""
+        path = self.path(scene, key)
+        if key not in earlier or not path.is_file() or self._hash(scene, key) != earlier[key]:
+            return None
+        path.unlink()
+        return path
+
+    def _hash(self, scene: str, key: str) -> str | None:
+        return hash_files([self.path(scene, key)])
 
 
 def hash_files(paths: Iterable[Path]) -> str | None:
@@ -100,7 +145,8 @@ def _read(folder: Path) -> dict[str, Any]:
         content = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))
         if isinstance(content["settings"], dict) and isinstance(content["scenes"], dict):
             classes = content.get("classes")
-            return {**content, "classes": classes if isinstance(classes, list) else []}
+            scenes = {name: files for name, files in content["scenes"].items() if isinstance(files, dict)}
+            return {**content, "scenes": scenes, "classes": classes if isinstance(classes, list) else []}
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return {"settings": {}, "scenes": {}, "classes": []}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pointseg.taxonomy import Taxonomy
+from pointseg.taxonomy import GROUPS, Taxonomy
 
 
 def format_evaluation(evaluation: Mapping[str, Any], taxonomy: Taxonomy, per_class: bool = True) -> str:
@@ -18,7 +18,8 @@ def format_evaluation(evaluation: Mapping[str, Any], taxonomy: Taxonomy, per_cla
     lines += [f"  {title:<34}{_percent(evaluation[key])}" for title, key in _mean_rows(evaluation, taxonomy)]
     if per_class:
         lines += ["", *_class_lines(evaluation["per_class"], taxonomy)]
-    lines += ["", f"IoU in percent. Protocol: {evaluation['protocol']}."]
+    counted = " Groups: thirds of the classes by their points in training." if taxonomy.groups_are_counted else ""
+    lines += ["", f"IoU in percent.{counted} Protocol: {evaluation['protocol']}."]
     return "\n".join(lines)
 
 
@@ -28,7 +29,7 @@ def _mean_rows(evaluation: Mapping[str, Any], taxonomy: Taxonomy) -> list[tuple[
         (f"mIoU, all {taxonomy.num_classes}, absent as 0", "miou_all_classes"),
     ]
     if taxonomy.groups is not None:
-        rows += [(f"mIoU {group}", group) for group in ("head", "common", "tail")]
+        rows += [(f"mIoU {_title(group, taxonomy)}", group) for group in GROUPS]
     return [*rows, ("accuracy of vertices", "accuracy")]
 
 
@@ -39,12 +40,16 @@ def _class_lines(per_class: Mapping[str, float | None], taxonomy: Taxonomy) -> l
     for group in dict.fromkeys(groups):
         members = [name for name, g in zip(taxonomy.class_names, groups, strict=True) if g == group]
         rated = sorted(((iou, n) for n in members if (iou := per_class[n]) is not None), reverse=True)
-        lines.append(f"{group}: {len(rated)} of {len(members)} classes in the ground truth")
+        lines.append(f"{_title(group, taxonomy)}: {len(rated)} of {len(members)} classes in the ground truth")
         half = -(-len(rated) // 2)
         for row in range(half):
             pair = [rated[i] for i in (row, row + half) if i < len(rated)]
             lines.append("".join(f"  {name:<28}{_percent(iou)}   " for iou, name in pair).rstrip())
     return lines
+
+
+def _title(group: str, taxonomy: Taxonomy) -> str:
+    return f"{group} third" if taxonomy.groups_are_counted else group
 
 
 def _percent(value: float | None) -> str:

@@ -19,9 +19,9 @@ import numpy as np
 from pointseg.atomic import atomic_file
 from pointseg.commands import called
 from pointseg.errors import DataError, UsageError
-from pointseg.output.prediction_record import RECORD_NAME
+from pointseg.formats.ply import count_vertices
+from pointseg.output.prediction_record import RECORD_NAME, SUFFIXES
 from pointseg.scannet.raw_scan import mesh_path, scans_folder
-from pointseg.scans.ply import count_vertices
 from pointseg.taxonomy import IGNORE, Taxonomy
 
 _MAX_DIGITS = 9  # of an id that int32 holds for sure
@@ -82,11 +82,12 @@ def write_prediction(path: str | os.PathLike[str], class_ids: np.ndarray) -> Non
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
-def read_prediction(path: str | os.PathLike[str], num_vertices: int) -> np.ndarray:
+def read_prediction(path: str | os.PathLike[str], num_vertices: int | None = None) -> np.ndarray:
     """Read one prediction: (N,) int32 class_ids. Whether they are classes is not looked at.
 
     Raises:
-        DataError: the file is missing, has not ``num_vertices`` lines, or a line is not a whole number.
+        DataError: the file is missing, has not ``num_vertices`` lines where they are given, or a line is not a whole
+            number.
     """
     try:
         content = Path(path).read_bytes()
@@ -148,7 +149,8 @@ def inspect_folder(folder: Path, num_vertices_of: Mapping[str, int], taxonomy: T
             _inspect_scene(found, scene, str(path), path.read_bytes(), num_vertices, taxonomy)
         else:
             found.problems.append(f"{path}: is missing; predict the whole split")
-    expected = {RECORD_NAME, *(f"{scene}{suffix}" for scene in num_vertices_of for suffix in (".txt", ".ply"))}
+    suffixes = (".txt", *SUFFIXES.values())
+    expected = {RECORD_NAME, *(f"{scene}{suffix}" for scene in num_vertices_of for suffix in suffixes)}
     found.left_out = sorted(child.name for child in folder.iterdir() if child.name not in expected)
     return found
 
@@ -195,7 +197,7 @@ def _as_text(class_ids: np.ndarray) -> bytes:
     return "".join(f"{i}\n" for i in class_ids.tolist()).encode("ascii")
 
 
-def _parse_ids(content: bytes, num_vertices: int) -> tuple[np.ndarray | None, str | None]:
+def _parse_ids(content: bytes, num_vertices: int | None) -> tuple[np.ndarray | None, str | None]:
     """The (N,) int32 ids, or None and what is wrong with the file."""
     ids = _parse_plain_digits(content)
     if ids is None:
@@ -205,7 +207,7 @@ def _parse_ids(content: bytes, num_vertices: int) -> tuple[np.ndarray | None, st
                 shown = line[:40].decode("utf-8", errors="replace")
                 return None, f"line {number} is {shown!r}, not a whole number; write one id a line"
         ids = np.array([int(line) for line in lines], dtype=np.int32)
-    if len(ids) != num_vertices:
+    if num_vertices is not None and len(ids) != num_vertices:
         return None, f"has {len(ids)} lines, the mesh has {num_vertices} vertices; write one id a vertex"
     return ids, None
 

@@ -77,7 +77,7 @@ def choose_view(xyz: np.ndarray, normal: np.ndarray | None) -> View:
 
 
 def fit_frame(projected: np.ndarray) -> Frame:
-    """The frame that holds (N, 3) projected points, with a small margin; strays, which make all small, don't count."""
+    """The frame that holds (N, 3) projected points but strays, for which all else would be small; with a margin."""
     low, high = (corner[:2].astype(float) for corner in extent_without_strays(projected))
     margin = max(_MARGIN * float((high - low).max()), 1e-3)
     low, high = low - margin, high + margin

@@ -15,8 +15,7 @@ import numpy as np
 
 import pointseg
 from pointseg.atomic import TEMPORARY_PREFIX
-from pointseg.command_line import describe_os_error
-from pointseg.errors import DataError
+from pointseg.errors import DataError, describe_os_error
 from pointseg.preparation.parallel import map_scenes
 from pointseg.preparation.prepared_source import arrays_are_complete, read_source, write_scene
 from pointseg.taxonomy import Taxonomy

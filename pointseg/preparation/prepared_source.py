@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy_format
 
-from pointseg.atomic import atomic_directory
+from pointseg.atomic_directory import atomic_directory
 from pointseg.scans.tree import SOURCE_NAME
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from pointseg.atomic import atomic_directory, write_text
+from pointseg.atomic import write_text
+from pointseg.atomic_directory import atomic_directory
 from pointseg.errors import UsageError
 from pointseg.preparation.parallel import map_scenes
 from pointseg.rooms.label_table import label_table_text

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from pointseg.errors import DataError, UsageError
+from pointseg.formats.ply import BINARY_LITTLE_ENDIAN, Mesh, read_mesh, read_mesh_header
 from pointseg.scans.normals import vertex_normals
-from pointseg.scans.ply import BINARY_LITTLE_ENDIAN, Mesh, read_mesh, read_mesh_header
 from pointseg.taxonomy import IGNORE, load_taxonomy
 
 LABEL_MAP_NAME = "scannetv2-labels.combined.tsv"

@@ -1,1 +1,1 @@
-"""A scene and its files: scan files of any format, units and axes, normals, and the prepared tree."""
+"""One scene: its arrays, its frame, what it lacks, and the prepared tree that holds many."""

@@ -84,7 +84,7 @@ def _occupied_cells(xyz: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple
     occupied, cell_of_point, num_points = np.unique(key, return_inverse=True, return_counts=True)
     grid = np.zeros(size, dtype=bool)
     grid.reshape(-1)[occupied] = True
-    center = np.stack([np.bincount(cell_of_point, column) / num_points for column in xyz.T], axis=1)
+    center = np.stack([np.bincount(cell_of_point, column) / num_points for column in np.clip(xyz, low, high).T], axis=1)
     return grid, center, cell_of_point
 
 

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pointseg.command_line import describe_os_error
-from pointseg.errors import DataError, UsageError
+from pointseg.errors import DataError, UsageError, describe_os_error
 from pointseg.scans.scene import Scene
 from pointseg.scans.tree import (
     ANNOTATION,

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pointseg.command_line import describe_os_error
 from pointseg.config import Config, load_config
 from pointseg.engine.checkpoint import load_weights, read_checkpoint, save_checkpoint
-from pointseg.errors import DataError, UsageError
+from pointseg.errors import DataError, UsageError, describe_os_error
 from pointseg.taxonomy import load_taxonomy
 
 CLASSES = load_taxonomy("scannet200")

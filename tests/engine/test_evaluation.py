@@ -12,8 +12,15 @@ import torch.multiprocessing as mp
 from pointseg.collapse.metrics import FeatureStatistics
 from pointseg.config import load_config
 from pointseg.engine.distributed import Processes, join_processes
-from pointseg.engine.evaluation import evaluate_scenes, gather_statistics, new_statistics
+from pointseg.engine.evaluation import (
+    SplitCounts,
+    describe_details,
+    evaluate_scenes,
+    gather_statistics,
+    new_statistics,
+)
 from pointseg.engine.inference import Segmenter
+from pointseg.metrics import ConfusionMatrix, describe_classes
 from pointseg.models import build_network
 from pointseg.scans.prepared import list_scenes, read_scene
 from pointseg.taxonomy import load_taxonomy
@@ -54,6 +61,30 @@ def test_gathering_changes_no_score_and_runs_the_network_once_a_scene(
     whole.update(torch.cat(features), torch.cat(labels))
     assert whole.present.sum() == 4
     _assert_same(statistics, whole)
+
+
+def test_details_are_those_of_each_scene_alone(segmenter: Segmenter, prepared_root: Path) -> None:
+    """A scene's row is the evaluation of that scene, and the whole matrix the sum over the scenes."""
+    folders = list_scenes(prepared_root, "train")
+    summary = evaluate_scenes(segmenter, folders, "none", ALONE, quiet=True)
+    detailed = evaluate_scenes(segmenter, folders, "none", ALONE, quiet=True, detailed=True)
+    details = {key: detailed.pop(key) for key in ("confusion", "classes", "scenes")}
+    assert detailed == summary
+    taxonomy, confusion = segmenter.taxonomy, ConfusionMatrix(segmenter.taxonomy.num_classes)
+    assert list(details["scenes"]) == [folder.name for folder in folders]
+    for folder in folders:
+        alone = evaluate_scenes(segmenter, [folder], "none", ALONE, quiet=True)
+        assert details["scenes"][folder.name] == {key: alone[key] for key in ("miou", "accuracy", "num_points")}
+        scene = read_scene(folder, taxonomy)
+        confusion.update(np.asarray(scene.label), segmenter.predict_scene(scene))
+    assert details["confusion"] == confusion.counts[:, :-1].tolist()
+    assert details["classes"] == describe_classes(confusion, taxonomy)
+
+
+def test_scenes_of_one_name_in_two_splits_have_rows_of_their_own(segmenter: Segmenter, prepared_root: Path) -> None:
+    counts = SplitCounts(ConfusionMatrix(200), np.zeros((2, 3, 200), dtype=np.int64))
+    scenes = describe_details(counts, [Path("root/a/room"), Path("root/b/room")], segmenter.taxonomy)["scenes"]
+    assert scenes == {name: {"miou": None, "accuracy": None, "num_points": 0} for name in ("a/room", "b/room")}
 
 
 def test_a_second_evaluation_adds_to_the_statistics(segmenter: Segmenter, prepared_root: Path) -> None:
@@ -99,7 +130,9 @@ def _evaluate_share(rank: int, port: int, root: Path, folder: Path) -> None:
     with join_processes("cpu") as processes:
         for name, folders in _scenes(root).items():
             statistics = new_statistics(segmenter)
-            evaluation = evaluate_scenes(segmenter, folders, "none", processes, quiet=True, statistics=statistics)
+            evaluation = evaluate_scenes(
+                segmenter, folders, "none", processes, quiet=True, statistics=statistics, detailed=True
+            )
             torch.save([statistics.state_dict(), evaluation], folder / f"{name}_{rank}.pt")
         # Any numbers, and in the order of the ranks.
         gathered = processes.gather(torch.tensor([[rank + 0.5]]).expand(2, 3))
@@ -113,14 +146,15 @@ def _scenes(root: Path) -> dict[str, list[Path]]:
 
 
 def test_two_processes_gather_what_one_gathers(prepared_root: Path, segmenter: Segmenter, tmp_path: Path) -> None:
-    """Statistics and scores; on both processes the same to the last bit."""
+    """Statistics, and scores of the whole and of each scene; on both processes the same to the last bit."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         port = int(server.getsockname()[1])
     mp.spawn(_evaluate_share, args=(port, prepared_root, tmp_path), nprocs=2)
     for name, folders in _scenes(prepared_root).items():
         expected = new_statistics(segmenter)
-        evaluation = evaluate_scenes(segmenter, folders, "none", ALONE, quiet=True, statistics=expected)
+        evaluation = evaluate_scenes(segmenter, folders, "none", ALONE, quiet=True, statistics=expected, detailed=True)
+        assert evaluation["scenes"].keys() == {folder.name for folder in folders}
         states = []
         for rank in range(2):
             state, scores = torch.load(tmp_path / f"{name}_{rank}.pt", weights_only=False)

@@ -234,7 +234,7 @@ def test_a_validation_that_fails_costs_no_training(
     def fail(*_: object, **__: object) -> dict:
         raise DataError("a broken scene")
 
-    monkeypatch.setattr("pointseg.engine.trainer.evaluate_scenes", fail)
+    monkeypatch.setattr("pointseg.engine.validation.evaluate_scenes", fail)
     with pytest.raises(DataError, match="a broken scene"):
         train(arguments)
     monkeypatch.undo()

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from pointseg.metrics import ConfusionMatrix, score, summarize
+from pointseg.metrics import ConfusionMatrix, describe_classes, score, summarize
 from pointseg.taxonomy import load_taxonomy
 
 
@@ -88,3 +88,45 @@ def test_nothing_counted_gives_none_not_nan() -> None:
 def test_arrays_of_different_length_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(3,\).*\(2,\)"):
         ConfusionMatrix(4).update(np.zeros(3, int), np.zeros(2, int))
+
+
+def test_what_became_of_each_class() -> None:
+    """Of ten points of wall, four are right, three are taken for door, two for floor and one for nothing."""
+    taxonomy = load_taxonomy("scannet20")
+    wall, floor, cabinet, _, _, _, _, door = taxonomy.class_ids[:8]
+    truth = np.array([wall] * 10 + [floor] * 2 + [0] * 5)
+    predicted = np.array([wall] * 4 + [door] * 3 + [floor] * 2 + [0] + [floor] * 2 + [cabinet] * 5)
+    confusion = ConfusionMatrix(20)
+    confusion.update(taxonomy.label_from_class_id(truth), taxonomy.label_from_class_id(predicted))
+    classes = describe_classes(confusion, taxonomy)
+    assert list(classes) == list(taxonomy.class_names)
+    assert classes["wall"] == {
+        "id": 1,
+        "points": 10,
+        "predicted": 4,
+        "no_class": 1,
+        "iou": 0.4,
+        "mostly_taken_for": {"name": "door", "share": 0.3},
+    }
+    assert classes["floor"] | {"iou": None} == {
+        "id": 2,
+        "points": 2,
+        "predicted": 4,
+        "no_class": 0,
+        "iou": None,
+        "mostly_taken_for": None,
+    }
+    # Only predicted; and what was predicted where nothing is known does not count.
+    assert (classes["door"]["points"], classes["door"]["predicted"], classes["door"]["iou"]) == (0, 3, None)
+    assert classes["cabinet"]["predicted"] == 0
+    summary = summarize(score(confusion), taxonomy)
+    assert {name: row["iou"] for name, row in classes.items()} == summary["per_class"]
+    assert sum(row["points"] for row in classes.values()) == summary["num_points"]
+
+
+def test_a_class_that_is_never_right_has_no_points_taken_for_itself() -> None:
+    taxonomy = load_taxonomy("scannet20")
+    confusion = ConfusionMatrix(20)
+    confusion.update(np.array([3, 3]), np.array([-1, -1]))
+    row = describe_classes(confusion, taxonomy)[taxonomy.class_names[3]]
+    assert (row["no_class"], row["iou"], row["mostly_taken_for"]) == (2, 0.0, None)

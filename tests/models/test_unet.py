@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pointseg.models import NetworkOutput, SparseUNet, choose_size
+from pointseg.models import NetworkOutput, SparseUNet
+from pointseg.models.unet import choose_size
 from pointseg.sparse import padded_spatial_shape
 from tests.sparse.dense_reference import random_voxels
 

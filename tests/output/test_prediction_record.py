@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pointseg.output import prediction_record
-from pointseg.output.prediction_record import RECORD_NAME, PredictionRecord, hash_files, read_taxonomy
+from pointseg.output.prediction_record import RECORD_NAME, SUFFIXES, PredictionRecord, hash_files, read_taxonomy
 from pointseg.output.submission import write_prediction
 from pointseg.taxonomy import load_taxonomy, parse_class_table
 
@@ -65,7 +65,19 @@ def test_an_input_that_can_t_be_read_is_never_finished(tmp_path: Path) -> None:
     assert not record.is_finished("a", None)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"settings": 1, "scenes": {}}', '{"settings": {}}', "\x00"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"settings": 1, "scenes": {}}',
+        '{"settings": {}}',
+        "\x00",
+        '{"settings": {}, "scenes": {"a": 3}}',
+    ],
+)
 def test_a_record_that_can_t_be_read_is_none(tmp_path: Path, content: str) -> None:
     _finish(tmp_path, "a")
     (tmp_path / RECORD_NAME).write_text(content)
@@ -125,3 +137,49 @@ def test_the_record_holds_own_classes_whole(tmp_path: Path) -> None:
     assert read.class_names == ("pipe", "valve")
     assert read.colors.tolist() == own.colors.tolist()
     assert read.fingerprint == own.fingerprint
+
+
+def _write_further(folder: Path, *keys: str) -> None:
+    for key in keys:
+        (folder / f"a{SUFFIXES[key]}").write_bytes(key.encode())
+
+
+def test_files_that_are_wanted_have_to_be_there_and_of_the_same_prediction(tmp_path: Path) -> None:
+    _write_further(tmp_path, "ply", "features")
+    record = _finish(tmp_path, "a")
+    assert record.is_finished("a", "i1")
+    assert not record.is_finished("a", "i1", ["ply"])  # there, but nobody knows of what
+    record.add("a", "i1", ["ply", "features"])
+    later = PredictionRecord(tmp_path, SETTINGS, CLASSES)
+    assert later.is_finished("a", "i1", ["ply", "features"])
+    assert not later.is_finished("a", "i1", ["ply", "probabilities"])
+    assert not later.is_finished("a", "i2", ["ply"])
+    (tmp_path / "a.features.npy").write_bytes(b"changed")
+    assert later.is_finished("a", "i1", ["ply"])
+    assert not later.is_finished("a", "i1", ["features"])
+    (tmp_path / "a.ply").unlink()
+    assert not later.is_finished("a", "i1", ["ply"])
+
+
+def test_what_goes_with_the_same_prediction_is_kept_and_still_known(tmp_path: Path) -> None:
+    _write_further(tmp_path, "probabilities")
+    _finish(tmp_path, "a").add("a", "i1", ["probabilities"])
+    _write_further(tmp_path, "ply")
+    assert PredictionRecord(tmp_path, SETTINGS, CLASSES).add("a", "i1", ["ply"]) == []
+    assert PredictionRecord(tmp_path, SETTINGS, CLASSES).is_finished("a", "i1", ["ply", "probabilities"])
+
+
+@pytest.mark.parametrize("what", ["settings", "input", "prediction"])
+def test_what_went_with_another_prediction_is_removed(tmp_path: Path, what: str) -> None:
+    """But for what was changed since: that is no longer ours."""
+    _write_further(tmp_path, "ply", "probabilities", "features")
+    _finish(tmp_path, "a").add("a", "i1", ["ply", "probabilities", "features"])
+    (tmp_path / "a.ply").write_bytes(b"edited")
+    if what == "prediction":
+        write_prediction(tmp_path / "a.txt", np.arange(2, 5))
+    settings = {**SETTINGS, "checkpoint": "c2"} if what == "settings" else SETTINGS
+    record = PredictionRecord(tmp_path, settings, CLASSES)
+    removed = record.add("a", "i2" if what == "input" else "i1", ["features"])
+    assert removed == [tmp_path / "a.probabilities.npy"]
+    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", "a.ply", "a.features.npy", RECORD_NAME}
+    assert not record.is_finished("a", "i2" if what == "input" else "i1", ["ply"])

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from pointseg.atomic import atomic_directory
+from pointseg.atomic_directory import atomic_directory
 from pointseg.errors import UsageError
 from pointseg.preparation import jobs
 from pointseg.scannet import tree_preparation

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from pointseg.atomic import atomic_directory
+from pointseg.atomic_directory import atomic_directory
 from pointseg.errors import DataError, UsageError
 from pointseg.preparation.prepared_source import read_source, write_scene
-from pointseg.scans.prepared import list_scenes, read_scene
+from pointseg.scans.prepared import geometry_files, list_scenes, read_scene
 from pointseg.taxonomy import load_taxonomy, parse_class_table
 
 SOURCE = {"facts": {}, "made_from": {}, "raw_folder": ""}
@@ -203,3 +203,31 @@ def test_unfinished_folder_is_not_listed(tmp_path):
     with atomic_directory(tmp_path / "val" / "b"):
         assert [folder.name for folder in list_scenes(tmp_path, "val")] == ["a"]
     assert [folder.name for folder in list_scenes(tmp_path, "val")] == ["a", "b"]
+
+
+def test_a_tree_may_lack_colours_and_normals(tmp_path):
+    """Where another program's scene has none; of a scene that had one when we wrote it, it is lost."""
+    arrays = scene_arrays()
+    del arrays["color"], arrays["normal"], arrays["instance"]
+    folder = tmp_path / "train" / "a"
+    write_scene(folder, arrays, SOURCE)
+    scene = read_scene(folder, load_taxonomy("scannet200"))
+    assert (scene.rgb, scene.normal, scene.instance) == (None, None, None)
+    assert geometry_files(folder) == [folder / "coord.npy"]
+    write_scene(folder, scene_arrays(), SOURCE)
+    (folder / "color.npy").unlink()
+    with pytest.raises(DataError, match=r"color.npy: is missing; delete .* and run: pointseg prepare"):
+        read_scene(folder, load_taxonomy("scannet200"))
+
+
+def test_nobody_is_told_to_delete_what_we_did_not_make(tmp_path):
+    folder = tmp_path / "train" / "a"
+    folder.mkdir(parents=True)
+    for name, array in scene_arrays().items():
+        np.save(folder / f"{name}.npy", array)
+    truncate(folder)
+    with pytest.raises(
+        DataError, match=r"normal.npy: is truncated .*; the scene is not of pointseg's making; get"
+    ) as e:
+        read_scene(folder, load_taxonomy("scannet200"))
+    assert "; delete" not in str(e.value)

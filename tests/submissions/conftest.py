@@ -8,8 +8,8 @@ import pytest
 
 import pointseg.check_submission
 import pointseg.submit
+from pointseg.formats.ply import Mesh, write_mesh
 from pointseg.output.submission import write_prediction
-from pointseg.scans.ply import Mesh, write_mesh
 from pointseg.taxonomy import load_taxonomy
 
 NUM_VERTICES = {"scene0707_00": 5, "scene0708_00": 7, "scene0709_00": 6}

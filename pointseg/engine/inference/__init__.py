@@ -5,8 +5,8 @@ and mirrored. ``parts``: a scene in tiles. ``pointwise`` puts these together for
 what others hold, for the whole scene.
 """
 
-from pointseg.engine.inference.pointwise import Observer, PointOutput, Wanted
+from pointseg.engine.inference.pointwise import Observer, PointArrays, PointOutput, Wanted
 from pointseg.engine.inference.segmenter import Segmenter, load_segmenter
 from pointseg.engine.inference.views import TTA
 
-__all__ = ["TTA", "Observer", "PointOutput", "Segmenter", "Wanted", "load_segmenter"]
+__all__ = ["TTA", "Observer", "PointArrays", "PointOutput", "Segmenter", "Wanted", "load_segmenter"]

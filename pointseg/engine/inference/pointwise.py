@@ -13,6 +13,7 @@ from pointseg.engine.inference.coverings import Coverings
 from pointseg.engine.inference.forward import Forward
 from pointseg.engine.inference.parts import ScenePart
 from pointseg.models import NetworkOutput
+from pointseg.taxonomy import IGNORE
 
 Observer = Callable[[Voxels, NetworkOutput], None]
 """Is shown each forward pass: the voxels, on the CPU, and what the network says of them."""
@@ -42,6 +43,57 @@ class PointOutput:
     """(n, D) float16: what the classifier sees."""
 
 
+Allocate = Callable[[str, tuple[int, ...], torch.dtype], torch.Tensor]
+"""Makes the array for a field of :class:`PointOutput`, given its name, shape and dtype; on the CPU, of zeros."""
+
+
+class PointArrays:
+    """The output for all N points of a scan, filled part by part without another copy of it.
+
+    Args:
+        num_points: N.
+        row: (n,) which of them are the scene's points, where it has not all of them; others keep the label
+            IGNORE and zeros. None: all, in their order.
+        allocate: where the arrays are; None: in memory.
+    """
+
+    def __init__(self, num_points: int, row: torch.Tensor | None = None, allocate: Allocate | None = None) -> None:
+        self._num_points = num_points
+        self._row = row
+        self._allocate = allocate or _allocate_in_memory
+        self._arrays: dict[str, torch.Tensor] = {}
+
+    def put(self, row: torch.Tensor | slice, output: PointOutput, voxel: torch.Tensor | None = None) -> None:
+        """Fill rows of the scene.
+
+        Args:
+            row: of the scene's points.
+            output: for them in this order; or for voxels.
+            voxel: which of those each point is in.
+        """
+        if self._row is not None:
+            rows = self._row[row]
+        else:
+            rows = torch.arange(self._num_points)[row] if isinstance(row, slice) else row
+        for name, value in vars(output).items():
+            if value is None:
+                continue
+            if name not in self._arrays:
+                array = self._allocate(name, (self._num_points, *value.shape[1:]), value.dtype)
+                self._arrays[name] = array.fill_(IGNORE) if name == "label" else array
+            places = torch.arange(len(rows)) if voxel is None else voxel
+            for at, place in zip(rows.split(_POINTS_AT_ONCE), places.split(_POINTS_AT_ONCE), strict=True):
+                self._arrays[name][at] = value[place]
+
+    def collect(self) -> PointOutput:
+        """All that was put in."""
+        return PointOutput(**self._arrays)
+
+
+def _allocate_in_memory(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    return torch.zeros(shape, dtype=dtype)
+
+
 class Pointwise:
     """From the points of a part to what is said of each.
 
@@ -56,15 +108,16 @@ class Pointwise:
         self._coverings = coverings
         self._adjust = adjust
 
-    def infer_once(self, part: ScenePart, name: str, wanted: Wanted, observer: Observer | None = None) -> PointOutput:
-        """The output for the core's points from one forward pass over the means of voxels."""
+    def infer_once(
+        self, part: ScenePart, name: str, wanted: Wanted, observer: Observer | None = None
+    ) -> tuple[PointOutput, torch.Tensor]:
+        """The output for voxels from one forward pass over their means, and the voxel of each of the core's points."""
         voxels = self._coverings.by_mean(part.points, part.grid_origins[0])
         output = self._forward(voxels, name)
         if observer is not None:
             observer(voxels, output)
-        voxel = voxels.voxel_of_point[part.is_core]
         of_voxels = _decide(self._adjust(output.logits), output.features, wanted)
-        return PointOutput(**{key: value[voxel] for key, value in vars(of_voxels).items() if value is not None})
+        return of_voxels, voxels.voxel_of_point[part.is_core]
 
     def infer_over_views(
         self, part: ScenePart, views: Sequence[torch.Tensor], every_point: bool, name: str, wanted: Wanted
@@ -103,11 +156,17 @@ class Pointwise:
 def _decide(logits: torch.Tensor, features: torch.Tensor, wanted: Wanted) -> PointOutput:
     """Logits (M, K) and features (M, D) of any device as an output, on the CPU."""
     label = logits.argmax(dim=1).cpu()
-    confidence = probabilities = None
+    confidence = torch.empty(len(logits)) if wanted.confidence else None
+    probabilities = torch.empty(logits.shape, dtype=torch.float16) if wanted.probabilities else None
     if wanted.confidence or wanted.probabilities:
-        softmax = logits.float().softmax(dim=1)
-        confidence = softmax.amax(dim=1).cpu() if wanted.confidence else None
-        probabilities = softmax.half().cpu() if wanted.probabilities else None
+        # In slices: of all voxels at once, probabilities in float32 would be the largest array there is.
+        for rows in torch.arange(len(logits)).split(_POINTS_AT_ONCE):
+            part = slice(int(rows[0]), int(rows[-1]) + 1)
+            softmax = logits[part].float().softmax(dim=1)
+            if confidence is not None:
+                confidence[part] = softmax.amax(dim=1).cpu()
+            if probabilities is not None:
+                probabilities[part] = softmax.half().cpu()
     return PointOutput(label, confidence, probabilities, features.half().cpu() if wanted.features else None)
 
 
@@ -132,12 +191,13 @@ class _Sums:
             _add_rows(self._feature, row, features.float(), voxel)
 
     def mean(self, num_views: int, wanted: Wanted) -> PointOutput:
-        """The means over the views."""
+        """The means over the views. The sums become means where they are: another copy can be larger than the rest."""
         assert self._probability is not None, "a core has a point, and every view covers it"
         label = self._probability.argmax(dim=1).cpu()
-        confidence = (self._probability.amax(dim=1) / num_views).cpu() if wanted.confidence else None
-        probabilities = (self._probability / num_views).half().cpu() if wanted.probabilities else None
-        features = None if self._feature is None else (self._feature / num_views).half().cpu()
+        self._probability /= num_views
+        confidence = self._probability.amax(dim=1).cpu() if wanted.confidence else None
+        probabilities = self._probability.half().cpu() if wanted.probabilities else None
+        features = None if self._feature is None else self._feature.div_(num_views).half().cpu()
         return PointOutput(label, confidence, probabilities, features)
 
 

@@ -1,7 +1,7 @@
 """A trained network, ready for scenes of any size: every point gets a prediction."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,17 +16,22 @@ from pointseg.engine.distributed import choose_device
 from pointseg.engine.inference.coverings import Coverings
 from pointseg.engine.inference.forward import LESS_MEMORY, Forward
 from pointseg.engine.inference.parts import cut_scene, find_grid_origin
-from pointseg.engine.inference.pointwise import Observer, PointOutput, Pointwise, Wanted
+from pointseg.engine.inference.pointwise import Observer, PointArrays, PointOutput, Pointwise, Wanted
 from pointseg.engine.inference.views import view_matrices
 from pointseg.engine.network import explain_out_of_memory
 from pointseg.engine.run_directory import RunDirectory
-from pointseg.errors import UsageError
+from pointseg.errors import DataError, UsageError
 from pointseg.losses import adjust_logits
 from pointseg.models import Network, NetworkOutput, build_network
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import Taxonomy, load_taxonomy
 
+if TYPE_CHECKING:
+    from pointseg.engine.inference.prediction import Prediction
+
 _LABELS = Wanted()
+_NORMAL_TOLERANCE = 0.02
+"""Of a normal's length; one of three bytes is off by up to 0.007."""
 
 
 class Segmenter:
@@ -64,6 +69,17 @@ class Segmenter:
         self.taxonomy = load_taxonomy(config.taxonomy) if taxonomy is None else taxonomy
         self.weights_sha256: str | None = None
         """Of the checkpoint's content, where the network came from one."""
+        self.run: str | None = None
+        """Folder of the run, where the network came from one."""
+
+    def __repr__(self) -> str:
+        data, network = self.config.data, self.network
+        num_parameters = sum(parameter.numel() for parameter in network.parameters())
+        return (
+            f"Segmenter({self.run or 'no run'}: {self.config.model.name}, {num_parameters:,} parameters; "
+            f"{self.taxonomy.num_classes} classes ({self.taxonomy.name}); takes {', '.join(data.features)} in "
+            f"voxels of {data.voxel_size_m} m; {network.feature_channels} last features; on {self.device})"
+        )
 
     def describe_settings(self, tta: str) -> dict[str, Any]:
         """What decides the predictions for a scene, JSON-ready; devices and backends differ in last digits only."""
@@ -79,20 +95,23 @@ class Segmenter:
             **inference.model_dump(mode="json"),
         }
 
-    def predict(self, xyz: np.ndarray, rgb: np.ndarray | None = None, normal: np.ndarray | None = None) -> np.ndarray:
+    def predict(
+        self, xyz: np.ndarray, rgb: np.ndarray | None = None, normal: np.ndarray | None = None, tta: str = "none"
+    ) -> np.ndarray:
         """Segment a point cloud.
 
         Args:
             xyz: (N, 3) metres, z up. Coordinates of a map grid are kept in float64 until their offset is taken off.
             rgb: (N, 3) uint8; needed where the network was trained with colours.
             normal: (N, 3) unit vectors; needed where the network was trained with normals.
+            tta: views to average over, as in :meth:`infer_scene`.
 
         Returns:
             (N,) int32 class_ids.
 
         Raises:
-            DataError: an array has the wrong shape or dtype, a coordinate is not finite, or an array that the
-                network needs is missing.
+            DataError: an array has the wrong shape or dtype, a coordinate is not finite, normals are not of unit
+                length, or an array that the network needs is missing.
         """
         from pointseg.scans.frame import near_origin  # scenes of a prepared tree, as in training, lie there already
 
@@ -102,14 +121,55 @@ class Segmenter:
             rgb=None if rgb is None else np.asarray(rgb),
             normal=None if normal is None else np.asarray(normal, dtype=np.float32),
         )
-        return self.taxonomy.class_id_from_label(self.predict_scene(scene))
+        if "normal" in self.config.data.features:
+            _check_unit_length(scene)
+        return self.taxonomy.class_id_from_label(self.predict_scene(scene, tta))
+
+    def predict_scan(
+        self,
+        path: str | Path,
+        tta: str = "none",
+        *,
+        probabilities: bool = False,
+        features: bool = False,
+        unit: str | None = None,
+        up: str | None = None,
+        fill_color: tuple[int, int, int] | None = None,
+    ) -> "Prediction":
+        """Segment a scan from its file, or a prepared scene from its folder.
+
+        Args:
+            path: of the file, in any format of :func:`pointseg.formats.read_scan_file`; or of the folder.
+            tta: views to average over, as in :meth:`infer_scene`.
+            probabilities: whether to keep those of all classes; 2 K bytes a point.
+            features: whether to keep the last features; 2 D bytes a point.
+            unit: of the file's coordinates: m, cm, mm or in; None: metres.
+            up: the file's axis that points up: x, y, z, -x, -y or -z; None: the format's, or z.
+            fill_color: colour 0..255 of all points of a scan without colours.
+
+        Raises:
+            DataError: the file can't be read, or lacks what the network takes.
+            UsageError: a library that reads the format is not installed, the unit or axis is not known, or the scan
+                can't be cut into tiles.
+        """
+        from pointseg.engine.inference.prediction import infer_scan
+        from pointseg.scans.scan_input import ScanOptions, read_scan_input
+
+        options = ScanOptions(unit, up, fill_color)
+        scan = read_scan_input(Path(path), self.taxonomy, "normal" in self.config.data.features, options)
+        return infer_scan(self, scan, tta, Wanted(True, probabilities, features))
 
     def predict_scene(self, scene: Scene, tta: str = "none", observer: Observer | None = None) -> np.ndarray:
         """(N,) int64 labels of a scene's points, as :meth:`infer_scene`."""
         return self.infer_scene(scene, tta, observer=observer).label.numpy()
 
     def infer_scene(
-        self, scene: Scene, tta: str = "none", wanted: Wanted = _LABELS, observer: Observer | None = None
+        self,
+        scene: Scene,
+        tta: str = "none",
+        wanted: Wanted = _LABELS,
+        observer: Observer | None = None,
+        arrays: PointArrays | None = None,
     ) -> PointOutput:
         """What the network says of each of a scene's N points.
 
@@ -123,6 +183,7 @@ class Segmenter:
                 two flips, and each point in turn stands for its voxel, so that none hides behind another.
             wanted: what to return beside the labels.
             observer: is shown each forward pass, with the scene's labels. Each voxel has its label in one of them.
+            arrays: what to fill and return; None: arrays in memory.
 
         Raises:
             DataError: the scene lacks a part that the network takes, or the GPU's memory is too small.
@@ -133,17 +194,15 @@ class Segmenter:
             raise ValueError(f"an observer sees one forward pass a voxel; expected tta none, got {tta}")
         points = self._center(scene)
         views = view_matrices(tta)
-        whole: dict[str, torch.Tensor] = {}
+        whole = PointArrays(len(points)) if arrays is None else arrays
         for part in cut_scene(points, views, scene.name, self.config, self.network):
             with explain_out_of_memory(f"{scene.name}, {len(part.points):,} points at a time", LESS_MEMORY):
                 if tta == "none":
-                    output = self._pointwise.infer_once(part, scene.name, wanted, observer)
+                    whole.put(part.row, *self._pointwise.infer_once(part, scene.name, wanted, observer))
                 else:
-                    output = self._pointwise.infer_over_views(part, views, tta == "full", scene.name, wanted)
-            for key, value in vars(output).items():
-                if value is not None:
-                    whole.setdefault(key, value.new_empty(len(points), *value.shape[1:]))[part.row] = value
-        return PointOutput(**whole)
+                    every_point = tta == "full"
+                    whole.put(part.row, self._pointwise.infer_over_views(part, views, every_point, scene.name, wanted))
+        return whole.collect()
 
     def forward_scene(self, scene: Scene) -> tuple[Voxels, NetworkOutput]:
         """The scene's voxels (mean features, majority label; on the CPU) and the network's output; never in tiles."""
@@ -197,4 +256,18 @@ def load_segmenter(
     load_weights(network, state["model"], path)
     segmenter = Segmenter(network, config, chosen_device, None if counts is None else counts.adjustment_prior())
     segmenter.weights_sha256 = fingerprint(state)
+    segmenter.run = str(run)
     return segmenter
+
+
+def _check_unit_length(scene: Scene) -> None:
+    """Refuse normals that were not normalised: the network would take them for those of something else."""
+    if scene.normal is None:
+        return
+    wrong = np.flatnonzero(np.abs(np.linalg.norm(scene.normal, axis=1) - 1) > _NORMAL_TOLERANCE)
+    if len(wrong):
+        length = float(np.linalg.norm(scene.normal[wrong[0]]))
+        raise DataError(
+            f"{scene.name}: {len(wrong):,} of {scene.num_points:,} normals are not of unit length (that of point "
+            f"{wrong[0]} has {length:.3g}); divide each by its length, and give (0, 0, 1) where there is none"
+        )

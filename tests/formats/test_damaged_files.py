@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from pointseg.errors import DataError
-from pointseg.scans.formats import READERS, read_scan_file
-from pointseg.scans.ply import Mesh, write_mesh
-from tests.scans.scan_files import OBJ, TRIANGLE, glb, two_meshes
+from pointseg.formats.ply import Mesh, write_mesh
+from pointseg.formats.reading import READERS, read_scan_file
+from tests.formats.scan_files import OBJ, TRIANGLE, glb, two_meshes
 
 
 def damaged(content: bytes, seed: int) -> bytes:

@@ -5,7 +5,7 @@ import pytest
 from plyfile import PlyData, PlyElement
 
 from pointseg.errors import DataError
-from pointseg.scans.ply import Mesh, count_vertices, read_mesh, read_mesh_header, read_ply, write_mesh
+from pointseg.formats.ply import Mesh, count_vertices, read_mesh, read_mesh_header, read_ply, write_mesh
 from tests.scannet.raw_scans import grid_mesh, ply_bytes
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.errors import DataError
-from pointseg.scans.scan_file import check_is_readable_file
+from pointseg.formats.scan_file import check_is_readable_file
 
 _FACE_LISTS = ("vertex_indices", "vertex_index")
 _MOST_HEADER_BYTES = 1 << 20

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pointseg.scans.libraries import require
+from pointseg.formats.libraries import require
 
 
 @dataclass

@@ -11,9 +11,16 @@ from plyfile import PlyData, PlyElementParseError, PlyHeaderParseError
 
 from pointseg.atomic import atomic_file
 from pointseg.errors import DataError
-from pointseg.scans.mesh import Mesh
-from pointseg.scans.ply_header import MeshHeader, read_mesh_header
-from pointseg.scans.scan_file import ScanFile, fan_triangles, finite_rows, rgb_from_values, unit_normals, whole_numbers
+from pointseg.formats.mesh import Mesh
+from pointseg.formats.ply_header import MeshHeader, read_mesh_header
+from pointseg.formats.scan_file import (
+    ScanFile,
+    fan_triangles,
+    finite_rows,
+    rgb_from_values,
+    unit_normals,
+    whole_numbers,
+)
 
 BINARY_LITTLE_ENDIAN = "binary_little_endian"
 _XYZ = [("x", "y", "z")]
@@ -30,7 +37,7 @@ def count_vertices(path: str | os.PathLike[str]) -> int:
     """Number of vertices that the header of a PLY file announces; the rest of the file is not read.
 
     Raises:
-        DataError: as :func:`pointseg.scans.ply_header.read_mesh_header`.
+        DataError: as :func:`pointseg.formats.ply_header.read_mesh_header`.
     """
     return read_mesh_header(path).counts["vertex"]
 
@@ -86,8 +93,12 @@ def read_ply(path: str | os.PathLike[str]) -> ScanFile:
     )
 
 
-def write_mesh(path: str | os.PathLike[str], mesh: Mesh, extra: Mapping[str, np.ndarray] | None = None) -> None:
+def write_mesh(
+    path: str | os.PathLike[str], mesh: Mesh | ScanFile, extra: Mapping[str, np.ndarray] | None = None
+) -> None:
     """Write a binary little-endian PLY file, atomically: positions, and normals, colours and faces where given.
+
+    The positions of a :class:`ScanFile` in double precision stay in it.
 
     The header is written here because plyfile writes lists row by row, seconds for one scan.
 
@@ -102,16 +113,17 @@ def write_mesh(path: str | os.PathLike[str], mesh: Mesh, extra: Mapping[str, np.
             values that PLY does not hold.
         OSError: the disk is full or can't be written.
     """
-    columns: list[tuple[str, str, np.ndarray]] = [(axis, "f4", mesh.xyz[:, i]) for i, axis in enumerate("xyz")]
+    num_vertices, kind = len(mesh.xyz), mesh.xyz.dtype.str[1:]
+    columns: list[tuple[str, str, np.ndarray]] = [(axis, kind, mesh.xyz[:, i]) for i, axis in enumerate("xyz")]
     if mesh.normal is not None:
         columns += [(name, "f4", mesh.normal[:, i]) for i, name in enumerate(("nx", "ny", "nz"))]
     if mesh.rgb is not None:
         columns += [(name, "u1", mesh.rgb[:, i]) for i, name in enumerate(("red", "green", "blue"))]
-    columns += [_extra_column(name, values, mesh.num_vertices) for name, values in (extra or {}).items()]
-    vertices = np.empty(mesh.num_vertices, dtype=[(name, f"<{kind}") for name, kind, _ in columns])
+    columns += [_extra_column(name, values, num_vertices) for name, values in (extra or {}).items()]
+    vertices = np.empty(num_vertices, dtype=[(name, f"<{kind}") for name, kind, _ in columns])
     for name, _, values in columns:
         vertices[name] = values
-    header = ["ply", f"format {BINARY_LITTLE_ENDIAN} 1.0", f"element vertex {mesh.num_vertices}"]
+    header = ["ply", f"format {BINARY_LITTLE_ENDIAN} 1.0", f"element vertex {num_vertices}"]
     header += [f"property {_PLY_TYPES[kind]} {name}" for name, kind, _ in columns]
     rows = b""
     if mesh.faces is not None:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pointseg.command_line import describe_os_error
-from pointseg.errors import DataError
-from pointseg.scans.mesh import Mesh
+from pointseg.errors import DataError, describe_os_error
+from pointseg.formats.mesh import Mesh
 
 # float32 keeps a millimetre up to here; a larger coordinate is not in metres or far from the origin.
 _MAX_COORDINATE_M = 2.0**14

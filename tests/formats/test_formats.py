@@ -9,9 +9,21 @@ import numpy as np
 import pytest
 
 from pointseg.errors import DataError, UsageError
-from pointseg.scans.formats import read_scan_file
-from pointseg.scans.ply import Mesh, write_mesh
-from tests.scans.scan_files import BLUE, GREEN, GREY, OBJ, RED, TRIANGLE, YELLOW, glb, two_meshes, write, write_picture
+from pointseg.formats.ply import Mesh, write_mesh
+from pointseg.formats.reading import read_scan_file
+from tests.formats.scan_files import (
+    BLUE,
+    GREEN,
+    GREY,
+    OBJ,
+    RED,
+    TRIANGLE,
+    YELLOW,
+    glb,
+    two_meshes,
+    write,
+    write_picture,
+)
 
 
 def check_two_meshes(path: Path) -> None:
@@ -249,7 +261,7 @@ def lzf_literals(raw: bytes) -> bytes:
 
 def test_lzf_of_a_piece_that_overlaps_itself():
     """'ab' and then 200 bytes from two back: a long reference that reads what it writes."""
-    from pointseg.scans.lzf import decompress
+    from pointseg.formats.lzf import decompress
 
     packed = b"\x01ab" + bytes([0xE0, 191, 1])  # length 7 + 191 + 2, distance 1 + 1
     assert decompress(struct.pack("<2I", len(packed), 202) + packed + b"more", 202) == b"ab" * 101

@@ -8,9 +8,9 @@ import pytest
 from plyfile import PlyData, PlyElement
 
 from pointseg.errors import DataError
-from pointseg.scans.ply import read_ply
+from pointseg.formats.ply import read_ply
+from tests.formats.test_ply import CORNERS, XYZ, ascii_ply
 from tests.scannet.raw_scans import grid_mesh, ply_bytes
-from tests.scans.test_ply import CORNERS, XYZ, ascii_ply
 
 
 def read_text(tmp_path, text, encoding="utf-8"):

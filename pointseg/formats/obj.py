@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.errors import DataError, UsageError
-from pointseg.scans.scan_file import ScanFile, fan_triangles, fill_missing_colors, rgb_from_values, unit_normals
-from pointseg.scans.texture import Material, choose_colors, read_image, sample_texture
+from pointseg.formats.scan_file import ScanFile, fan_triangles, fill_missing_colors, rgb_from_values, unit_normals
+from pointseg.formats.texture import Material, choose_colors, read_image, sample_texture
 
 
 @dataclass

@@ -9,9 +9,9 @@ from urllib.parse import unquote
 import numpy as np
 
 from pointseg.errors import DataError
-from pointseg.scans.libraries import require
-from pointseg.scans.scan_file import ScanFile, fill_missing_colors, rgb_from_values, unit_normals
-from pointseg.scans.texture import choose_colors, read_image, sample_texture
+from pointseg.formats.libraries import require
+from pointseg.formats.scan_file import ScanFile, fill_missing_colors, rgb_from_values, unit_normals
+from pointseg.formats.texture import choose_colors, read_image, sample_texture
 
 _DRACO = "KHR_draco_mesh_compression"
 # Required extensions that change neither where a vertex is nor its colour, or that trimesh reads.

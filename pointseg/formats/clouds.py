@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from pointseg.errors import DataError
-from pointseg.scans.libraries import require
-from pointseg.scans.lzf import decompress
-from pointseg.scans.scan_file import ScanFile, finite_rows, rgb_from_values, unit_normals, whole_numbers
+from pointseg.formats.libraries import require
+from pointseg.formats.lzf import decompress
+from pointseg.formats.scan_file import ScanFile, finite_rows, rgb_from_values, unit_normals, whole_numbers
 
 _CHUNK_POINTS = 1_000_000
 _LAS_RECORD_BYTES, _SMALLEST_LAS_POINT = 54, 20

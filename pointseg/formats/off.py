@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.errors import DataError
-from pointseg.scans.scan_file import ScanFile, fan_triangles, finite_rows, rgb_from_values, unit_normals
+from pointseg.formats.scan_file import ScanFile, fan_triangles, finite_rows, rgb_from_values, unit_normals
 
 _FIRST_WORD = re.compile(r"\s*(ST)?(C?)(N?)(C?)OFF\b(?!\s+BINARY)")
 

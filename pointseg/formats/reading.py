@@ -9,15 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pointseg.command_line import describe_os_error
-from pointseg.errors import DataError, PointsegError
-from pointseg.scans.clouds import read_las, read_pcd, read_table
-from pointseg.scans.gltf import read_gltf
-from pointseg.scans.libraries import require
-from pointseg.scans.obj import read_obj
-from pointseg.scans.off import read_off
-from pointseg.scans.ply import read_ply
-from pointseg.scans.scan_file import ScanFile, check_is_readable_file
+from pointseg.errors import DataError, PointsegError, describe_os_error
+from pointseg.formats.clouds import read_las, read_pcd, read_table
+from pointseg.formats.gltf import read_gltf
+from pointseg.formats.libraries import require
+from pointseg.formats.obj import read_obj
+from pointseg.formats.off import read_off
+from pointseg.formats.ply import read_ply
+from pointseg.formats.scan_file import ScanFile, check_is_readable_file
 
 
 def read_scan_file(path: str | os.PathLike[str]) -> ScanFile:

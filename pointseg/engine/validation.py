@@ -1,0 +1,34 @@
+"""A training run's scores on its validation split."""
+
+from typing import TYPE_CHECKING
+
+from pointseg.engine.analysis import measure_network
+from pointseg.engine.evaluation import evaluate_scenes, new_statistics
+from pointseg.engine.inference import Segmenter
+
+if TYPE_CHECKING:
+    from pointseg.engine.trainer import Trainer
+
+
+def validate(trainer: "Trainer") -> float:
+    """Evaluate the network as it is by the official rule, and log the scores.
+
+    Where it is due, the same forward passes give the measures of neural collapse.
+
+    Returns:
+        the mean IoU over the classes in the ground truth; 0 where there is none.
+
+    Raises:
+        DataError: a scene can't be read, or the network has diverged.
+    """
+    config, processes, progress = trainer.config, trainer.processes, trainer.progress
+    prior = trainer.class_counts.adjustment_prior()
+    segmenter = Segmenter(trainer.network, config, processes.device, prior, trainer.taxonomy)
+    num_passes, every = progress.pass_index, config.train.measure_collapse_every
+    is_due = every > 0 and (num_passes == config.train.passes or num_passes % every == 0)
+    statistics = new_statistics(segmenter) if is_due else None
+    evaluation = evaluate_scenes(segmenter, trainer.val_folders, "none", processes, statistics=statistics)
+    trainer.log.log_validation(progress.step, num_passes - 1, evaluation)
+    if statistics is not None and processes.is_first:
+        trainer.log.log_collapse(progress.step, measure_network(segmenter, statistics))
+    return evaluation["miou"] if evaluation["miou"] is not None else 0.0

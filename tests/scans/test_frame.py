@@ -1,0 +1,67 @@
+"""From a file's coordinates to a scene: nothing is lost on the way, and left stays left."""
+
+import numpy as np
+import pytest
+
+from pointseg.errors import UsageError
+from pointseg.scans.frame import METRES_OF_UNIT, UP_AXES, find_frame, near_origin, to_scene_frame
+
+UTM = np.array([689123.4567, 5335765.4321, 520.125])
+
+
+@pytest.fixture
+def room() -> np.ndarray:
+    return np.random.default_rng(0).random((1000, 3)) * (5.0, 4.0, 2.5)
+
+
+@pytest.mark.parametrize("up", UP_AXES)
+@pytest.mark.parametrize("unit", METRES_OF_UNIT)
+def test_the_named_axis_becomes_z_and_the_way_back_is_exact(room: np.ndarray, unit: str, up: str) -> None:
+    """A point one metre up the named axis is at z = 1; a right-handed triple of normals stays right-handed."""
+    axis = np.zeros(3)
+    axis["xyz".index(up[-1])] = -1.0 if up[0] == "-" else 1.0
+    xyz = room / METRES_OF_UNIT[unit] + (UTM if unit == "m" else 0)
+    scene, _, frame = to_scene_frame(xyz, None, unit, up)
+    assert scene.dtype == np.float32
+    np.testing.assert_allclose(frame.to_file(scene) * METRES_OF_UNIT[unit], xyz * METRES_OF_UNIT[unit], atol=1e-6)
+    lifted = frame.to_scene(xyz + axis / METRES_OF_UNIT[unit])
+    np.testing.assert_allclose(lifted - scene, np.tile([0.0, 0.0, 1.0], (len(xyz), 1)), atol=2e-6)
+    x, y, z = frame.turn(np.eye(3))
+    np.testing.assert_array_equal(np.cross(x, y), z)
+
+
+def test_normals_turn_with_the_points(room: np.ndarray) -> None:
+    """The normal of a triangle is the same, whether it is computed before or after."""
+    a, b, c = room[:3]
+    normal = np.cross(b - a, c - a)[None]
+    scene, turned, _ = to_scene_frame(room, normal, up="-x")
+    assert turned is not None
+    a, b, c = scene[:3].astype(np.float64)
+    np.testing.assert_allclose(np.cross(b - a, c - a), turned[0], atol=1e-5)
+
+
+def test_map_coordinates_keep_their_millimetres(room: np.ndarray) -> None:
+    """In float32 they move in steps of half a metre; one point without depth must not bring that back."""
+    assert np.unique((room + UTM).astype(np.float32)[:, 1]).size < 20
+    scan = np.vstack([room + UTM, np.zeros((1, 3))])
+    scene = near_origin(scan)[:-1]
+    np.testing.assert_allclose(scene - scene[0], room - room[0], atol=2e-6)
+
+
+def test_a_scan_near_the_origin_stays_where_it_is(room: np.ndarray) -> None:
+    xyz = (room - (900, 0, 0)).astype(np.float32)
+    np.testing.assert_array_equal(near_origin(xyz), xyz)
+
+
+def test_points_that_are_not_finite_decide_nothing(room: np.ndarray) -> None:
+    xyz = room + UTM
+    expected = find_frame(xyz).offset_m
+    xyz[7] = (np.nan, np.inf, 0)
+    np.testing.assert_array_equal(find_frame(xyz, finite=np.isfinite(xyz).all(axis=1)).offset_m, expected)
+
+
+def test_a_wrong_word_is_a_wrong_call(room: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="unit 'km' is not known; choose one of m, cm, mm, in"):
+        find_frame(room, unit="km")
+    with pytest.raises(UsageError, match="up axis 'w' is not known; choose one of x, y, z, -x, -y, -z"):
+        find_frame(room, up="w")
