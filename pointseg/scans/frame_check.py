@@ -25,8 +25,8 @@ _MIN_CELL_POINTS = 4
 # Log-odds that an axis points up, for each quantity of `_describe_axis`. Fitted (conditional logit) on 120 synthetic
 # rooms, whole and in ten kinds of parts (halves, a quarter, without floor, ceiling or walls, ...).
 _WEIGHTS = np.array([-13.6, 9.6, 16.9, 18.5, -17.3, 4.6, 13.3, -41.0])
-_MARGIN = 5.0  # log-odds by which the axis must be ahead of any other
-_MARGIN_OF_PLANES = 8.0  # where the sides of the surfaces are not known
+_MARGIN = 5.0  # log-odds by which another axis must be ahead of the assumed one
+_MARGIN_OF_PLANES = 10.0  # where the sides of the surfaces are not known
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,15 @@ class FrameGuess:
     units: tuple[str, ...] = ()
     """If it is not: the units in which it has the size of a room; two where it may be either."""
     up: str | None = None
-    """The axis that points up; None: nothing can be said."""
+    """The axis that looks like the upward one; None: nothing speaks clearly against the assumed one."""
 
 
 def guess_frame(
-    xyz: np.ndarray, normal: np.ndarray | None = None, unit: str | None = None, up: str | None = None
+    xyz: np.ndarray,
+    normal: np.ndarray | None = None,
+    unit: str | None = None,
+    up: str | None = None,
+    assumed_up: str = "z",
 ) -> FrameGuess:
     """What a scan looks like, from its size and from where its level and upright surfaces lie.
 
@@ -53,6 +57,7 @@ def guess_frame(
         normal: (N, 3) float, unit length, to the inside or the outside; None: planes are fitted to the points.
         unit: of the file, where it is known; it is not guessed then.
         up: of the file, where it is known; it is not guessed then.
+        assumed_up: the axis that is taken to point up where that is not known.
     """
     rows = np.arange(0, len(xyz), -(-len(xyz) // _MAX_POINTS))
     points = np.asarray(xyz[rows], dtype=np.float64)
@@ -60,7 +65,7 @@ def guess_frame(
     x, y, z = (float(side) for side in high - low)
     size = (x, y, z)
     if up is None and len(points) >= _MIN_POINTS and min(size) > 0:
-        up = _guess_up(points, None if normal is None else np.asarray(normal[rows]), low, high)
+        up = _guess_up(points, None if normal is None else np.asarray(normal[rows]), low, high, assumed_up)
     if unit is not None or _may_be_metres(size):
         return FrameGuess(size, up=up)
     height = min(size) if up is None else size["xyz".index(up[-1])]
@@ -71,7 +76,7 @@ def describe_doubts(guess: FrameGuess, where: str, assumed_up: str = "z") -> str
     """One line for people: what the scan looks like and which options to give; None where nothing looks wrong.
 
     Args:
-        guess: of the scan, whose unit is taken to be the metre.
+        guess: of the scan, whose unit is taken to be the metre, with the same assumed axis.
         where: the file.
         assumed_up: the axis that is taken to point up.
     """
@@ -115,8 +120,14 @@ def _guess_units(widest: float, height: float) -> tuple[str, ...]:
     return tuple(unit for unit in units if unit != "in") if "cm" in units and height >= _HIGH_ROOM_CM else units
 
 
-def _guess_up(xyz: np.ndarray, normal: np.ndarray | None, low: np.ndarray, high: np.ndarray) -> str | None:
-    """The axis that looks like the upward one, if one is clearly ahead of all others."""
+def _guess_up(
+    xyz: np.ndarray, normal: np.ndarray | None, low: np.ndarray, high: np.ndarray, assumed_up: str
+) -> str | None:
+    """The axis that looks most like the upward one, if it is another than the assumed one and clearly ahead of it.
+
+    Walls look like floor and ceiling in all but what stands on them: which of two wrong axes is the right one can be
+    hard to tell where it is easy to see that the assumed one is wrong.
+    """
     has_sides = normal is not None
     if normal is None:
         xyz, normal = _fit_planes(xyz, float((high - low).max()) / _CELLS_ALONG)
@@ -133,9 +144,9 @@ def _guess_up(xyz: np.ndarray, normal: np.ndarray | None, low: np.ndarray, high:
         height = share[:, column] if sign > 0 else 1 - share[:, column]
         quantities.append(_describe_axis(height, sign * normal[:, column], has_sides))
     log_odds = np.array(quantities) @ _WEIGHTS
-    second, best = np.argsort(log_odds)[-2:]
-    margin = _MARGIN if has_sides else _MARGIN_OF_PLANES
-    return UP_AXES[best] if log_odds[best] - log_odds[second] > margin else None
+    best = int(log_odds.argmax())
+    lead = log_odds[best] - log_odds[UP_AXES.index(assumed_up)]
+    return UP_AXES[best] if lead > (_MARGIN if has_sides else _MARGIN_OF_PLANES) else None
 
 
 def _describe_axis(height: np.ndarray, cosine: np.ndarray, has_sides: bool) -> list[float]:

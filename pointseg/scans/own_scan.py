@@ -81,7 +81,7 @@ def make_scene(
     if normal is None and faces is not None:
         normal = vertex_normals(xyz, faces)
     up = options.up or format_up or "z"
-    guess = guess_frame(xyz, normal, options.unit, options.up)
+    guess = guess_frame(xyz, normal, options.unit, options.up, assumed_up=up)
     doubts = describe_doubts(guess, where, assumed_up=up)
     if doubts is not None:
         remarks.append(doubts)

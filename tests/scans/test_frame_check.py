@@ -16,10 +16,12 @@ def lay(xyz: np.ndarray, up: str) -> np.ndarray:
 @pytest.mark.parametrize("up", UP_AXES)
 @pytest.mark.parametrize("sides", [1.0, -1.0])
 def test_each_axis_is_found(up: str, sides: float) -> None:
-    """Also where normals point outwards. Without normals the answer may be silence."""
+    """Whichever other one was assumed, also where normals point outwards. Without normals it may stay unnoticed."""
     xyz, normal = furnished_room()
-    assert guess_frame(lay(xyz, up), lay(normal, up) * sides).up == up
-    assert guess_frame(lay(xyz, up)).up in (up, None)
+    for assumed in UP_AXES:
+        wanted = up if assumed != up else None
+        assert guess_frame(lay(xyz, up), lay(normal, up) * sides, assumed_up=assumed).up == wanted
+        assert guess_frame(lay(xyz, up), assumed_up=assumed).up in (wanted, None)
 
 
 @pytest.mark.parametrize("unit", METRES_OF_UNIT)
@@ -73,6 +75,7 @@ def test_what_the_user_says_is_not_doubted() -> None:
 
 def test_a_format_s_own_axis_is_doubted_where_the_scan_lies_otherwise() -> None:
     xyz, normal = furnished_room()
-    line = describe_doubts(guess_frame(xyz, normal), "room.glb", assumed_up="y")
+    line = describe_doubts(guess_frame(xyz, normal, assumed_up="y"), "room.glb", assumed_up="y")
     assert line == "room.glb: looks as if z were up, not y; give --up=z, or --up=y if it is right as it is"
-    assert describe_doubts(guess_frame(lay(xyz, "y"), lay(normal, "y")), "room.glb", assumed_up="y") is None
+    laid = guess_frame(lay(xyz, "y"), lay(normal, "y"), assumed_up="y")
+    assert describe_doubts(laid, "room.glb", assumed_up="y") is None
