@@ -87,30 +87,6 @@ def build_grid(
     return VoxelGrid(coords, voxel_of_point, point_order, first)
 
 
-def origin_despite_strays(xyz: torch.Tensor, voxel_size_m: float, step: int) -> torch.Tensor | None:
-    """Where a grid begins that holds all points, and in which all but strays have the voxels of a grid without those.
-
-    A network that was trained with grids that begin at the floor has learned where in a voxel the floor is: with the
-    grid shifted by one stray below it, a fifth of the labels of the demo's scenes changed.
-
-    Args:
-        xyz: (N, 3) float32, metres.
-        voxel_size_m: edge of a voxel, metres.
-        step: voxels along the edge of the network's coarsest ones, which have to lie as before, too.
-
-    Returns:
-        (3,) float32; None where there are no strays, and the grid begins at the smallest coordinates.
-    """
-    from pointseg.scans.extent import extent_without_strays
-
-    low = torch.from_numpy(extent_without_strays(xyz.cpu().numpy())[0]).to(xyz.device)
-    lowest = xyz.amin(dim=0)
-    if torch.equal(low, lowest):
-        return None
-    edge_m = step * voxel_size_m
-    return low - ((low - lowest) / edge_m).ceil() * edge_m
-
-
 def draw_points(points: Points, voxel_size_m: float, generator: torch.Generator) -> tuple[VoxelGrid, Points]:
     """Lay points on a grid and keep one of each voxel, each with the same chance: the form for training.
 
