@@ -193,8 +193,12 @@ def whole_numbers(name: str, values: np.ndarray) -> np.ndarray | None:
         return np.ascontiguousarray(values)
     if not any(word in name.lower() for word in _LABEL_WORDS) or not np.issubdtype(values.dtype, np.floating):
         return None
-    is_whole = np.isfinite(values).all() and (np.abs(values) < 2**53).all() and (values == np.rint(values)).all()
-    return values.astype(np.int64) if is_whole else None
+    return values.astype(np.int64) if are_whole(values).all() else None
+
+
+def are_whole(values: np.ndarray) -> np.ndarray:
+    """(N,) bool: which of (N,) floats are whole numbers that float64 holds exactly; NaN and infinity are not."""
+    return (np.abs(values) < 2**53) & (values == np.rint(values))
 
 
 def fan_triangles(corners: np.ndarray, num_corners: np.ndarray, notes: list[str]) -> np.ndarray | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pointseg.errors import DataError, UsageError, describe_os_error
+from pointseg.errors import DataError, UsageError, describe_os_error, first_line
 from pointseg.scans.scene import Scene
 from pointseg.scans.tree import (
     ANNOTATION,
@@ -129,8 +129,7 @@ def read_array(folder: Path, part: str) -> np.ndarray:
         raise DataError(f"{describe_os_error(error)}; {prepare_again(folder)}") from None
     except Exception as error:
         # NumPy reads the header as Python: what a damaged one raises can be anything, a MemoryError among it.
-        reason = str(error).splitlines()[0] if str(error) else "empty file"
-        raise DataError(f"{path}: is truncated or no array ({reason}); {prepare_again(folder)}") from None
+        raise DataError(f"{path}: is truncated or no array ({first_line(error)}); {prepare_again(folder)}") from None
     if part in ANNOTATION:
         # Some published trees hold columns (N, 1), and any integer type.
         if np.issubdtype(array.dtype, np.integer) and array.ndim == 2 and array.shape[1] == 1:
