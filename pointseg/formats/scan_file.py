@@ -222,6 +222,22 @@ def fan_triangles(corners: np.ndarray, num_corners: np.ndarray, notes: list[str]
     return np.stack([corners[first], corners[first + step + 1], corners[first + step + 2]], axis=1)
 
 
+def keep_faces(faces: np.ndarray | None, is_kept: np.ndarray) -> np.ndarray | None:
+    """The faces of which all corners are kept, in the numbers that the kept points have among themselves.
+
+    Args:
+        faces: (F, 3) integer, vertex indices; None: there are none.
+        is_kept: (N,) bool.
+
+    Returns:
+        (F', 3) int32.
+    """
+    if faces is None:
+        return None
+    new_index = np.cumsum(is_kept, dtype=np.int32) - 1
+    return new_index[faces[is_kept[faces].all(axis=1)]]
+
+
 def fill_missing_colors(rgb: np.ndarray, is_known: np.ndarray, notes: list[str]) -> np.ndarray:
     """Grey where a vertex has no colour though others have, with a line in ``notes``.
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pointseg.errors import DataError
-from pointseg.formats.scan_file import finite_rows
+from pointseg.formats.scan_file import finite_rows, keep_faces
 from pointseg.preparation.jobs import SceneContent, class_facts
 from pointseg.scans.own_scan import ScanOptions, make_scene
 from pointseg.taxonomy import IGNORE, Taxonomy
@@ -95,9 +95,7 @@ def _leave_out_points_without_place(points: LabelledPoints) -> tuple[LabelledPoi
     def kept(array: np.ndarray | None) -> np.ndarray | None:
         return None if array is None else array[is_finite]
 
-    faces = points.faces
-    if faces is not None:
-        faces = (np.cumsum(is_finite) - 1)[faces[is_finite[faces].all(axis=1)]]
+    faces = keep_faces(points.faces, is_finite)
     parts = (kept(points.class_id), kept(points.instance), kept(points.rgb), kept(points.normal))
     return LabelledPoints(points.where, points.xyz[is_finite], *parts, faces, points.up_axis_hint), num_left_out
 
