@@ -108,9 +108,14 @@ def has_part(folder: Path, part: str) -> bool:
         return False
 
 
+def geometry_parts(folder: Path) -> list[str]:
+    """Which of ``GEOMETRY`` a scene has, or has to have."""
+    return [part for part in GEOMETRY if part == "coord" or has_part(folder, part)]
+
+
 def geometry_files(folder: Path) -> list[Path]:
     """The files of a scene that a prediction is made from."""
-    return [folder / f"{part}.npy" for part in GEOMETRY if part == "coord" or has_part(folder, part)]
+    return [folder / f"{part}.npy" for part in geometry_parts(folder)]
 
 
 def read_array(folder: Path, part: str) -> np.ndarray:
