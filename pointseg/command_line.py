@@ -1,4 +1,4 @@
-"""What every command shares: arguments in, one line for a mistake, an exit status out."""
+"""The parser that every command shares: arguments in, and one line for a mistake in them."""
 
 import argparse
 from collections.abc import Sequence

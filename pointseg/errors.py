@@ -30,6 +30,12 @@ class UsageError(PointsegError):
     exit_status = 2
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception that a library raised says, in one line; its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def describe_os_error(error: OSError) -> str:
     """One line for an ``OSError``: the file, what the system said, and what to do."""
     where = error.filename if error.filename is not None else "a file"

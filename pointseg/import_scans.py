@@ -9,7 +9,8 @@ from pointseg.errors import UsageError
 from pointseg.labelled.dataset_job import import_dataset
 from pointseg.labelled.datasets import DATASETS
 from pointseg.labelled.import_report import find_problems, summarize_report
-from pointseg.labelled.import_tree import DEFAULT_VAL_SHARE, ImportedTree, Reading, import_scans
+from pointseg.labelled.import_tree import DEFAULT_VAL_SHARE, ImportedTree, import_scans
+from pointseg.labelled.scan_job import Reading
 from pointseg.scan_arguments import add_scan_arguments, scan_options
 from pointseg.scans.tree import REPORT_NAME
 from pointseg.taxonomy import CLASS_TABLE

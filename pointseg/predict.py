@@ -21,8 +21,9 @@ from pointseg.output.prediction_record import SUFFIXES, PredictionRecord, hash_f
 from pointseg.output.submission import read_prediction, write_prediction
 from pointseg.run_arguments import add_run_arguments, load_run
 from pointseg.scan_arguments import add_scan_arguments, scan_options
+from pointseg.scans.own_scan import ScanOptions
 from pointseg.scans.prepared import geometry_files, list_scenes
-from pointseg.scans.scan_input import ScanOptions, read_scan_input, scan_name
+from pointseg.scans.scan_input import read_scan_input, scan_name
 
 _ARRAYS = ("probabilities", "features")
 

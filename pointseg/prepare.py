@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pointseg.command_line import CommandParser
 from pointseg.commands import complain, run_command
+from pointseg.preparation.tree_report import and_more
 from pointseg.scannet.report import summarize_report
 from pointseg.scannet.sharding import parse_shard
 from pointseg.scannet.splits import find_split_dir
@@ -53,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
 
     problems = list(run["reasons"])
     if report["unlisted"]:
-        names = ", ".join(report["unlisted"][:3]) + (", ..." if len(report["unlisted"]) > 3 else "")
+        names = ", ".join(report["unlisted"][:3]) + and_more(report["unlisted"], 3)
         unlisted = (
             f"{args.raw}: {len(report['unlisted'])} scenes are in no list of {split_dir} that takes them ({names}); "
             "add them to a list or move them away"

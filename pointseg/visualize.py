@@ -8,21 +8,19 @@ import numpy as np
 from pointseg.command_line import CommandParser
 from pointseg.commands import called, complain, run_command
 from pointseg.errors import DataError, UsageError
-from pointseg.formats.ply import Mesh, write_mesh
+from pointseg.formats import Mesh, write_mesh
 from pointseg.output.panels import class_colors, make_panels
 from pointseg.output.picture import DEFAULT_PANEL_WIDTH_PX, ENGINES, Picture, plan_drawing, save_pictures
 from pointseg.output.prediction_record import RECORD_NAME, read_taxonomy
 from pointseg.output.submission import read_predicted_labels, read_prediction
 from pointseg.output.window import has_screen, show_window
 from pointseg.scan_arguments import add_scan_arguments, scan_options
-from pointseg.scannet.raw_scan import LABEL_MAP_NAME, read_label_map, read_raw_scene
+from pointseg.scannet.raw_scan import LABEL_MAP_NAME, is_annotated_mesh, read_label_map, read_raw_scene
 from pointseg.scans.own_scan import ScanOptions
-from pointseg.scans.prepared import read_scene
 from pointseg.scans.scan_input import read_scan_input
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy, load_taxonomy
 
-_MESH_SUFFIX = "_vh_clean_2"
 _SMALLEST_PANEL_PX, _LARGEST_PANEL_PX = 320, 4000
 
 
@@ -102,24 +100,20 @@ def choose_taxonomy(given: str | None, scene: Path, prediction: Path | None) -> 
 
 def _read_scene(path: Path, taxonomy: Taxonomy, options: ScanOptions) -> tuple[Scene, np.ndarray | None, np.ndarray]:
     """The scene, with ground truth where it has one; its faces; and (N,) bool: which points of the file it has."""
-    if path.is_dir():
-        if not (path / "coord.npy").is_file():
-            raise DataError(
-                f"{path}: is no prepared scene, which holds coord.npy; "
-                f"give a folder that {called('prepare')} made, or the file of a scan"
-            )
-        scene = read_scene(path, taxonomy)
-        return scene, None, np.ones(scene.num_points, dtype=bool)
-    folder, name = path.parent, path.stem.removesuffix(_MESH_SUFFIX)
-    is_annotated_scan = path.stem == f"{folder.name}{_MESH_SUFFIX}" and (folder / f"{name}.aggregation.json").is_file()
-    label_map = folder.parent.parent / LABEL_MAP_NAME
-    if is_annotated_scan and label_map.is_file() and taxonomy.is_benchmark:
-        raw = read_raw_scene(folder, read_label_map(label_map), align=False)
+    if path.is_dir() and not (path / "coord.npy").is_file():
+        raise DataError(
+            f"{path}: is no prepared scene, which holds coord.npy; "
+            f"give a folder that {called('prepare')} made, or the file of a scan"
+        )
+    label_map = path.parent.parent.parent / LABEL_MAP_NAME
+    has_annotation = taxonomy.is_benchmark and is_annotated_mesh(path)
+    if has_annotation and label_map.is_file():
+        raw = read_raw_scene(path.parent, read_label_map(label_map), align=False)
         assert raw.annotation is not None, "annotated scans are read with their annotation"
         label = raw.annotation.label200 if taxonomy.name == "scannet200" else raw.annotation.label20
-        scene = Scene(name, raw.mesh.xyz, raw.mesh.rgb, raw.mesh.normal, label)
+        scene = Scene(raw.name, raw.mesh.xyz, raw.mesh.rgb, raw.mesh.normal, label)
         return scene, raw.mesh.faces, np.ones(scene.num_points, dtype=bool)
-    if is_annotated_scan and taxonomy.is_benchmark:
+    if has_annotation:
         complain(f"{label_map}: is missing, so the ground truth is not shown")
     scan = read_scan_input(path, taxonomy, needs_normal=False, options=options)
     for remark in scan.remarks:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from pointseg.benchmarks.timing import measure_in_turn, stopwatch
-from pointseg.labelled.scan_job import ImportSettings, ScanJob
+from pointseg.labelled.scan_job import Reading, ScanJob
 from pointseg.preparation.jobs import SceneJob, prepare_scene
 from pointseg.rooms import write_demo_scans
 from pointseg.scannet.preparation import RawSceneJob
@@ -42,10 +42,10 @@ def measure_prepare(num_vertices: int, num_repeats: int, seed: int = 0) -> list[
         label_map = read_label_map(raw / LABEL_MAP_NAME)
         scene = read_raw_scene(folder, label_map, align=True, labelled=True)
         labelled = write_labelled_ply(Path(temporary) / f"{name}.ply", scene)
-        settings = ImportSettings(replace(load_taxonomy("scannet200"), segment="segment"), ScanOptions())
+        own_classes = replace(load_taxonomy("scannet200"), segment="segment")
         jobs: dict[str, Callable[[Path], SceneJob]] = {
             "scannet": lambda out: RawSceneJob(folder, out, label_map),
-            "import": lambda out: ScanJob(labelled, out, settings),
+            "import": lambda out: ScanJob(labelled, out, own_classes, Reading(ScanOptions())),
         }
         numbers = itertools.count()
 

@@ -13,7 +13,7 @@ from pointseg.atomic import atomic_file
 from pointseg.commands import called
 from pointseg.config import Config
 from pointseg.engine.run_directory import RunDirectory
-from pointseg.errors import DataError, UsageError
+from pointseg.errors import DataError, UsageError, first_line
 from pointseg.models import Network
 from pointseg.taxonomy import Taxonomy, load_taxonomy
 
@@ -141,17 +141,14 @@ def load_weights(model: torch.nn.Module, state: dict[str, torch.Tensor], path: P
 
 def _explain(error: Exception) -> str:
     """What ``torch.load`` found wrong, in one line; it says so in paragraphs."""
-    text = str(error).strip()
+    text = str(error)
     refused = re.search(r"GLOBAL (\S+)", text)
     if refused:
         return (
             f"holds {refused[1]}, and reading that would run code of the file; where you trust it, save its tensors "
             "alone: {'state_dict': ...}"
         )
-    if "Weights only load failed" in text:
-        reason = "it is no file of torch.save"
-    else:
-        reason = text.splitlines()[0] if text else type(error).__name__
+    reason = "it is no file of torch.save" if "Weights only load failed" in text else first_line(error)
     return f"can't be read as a checkpoint ({reason}); use another one or train again"
 
 

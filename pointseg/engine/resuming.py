@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pointseg.atomic import write_text
 from pointseg.config import Config, config_from_dict
-from pointseg.engine.checkpoint import load_weights, read_checkpoint
+from pointseg.engine.checkpoint import load_weights
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import UsageError
 
@@ -24,15 +24,17 @@ _FREE_ON_RESUME = {
 }
 
 
-def restore(trainer: "Trainer") -> None:
+def restore(trainer: "Trainer", state: dict[str, Any]) -> None:
     """Go on from the last checkpoint of the run.
+
+    Args:
+        trainer: as it is built at the beginning of a run.
+        state: what ``read_checkpoint`` returned.
 
     Raises:
         UsageError: it is of another config or other scenes, or holds no training to go on with.
-        DataError: it is damaged.
     """
     directory, path = trainer.directory, trainer.directory.last_checkpoint
-    state = read_checkpoint(path, trainer.config)
     check_resumable(state, trainer.config, trainer.train_scenes, path)
     load_weights(trainer.network, state["model"], path)
     if trainer.objective.collapse is not None:
@@ -91,11 +93,11 @@ def drop_metrics_after(directory: RunDirectory, step: int, keep_validation: bool
 
 
 def _changed_keys(old: Config, new: Config) -> list[str]:
-    changed = []
+    changed, old_values = [], old.model_dump()
     for section, values in new.model_dump().items():
         if section == "taxonomy":  # the classes themselves are compared when the checkpoint is read
             continue
-        before = old.model_dump()[section]
+        before = old_values[section]
         if not isinstance(values, dict):
             changed += [section] if values != before else []
             continue

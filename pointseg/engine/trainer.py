@@ -83,14 +83,16 @@ class Trainer:
             torch.set_num_threads(config.train.num_threads)
 
         self.network = build_network(config, device)
-        if config.model.init is not None and not (resume and self.directory.last_checkpoint.is_file()):
+        last = self.directory.last_checkpoint
+        earlier = read_checkpoint(last, config) if resume and last.is_file() else None
+        if config.model.init is not None and earlier is None:
             remark = load_initial_weights(self.network, config)
             if remark is not None and processes.is_first:
                 print(remark, file=sys.stderr)
         train_folders = list_scenes(config.data.root, config.data.train_split)
         self.train_scenes = [folder.name for folder in train_folders]
         self.taxonomy = load_taxonomy(config.taxonomy)
-        self.class_counts = self.count_classes(train_folders, resume)
+        self.class_counts = self.count_classes(train_folders, earlier)
         self.taxonomy = self.taxonomy.with_counted_groups(self.class_counts.points.tolist())
         self.objective = self.build_objective().to(device)
         if config.train.sync_batch_norm and processes.world_size > 1:
@@ -108,20 +110,18 @@ class Trainer:
         self.update = Update(self.objective, config.optimizer, config.train.amp, device)
         self.schedule = build_schedule(self.update.optimizer, config.optimizer, self.num_steps)
         self.progress = Progress()
-        if resume and self.directory.last_checkpoint.is_file():
+        if earlier is not None:
             from pointseg.engine.resuming import restore
 
-            restore(self)
+            restore(self, earlier)
         elif processes.is_first:
             warn_of_missing_classes(self.class_counts, config, self.taxonomy)
         self.parallel = DistributedDataParallel(self.objective) if processes.world_size > 1 else self.objective
 
-    def count_classes(self, train_folders: list[Path], resume: bool) -> ClassCounts:
+    def count_classes(self, train_folders: list[Path], earlier: dict[str, Any] | None) -> ClassCounts:
         """The classes of the training split, as the run counted them when it began."""
-        if resume and self.directory.last_checkpoint.is_file():
-            state = read_checkpoint(self.directory.last_checkpoint, self.config)
-            if "class_counts" in state:
-                return ClassCounts.from_state_dict(state["class_counts"])
+        if earlier is not None and "class_counts" in earlier:
+            return ClassCounts.from_state_dict(earlier["class_counts"])
         return count_classes(train_folders, self.taxonomy)
 
     def build_objective(self) -> Objective:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pointseg.errors import DataError
+from pointseg.errors import DataError, first_line
 from pointseg.formats.libraries import require
 from pointseg.formats.lzf import decompress
 from pointseg.formats.scan_file import ScanFile, finite_rows, rgb_from_values, unit_normals, whole_numbers
@@ -257,7 +257,7 @@ def read_table(path: Path) -> ScanFile:
     try:
         table = np.loadtxt(lines, dtype=np.float64, ndmin=2, delimiter=delimiter, comments=None)
     except ValueError as error:
-        reason = str(error).splitlines()[0].split(";")[0]
+        reason = first_line(error).split(";")[0]
         raise DataError(f"{path}: can't be read as a table of points ({reason}); export the cloud again") from None
     if announced is not None and len(table) != announced:
         raise DataError(f"{path}: announces {announced} points and has {len(table)}; fetch or export it again")

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from pointseg.errors import DataError
+from pointseg.errors import DataError, first_line
 from pointseg.formats.libraries import require
 from pointseg.formats.scan_file import ScanFile, fill_missing_colors, rgb_from_values, unit_normals
 from pointseg.formats.texture import choose_colors, read_image, sample_texture
@@ -242,8 +242,7 @@ def _material_colors(path: Path, part: dict[str, Any], num_vertices: int, notes:
         try:
             return sample_texture(read_image(image, path), visual.uv)
         except Exception as error:  # Pillow's own kinds, by the format of the picture
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            notes.append(f"a picture can't be read ({reason}) and gives no colours")
+            notes.append(f"a picture can't be read ({first_line(error)}) and gives no colours")
     factor = visual.material.baseColorFactor
     if factor is None:
         return None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pointseg.errors import DataError, UsageError
+from pointseg.errors import DataError, UsageError, first_line
 from pointseg.formats.scan_file import ScanFile, fan_triangles, fill_missing_colors, rgb_from_values, unit_normals
 from pointseg.formats.texture import Material, choose_colors, read_image, sample_texture
 
@@ -228,8 +228,7 @@ def _read_picture(path: Path, folder: Path, name: str, notes: list[str]) -> np.n
     except UsageError:
         raise
     except Exception as error:  # Pillow's own kinds, by the format of the picture
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        notes.append(f"{name} can't be read ({reason}), so that picture gives no colours")
+        notes.append(f"{name} can't be read ({first_line(error)}), so that picture gives no colours")
         return None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from plyfile import PlyData, PlyElementParseError, PlyHeaderParseError
 
 from pointseg.atomic import atomic_file
-from pointseg.errors import DataError
+from pointseg.errors import DataError, first_line
 from pointseg.formats.mesh import Mesh
 from pointseg.formats.ply_header import MeshHeader, read_mesh_header
 from pointseg.formats.scan_file import (
@@ -186,7 +186,7 @@ def _read_elements(path: Path, header: MeshHeader) -> PlyData:
     except OSError:
         raise
     except Exception as error:  # what plyfile and NumPy raise on a damaged file can be anything, MemoryError among it
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         what = "is truncated" if "early end-of-file" in reason else "can't be read as PLY"
         raise DataError(f"{path}: {what} ({reason}); fetch or export it again") from None
 

@@ -193,8 +193,12 @@ def whole_numbers(name: str, values: np.ndarray) -> np.ndarray | None:
         return np.ascontiguousarray(values)
     if not any(word in name.lower() for word in _LABEL_WORDS) or not np.issubdtype(values.dtype, np.floating):
         return None
-    is_whole = np.isfinite(values).all() and (np.abs(values) < 2**53).all() and (values == np.rint(values)).all()
-    return values.astype(np.int64) if is_whole else None
+    return values.astype(np.int64) if are_whole(values).all() else None
+
+
+def are_whole(values: np.ndarray) -> np.ndarray:
+    """(N,) bool: which of (N,) floats are whole numbers that float64 holds exactly; NaN and infinity are not."""
+    return (np.abs(values) < 2**53) & (values == np.rint(values))
 
 
 def fan_triangles(corners: np.ndarray, num_corners: np.ndarray, notes: list[str]) -> np.ndarray | None:
@@ -216,6 +220,22 @@ def fan_triangles(corners: np.ndarray, num_corners: np.ndarray, notes: list[str]
     first = np.repeat(np.cumsum(num_corners) - num_corners, num_triangles)
     step = np.arange(len(first)) - np.repeat(np.cumsum(num_triangles) - num_triangles, num_triangles)
     return np.stack([corners[first], corners[first + step + 1], corners[first + step + 2]], axis=1)
+
+
+def keep_faces(faces: np.ndarray | None, is_kept: np.ndarray) -> np.ndarray | None:
+    """The faces of which all corners are kept, in the numbers that the kept points have among themselves.
+
+    Args:
+        faces: (F, 3) integer, vertex indices; None: there are none.
+        is_kept: (N,) bool.
+
+    Returns:
+        (F', 3) int32.
+    """
+    if faces is None:
+        return None
+    new_index = np.cumsum(is_kept, dtype=np.int32) - 1
+    return new_index[faces[is_kept[faces].all(axis=1)]]
 
 
 def fill_missing_colors(rgb: np.ndarray, is_known: np.ndarray, notes: list[str]) -> np.ndarray:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from pointseg.errors import DataError
-from pointseg.formats.scan_file import finite_rows
-from pointseg.preparation.jobs import SceneContent, class_facts
+from pointseg.formats.scan_file import finite_rows, keep_faces
+from pointseg.preparation.jobs import SceneContent, class_facts, label_objects
 from pointseg.scans.own_scan import ScanOptions, make_scene
 from pointseg.taxonomy import IGNORE, Taxonomy
 
@@ -76,7 +76,7 @@ def make_content(
     if points.class_id is not None:
         label = taxonomy.label_from_class_id(points.class_id)
         arrays["segment"] = label
-        object_label = _label_objects(label, points.instance, taxonomy.num_classes)
+        object_label = label_objects(label, points.instance, taxonomy.num_classes)
         facts |= {"num_objects": len(object_label), **class_facts(taxonomy, label, object_label)}
         unknown, counts = np.unique(points.class_id[label == IGNORE], return_counts=True)
         facts["unknown_ids"] = {str(i): int(n) for i, n in zip(unknown.tolist(), counts, strict=True)}
@@ -95,17 +95,6 @@ def _leave_out_points_without_place(points: LabelledPoints) -> tuple[LabelledPoi
     def kept(array: np.ndarray | None) -> np.ndarray | None:
         return None if array is None else array[is_finite]
 
-    faces = points.faces
-    if faces is not None:
-        faces = (np.cumsum(is_finite) - 1)[faces[is_finite[faces].all(axis=1)]]
+    faces = keep_faces(points.faces, is_finite)
     parts = (kept(points.class_id), kept(points.instance), kept(points.rgb), kept(points.normal))
     return LabelledPoints(points.where, points.xyz[is_finite], *parts, faces, points.up_axis_hint), num_left_out
-
-
-def _label_objects(label: np.ndarray, instance: np.ndarray | None, num_classes: int) -> np.ndarray:
-    """(O,) a label for each object; one whose points have several labels counts once for each."""
-    if instance is None:
-        return np.empty(0, dtype=np.int64)
-    of_object = (label >= 0) & (instance >= 0)
-    _, dense = np.unique(instance[of_object], return_inverse=True)
-    return np.unique(dense * num_classes + label[of_object]) % num_classes

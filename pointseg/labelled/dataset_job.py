@@ -51,7 +51,7 @@ class DatasetJob(SceneJob):
     def make_scene(self) -> SceneContent:
         """Read the scene through the library. Raises: DataError where that can't be."""
         library = _open_dataset(self.dataset, self.root)
-        points = call_library(self.dataset, library, READERS[self.dataset].read_points, library, self.scene_id)
+        points = call_library(self.dataset, READERS[self.dataset].read_points, library, self.scene_id)
         if points.class_id is None and self.needs_labels:
             raise DataError(f"{points.where}: has no labels; download its annotation, or take it out of the lists")
         options = ScanOptions(unit="m", up="z")  # the library turns all of them
@@ -75,7 +75,7 @@ def import_dataset(name: str, source: Path, out: Path, workers: int | None = Non
     """
     refuse_benchmark_tree(out)
     reader, library = READERS[name], open_dataset(name, source)
-    splits = call_library(name, library, reader.list_splits, library)
+    splits = call_library(name, reader.list_splits, library)
     taxonomy = read_table_of(name, library)
     table = out / CLASS_TABLE
     if table.is_file() and fingerprint_ids(read_class_table(table)) != fingerprint_ids(taxonomy):
@@ -83,7 +83,7 @@ def import_dataset(name: str, source: Path, out: Path, workers: int | None = Non
     jobs: list[SceneJob] = []
     for split, ids in splits.items():
         for scene_id in ids:
-            files = call_library(name, library, reader.find_files, library, scene_id)
+            files = call_library(name, reader.find_files, library, scene_id)
             if any(path.is_file() for path in files):
                 place = out / split / reader.name_scene(scene_id)
                 jobs.append(DatasetJob(name, source, scene_id, place, taxonomy, needs_labels=split != "test"))

@@ -60,19 +60,19 @@ def open_dataset(name: str, root: Path) -> Any:
 
 def read_table_of(name: str, library: Any) -> Taxonomy:
     """The classes of a data set. Raises: DataError where its table is not there."""
-    classes = call_library(name, library, READERS[name].list_classes, library)
+    classes = call_library(name, READERS[name].list_classes, library)
     rows = "".join(f"{i}\t{class_name}\n" for i, class_name in classes.items())
     return parse_class_table(f"id\tname\n{rows}", name, f"classes of {name}")
 
 
-def call_library(name: str, library: Any, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call what uses the library; whatever it raises on the files of a data set becomes a line.
+def call_library(name: str, function: Callable[..., Any], library: Any, *arguments: Any) -> Any:
+    """Call ``function(library, *arguments)``; whatever it raises on the files of a data set becomes a line.
 
     Raises:
         DataError: with what the library says.
     """
     try:
-        return function(*arguments)
+        return function(library, *arguments)
     except DataError:
         raise
     except Exception as error:
@@ -150,7 +150,7 @@ def _threerscan_points(library: Any, scene: str) -> LabelledPoints:
     points = _mesh_points(mesh, library.scans_dir / scene)
     points.rgb = None
     points.class_id = library.get_segmentation(scene, segmentation_type="rio27").labels.astype(np.int64)
-    points.instance = _look_up(library.get_segmentation(scene).labels.astype(np.int64), {0: -1}, keep=True)
+    points.instance = _zero_is_none(library.get_segmentation(scene).labels)
     return points
 
 
@@ -162,11 +162,10 @@ def _multiscan_files(library: Any, scene: str) -> list[Path]:
 def _multiscan_points(library: Any, scene: str) -> LabelledPoints:
     points = _mesh_points(library.get_mesh(scene), library.root_dir / scene)
     assert points.faces is not None, "the library refuses meshes without faces"
-    for part, kind in (("class_id", "object_semantic"), ("instance", "object_instance")):
-        labels = library.get_segmentation(scene, segmentation_type=kind).labels.astype(np.int64)
-        setattr(points, part, _labels_of_vertices(points.faces, labels, len(points.xyz)))
-    assert points.instance is not None
-    points.instance[points.instance == 0] = -1
+    semantic = library.get_segmentation(scene, segmentation_type="object_semantic").labels
+    objects = library.get_segmentation(scene, segmentation_type="object_instance").labels
+    points.class_id = _labels_of_vertices(points.faces, semantic, len(points.xyz))
+    points.instance = _zero_is_none(_labels_of_vertices(points.faces, objects, len(points.xyz)))
     return points
 
 
@@ -196,8 +195,8 @@ def _matterport_points(library: Any, scene: str) -> LabelledPoints:
     assert points.faces is not None, "the library refuses meshes without faces"
     semantic = library.get_segmentation(house, region_id=region, segmentation_type="semantic", label_space="mpcat40")
     objects = library.get_segmentation(house, region_id=region)
-    points.class_id = _labels_of_vertices(points.faces, semantic.labels.astype(np.int64), len(points.xyz))
-    points.instance = _labels_of_vertices(points.faces, objects.labels.astype(np.int64), len(points.xyz))
+    points.class_id = _labels_of_vertices(points.faces, semantic.labels, len(points.xyz))
+    points.instance = _labels_of_vertices(points.faces, objects.labels, len(points.xyz))
     return points
 
 
@@ -209,11 +208,15 @@ def _mesh_points(mesh: Any, where: Path) -> LabelledPoints:
     )
 
 
-def _look_up(ids: np.ndarray, value_of_id: Mapping[int, int], keep: bool = False) -> np.ndarray:
-    """(N,) int64: the value of each id; -1, or the id itself, where it has none."""
+def _zero_is_none(ids: np.ndarray) -> np.ndarray:
+    """(N,) int64 ids of objects, -1 = none, of a data set that writes 0 for none."""
+    return np.where(ids == 0, -1, ids).astype(np.int64)
+
+
+def _look_up(ids: np.ndarray, value_of_id: Mapping[int, int]) -> np.ndarray:
+    """(N,) int64: the value of each id; -1 where it has none."""
     unique, inverse = np.unique(ids, return_inverse=True)
-    values = [value_of_id.get(i, i if keep else -1) for i in unique.tolist()]
-    return np.array(values, dtype=np.int64)[inverse]
+    return np.array([value_of_id.get(i, -1) for i in unique.tolist()], dtype=np.int64)[inverse]
 
 
 def _labels_of_vertices(faces: np.ndarray, label: np.ndarray, num_vertices: int) -> np.ndarray:

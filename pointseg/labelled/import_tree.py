@@ -8,39 +8,16 @@ from typing import Any
 from pointseg.errors import DataError, UsageError
 from pointseg.labelled.import_report import build_report
 from pointseg.labelled.scan_folder import FoundScans, find_scans
-from pointseg.labelled.scan_job import ClassQuery, ImportSettings, ScanJob, find_class_ids
+from pointseg.labelled.scan_job import ClassQuery, Reading, ScanJob, find_class_ids
 from pointseg.labelled.split_lists import choose_splits, write_lists
 from pointseg.labelled.table import name_classes, place_table, write_table
 from pointseg.preparation.jobs import SceneJob, prepare_scenes
 from pointseg.preparation.parallel import map_scenes
 from pointseg.preparation.tree_report import write_report
-from pointseg.scans.own_scan import ScanOptions
 from pointseg.scans.tree import SPLITS, scene_folders
 from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy, load_taxonomy, read_class_table
 
 DEFAULT_VAL_SHARE = 0.2
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How scans are read, where their files do not say it."""
-
-    options: ScanOptions
-    """Unit, upward axis, colour."""
-    label_field: str | None = None
-    """Property that holds the labels; None: one of the usual names."""
-    estimate_normals: bool = False
-    """Of scans that have neither normals nor faces."""
-
-    @property
-    def command_options(self) -> list[str]:
-        """The options of the command that say the same."""
-        words = [] if self.label_field is None else ["--label-field", self.label_field]
-        words += ["--estimate-normals"] if self.estimate_normals else []
-        words += [] if self.options.unit is None else ["--unit", self.options.unit]
-        words += [] if self.options.up is None else [f"--up={self.options.up}"]
-        color = self.options.fill_color
-        return words + ([] if color is None else ["--fill-color", ",".join(map(str, color))])
 
 
 @dataclass(frozen=True)
@@ -146,26 +123,25 @@ def _make_jobs(
     found: FoundScans, lists: Mapping[str, list[str]], out: Path, reading: Reading, taxonomy: Taxonomy
 ) -> list[SceneJob]:
     """A job for each scene of the lists whose scan is there."""
-    settings = ImportSettings(taxonomy, reading.options, reading.label_field, reading.estimate_normals)
-    paths = {scene: path for of_split in found.path_of_scene.values() for scene, path in of_split.items()}
     return [
-        ScanJob(paths[scene], out / split / scene, settings, needs_labels=split != "test")
-        for split in SPLITS
-        for scene in lists[split]
-        if scene in paths
+        ScanJob(path, out / split / scene, taxonomy, reading, needs_labels=split != "test")
+        for split, scene, path in _find_listed(found, lists)
     ]
+
+
+def _find_listed(found: FoundScans, lists: Mapping[str, list[str]]) -> list[tuple[str, str, Path]]:
+    """Split, scene and file of the scenes of the lists whose scan is there."""
+    paths = {scene: path for of_split in found.path_of_scene.values() for scene, path in of_split.items()}
+    return [(split, scene, paths[scene]) for split in SPLITS for scene in lists[split] if scene in paths]
 
 
 def _name_found_classes(
     found: FoundScans, lists: Mapping[str, list[str]], reading: Reading, workers: int | None, source: Path
 ) -> Taxonomy:
     """A table of the ids in the scans. Those that can't be read fail later, when their scenes are made."""
-    paths = {scene: path for of_split in found.path_of_scene.values() for scene, path in of_split.items()}
     queries = [
-        ClassQuery(paths[scene], reading.label_field, needs_labels=split != "test")
-        for split in SPLITS
-        for scene in lists[split]
-        if scene in paths
+        ClassQuery(path, reading.label_field, needs_labels=split != "test")
+        for split, _, path in _find_listed(found, lists)
     ]
     results = list(map_scenes(find_class_ids, queries, workers, "looking for classes"))
     readable = [result for result in results if not isinstance(result, str)]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pointseg.errors import DataError, describe_os_error
-from pointseg.formats.scan_file import ScanFile
+from pointseg.errors import DataError, describe_os_error, first_line
+from pointseg.formats.scan_file import ScanFile, are_whole
 
 # In this order, without case, `scalar_` (which CloudCompare puts before every name), `-` and `_`. The classification of
 # a LAS file comes last: every such file has one, be it all zero.
@@ -113,11 +113,11 @@ def _read_npy(path: Path) -> np.ndarray:
     except OSError as error:
         raise DataError(f"{describe_os_error(error)}; check the file") from None
     except Exception as error:  # NumPy reads the header as Python: what a damaged one raises can be anything
-        raise DataError(f"{path}: is truncated or no array ({error}); make it anew") from None
+        raise DataError(f"{path}: is truncated or no array ({first_line(error)}); make it anew") from None
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1 or values.dtype.kind not in "iuf":
-        raise DataError(f"{path}: is {values.dtype} {values.shape}, expected whole numbers (N,)")
+        raise DataError(f"{path}: is {values.dtype} {values.shape}, expected whole numbers (N,); make it anew")
     return _whole(path, values)
 
 
@@ -146,7 +146,8 @@ def _is_number(text: str) -> bool:
 def _whole(path: Path, values: np.ndarray) -> np.ndarray:
     if np.issubdtype(values.dtype, np.integer):
         return values.astype(np.int64)
-    if not (np.isfinite(values).all() and (np.abs(values) < 2**53).all() and (values == np.rint(values)).all()):
-        bad = int(np.flatnonzero(~(values == np.rint(values)) | ~(np.abs(values) < 2**53))[0])
-        raise DataError(f"{path}: label {bad + 1} is {values[bad]}, expected whole numbers")
+    is_whole = are_whole(values)
+    if not is_whole.all():
+        bad = int(np.flatnonzero(~is_whole)[0])
+        raise DataError(f"{path}: label {bad + 1} is {values[bad]}, expected whole numbers; make it anew")
     return values.astype(np.int64)

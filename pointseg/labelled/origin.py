@@ -27,5 +27,5 @@ def _files_of_source(folder: Path, made_from: Mapping[str, Any]) -> list[Path]:
 def _find_table(root: Path, _settings: Mapping[str, Any]) -> Table | None:
     with suppress(PointsegError):
         path = root / CLASS_TABLE
-        return Table(f"table of classes than {path}", fingerprint_ids(read_class_table(path)))
+        return Table("table of classes", path, fingerprint_ids(read_class_table(path)))
     return None

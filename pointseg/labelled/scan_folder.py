@@ -11,8 +11,8 @@ from pointseg.formats.reading import READERS
 from pointseg.labelled.label_source import BESIDE
 from pointseg.scans.tree import SPLITS
 
-# Beside a scan, and no scans themselves.
-_NO_WORD_NEEDED = (".mtl", ".bin", ".png", ".jpg", ".jpeg")
+COMPANIONS = (".mtl", ".bin", ".png", ".jpg", ".jpeg")
+"""Suffixes of the files that a scan may need beside it, and that are no scans themselves."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def find_scans(source: Path, out: Path) -> FoundScans:
     others: Counter[str] = Counter()
     for path in sorted(_walk(source, out.resolve())):
         suffix = path.suffix.lower()
-        if path.name.lower().endswith(BESIDE) or suffix in _NO_WORD_NEEDED:
+        if path.name.lower().endswith(BESIDE) or suffix in COMPANIONS:
             continue
         if suffix not in READERS or (suffix == ".txt" and not _begins_with_points(path)):
             others[suffix or path.name] += 1

@@ -1,6 +1,6 @@
 """One labelled scan file to a prepared scene."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from pointseg.errors import DataError, describe_os_error
 from pointseg.formats.reading import read_scan_file
 from pointseg.labelled.content import LabelledPoints, make_content
 from pointseg.labelled.label_source import BESIDE, explain_missing_labels, find_instances, find_labels
+from pointseg.labelled.scan_folder import COMPANIONS
 from pointseg.labelled.table import fingerprint_ids
 from pointseg.preparation.jobs import SceneContent, SceneJob, describe_files
 from pointseg.scans.own_scan import ScanOptions
@@ -17,32 +18,28 @@ from pointseg.taxonomy import Taxonomy
 
 # Raise it when the same scan gives other arrays or other facts than before: scenes are then made anew.
 IMPORT_VERSION = 1
-# Files of the same stem that readers look into.
-_COMPANIONS = (".mtl", ".bin", ".png", ".jpg", ".jpeg", *BESIDE)
 
 
 @dataclass(frozen=True)
-class ImportSettings:
-    """What is the same for all scans of an import, and decides what the scenes look like."""
+class Reading:
+    """How scans are read, where their files do not say it."""
 
-    taxonomy: Taxonomy
     options: ScanOptions
-    """Unit, upward axis and colour, where the user says them."""
+    """Unit, upward axis, colour."""
     label_field: str | None = None
     """Property that holds the labels; None: one of the usual names."""
     estimate_normals: bool = False
     """Of scans that have neither normals nor faces."""
 
-    def describe(self) -> dict[str, Any]:
-        """JSON-ready, for ``made_from``."""
-        options = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self.options).items()}
-        return {
-            "version": IMPORT_VERSION,
-            "classes": fingerprint_ids(self.taxonomy),
-            "label_field": self.label_field,
-            "estimate_normals": self.estimate_normals,
-            **options,
-        }
+    @property
+    def command_options(self) -> list[str]:
+        """The options of the command that say the same."""
+        words = [] if self.label_field is None else ["--label-field", self.label_field]
+        words += ["--estimate-normals"] if self.estimate_normals else []
+        words += [] if self.options.unit is None else ["--unit", self.options.unit]
+        words += [] if self.options.up is None else [f"--up={self.options.up}"]
+        color = self.options.fill_color
+        return words + ([] if color is None else ["--fill-color", ",".join(map(str, color))])
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,8 @@ class ScanJob(SceneJob):
 
     path: Path
     out: Path
-    settings: ImportSettings
+    taxonomy: Taxonomy
+    reading: Reading
     needs_labels: bool = True
 
     @property
@@ -60,15 +58,21 @@ class ScanJob(SceneJob):
         return self.path.parent
 
     def describe_source(self) -> dict[str, Any]:
-        """The file and those beside it by size and time, settings, version."""
-        files = describe_files(files_of_scan(self.path), self.path.parent)
-        return {"scan": self.path.name, "files": files, "needs_labels": self.needs_labels, **self.settings.describe()}
+        """The file and those beside it by size and time, the classes, how it is read, version."""
+        return {
+            "version": IMPORT_VERSION,
+            "scan": self.path.name,
+            "files": describe_files(files_of_scan(self.path), self.path.parent),
+            "classes": fingerprint_ids(self.taxonomy),
+            "needs_labels": self.needs_labels,
+            "options": self.reading.command_options,
+        }
 
     def make_scene(self) -> SceneContent:
         """Read the scan and its labels. Raises: DataError where one of them is bad."""
-        points, where = read_labelled_scan(self.path, self.settings.label_field, self.needs_labels)
-        settings = self.settings
-        content = make_content(self.out.name, points, settings.taxonomy, settings.options, settings.estimate_normals)
+        reading = self.reading
+        points, where = read_labelled_scan(self.path, reading.label_field, self.needs_labels)
+        content = make_content(self.out.name, points, self.taxonomy, reading.options, reading.estimate_normals)
         return SceneContent(content.arrays, {**content.facts, "labels_from": where})
 
 
@@ -125,4 +129,4 @@ def find_class_ids(query: ClassQuery) -> tuple[np.ndarray, str | None] | str:
 
 def files_of_scan(path: Path) -> list[Path]:
     """The files that a scene is made from, be they there or not."""
-    return [path, *(path.with_name(path.stem + suffix) for suffix in _COMPANIONS if suffix != path.suffix)]
+    return [path, *(path.with_name(path.stem + suffix) for suffix in (*COMPANIONS, *BESIDE) if suffix != path.suffix)]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from pointseg.errors import UsageError
+from pointseg.errors import UsageError, first_line
 from pointseg.output.drawing import Drawing
 from pointseg.output.offscreen import SYSTEM_PACKAGES
 
@@ -35,9 +35,8 @@ def show_window(name: str, titles: Sequence[str], drawing: Drawing) -> None:
     try:
         import open3d as o3d
     except (ImportError, OSError) as error:
-        reason = str(error).splitlines()[0]
         raise UsageError(
-            f"a window needs Open3D, which can't be loaded ({reason}); use --save, or install it with: "
+            f"a window needs Open3D, which can't be loaded ({first_line(error)}); use --save, or install it with: "
             f"pip install 'pointseg[viz]' and apt-get install -y --no-install-recommends {SYSTEM_PACKAGES}"
         ) from None
     surface, frame = drawing.surface, drawing.frame

@@ -9,6 +9,7 @@ from typing import Any
 
 from pointseg.atomic import TEMPORARY_PREFIX
 from pointseg.preparation.jobs import SceneKey
+from pointseg.preparation.tree_report import and_more
 from pointseg.scans.tree import REPORT_NAME, SOURCE_NAME, SPLITS, prepare_command
 
 
@@ -16,9 +17,11 @@ from pointseg.scans.tree import REPORT_NAME, SOURCE_NAME, SPLITS, prepare_comman
 class Table:
     """A table that scenes get their labels from."""
 
-    name: str
-    """What a line says of it: ``label map than FILE``."""
+    kind: str
+    """What a line calls it: ``label map``."""
+    path: Path
     fingerprint: str
+    """Changes when other labels come from it."""
 
 
 def find_leftovers(root: Path, splits: Sequence[str]) -> list[str]:
@@ -93,7 +96,7 @@ class _Report:
     @property
     def unlisted(self) -> list[str]:
         """One line for all raw scenes that are in no list, if there are any."""
-        names = ", ".join(self._unlisted[:3]) + (", ..." if len(self._unlisted) > 3 else "")
+        names = ", ".join(self._unlisted[:3]) + and_more(self._unlisted, 3)
         line = (
             f"{self._root}: {len(self._unlisted)} scenes of the raw data are in no split list ({names}); "
             f"move them away, or list them, and run: {self._command}"
@@ -127,7 +130,7 @@ class _Report:
                 problem = f"has lost its {SOURCE_NAME}; run: {self._command}"
             made_with = table_of_scene.get(key)
             if problem is None and table is not None and made_with not in (None, table.fingerprint):
-                problem = f"was made with another {table.name} is now; run: {self._command}"
+                problem = f"was made with another {table.kind} than {table.path} is now; run: {self._command}"
             if problem is not None:
                 found[key] = f"{self._root.joinpath(*key)}: {problem}"
         return found

@@ -11,10 +11,10 @@ import numpy as np
 
 from pointseg.errors import DataError, UsageError
 from pointseg.preparation.completeness import Table, find_gaps, find_leftovers
-from pointseg.preparation.jobs import SceneKey
+from pointseg.preparation.jobs import SceneKey, label_objects
 from pointseg.preparation.parallel import map_scenes
 from pointseg.preparation.prepared_source import read_source
-from pointseg.scans.prepared import has_annotation, has_part, read_array
+from pointseg.scans.prepared import geometry_parts, has_annotation, read_array
 from pointseg.scans.tree import (
     ANNOTATION,
     GEOMETRY,
@@ -213,8 +213,7 @@ def _expected_parts(folder: Path, segments: Sequence[str]) -> list[str]:
     """Names of the arrays that a scene must have, and of the annotation that it happens to have."""
     required = sorted(segments) if has_annotation(folder) else []
     optional = [part for part in ANNOTATION if part not in required and (folder / f"{part}.npy").exists()]
-    geometry = [part for part in GEOMETRY if part == "coord" or has_part(folder, part)]
-    return [*geometry, *required, *optional]
+    return [*geometry_parts(folder), *required, *optional]
 
 
 def _check_lengths(arrays: dict[str, np.ndarray]) -> list[str]:
@@ -300,8 +299,5 @@ def _count_classes(
             continue
         labels = arrays[segment]
         scene.points[key] = np.bincount(labels[labels >= 0], minlength=num_classes)
-        instances = arrays.get("instance", np.full(len(labels), IGNORE))
-        of_object = (labels >= 0) & (instances >= 0)
-        # An object has one label, but other programs' trees may split one: count pairs.
-        pairs = np.unique(instances[of_object] * num_classes + labels[of_object])
-        scene.objects[key] = np.bincount(pairs % num_classes, minlength=num_classes)
+        objects = label_objects(labels, arrays.get("instance"), num_classes)
+        scene.objects[key] = np.bincount(objects, minlength=num_classes)

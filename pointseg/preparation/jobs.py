@@ -165,6 +165,24 @@ def class_facts(taxonomy: Taxonomy, label: np.ndarray, object_label: np.ndarray)
     return {f"points{suffix}": count_labels(label), f"objects{suffix}": count_labels(object_label)}
 
 
+def label_objects(label: np.ndarray, instance: np.ndarray | None, num_classes: int) -> np.ndarray:
+    """A label for each object; one whose points have several labels counts once for each.
+
+    Args:
+        label: (N,) integer, of the points; negative: none.
+        instance: (N,) integer, ids of objects of any size; negative: none. None: objects are not known.
+        num_classes: above all labels.
+
+    Returns:
+        (O,) integer.
+    """
+    if instance is None:
+        return np.empty(0, dtype=np.int64)
+    of_object = (label >= 0) & (instance >= 0)
+    _, dense = np.unique(instance[of_object], return_inverse=True)
+    return np.unique(dense * num_classes + label[of_object]) % num_classes
+
+
 def remove_leftovers(jobs: Sequence[SceneJob]) -> None:
     """Delete what a killed run left half-written of these scenes."""
     scenes_of_parent: dict[Path, set[str]] = {}

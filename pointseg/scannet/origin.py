@@ -21,5 +21,5 @@ def _find_label_map(_root: Path, settings: Mapping[str, Any]) -> Table | None:
     path = settings.get("label_map")
     if path is not None and Path(path).is_file():
         with suppress(PointsegError):
-            return Table(f"label map than {path}", read_label_map(Path(path)).fingerprint)
+            return Table("label map", Path(path), read_label_map(Path(path)).fingerprint)
     return None

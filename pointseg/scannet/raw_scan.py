@@ -87,12 +87,17 @@ def scan_folder(raw: Path, scene: str, split: str) -> Path:
 
 def mesh_path(raw: Path, scene: str, split: str) -> Path:
     """The mesh of a scene in the raw data; its vertices are what predictions are about."""
-    return scan_folder(raw, scene, split) / f"{scene}_vh_clean_2.ply"
+    return _mesh_path(scan_folder(raw, scene, split))
+
+
+def is_annotated_mesh(path: Path) -> bool:
+    """Whether this is the mesh of a raw scan that has its objects beside it."""
+    return path == _mesh_path(path.parent) and _objects_path(path.parent).is_file()
 
 
 def source_files(folder: Path, labelled: bool, align: bool) -> list[Path]:
     """The files that :func:`read_raw_scene` reads."""
-    files = [folder / f"{folder.name}_vh_clean_2.ply"]
+    files = [_mesh_path(folder)]
     if labelled:
         files += [_segments_path(folder), _objects_path(folder)]
     return [*files, _info_path(folder)] if align else files
@@ -149,7 +154,7 @@ def read_raw_scene(folder: Path, label_map: LabelMap, align: bool = True, labell
     Raises:
         DataError: a file is missing, truncated or not what it has to be.
     """
-    mesh = _read_scan_mesh(folder / f"{folder.name}_vh_clean_2.ply")
+    mesh = _read_scan_mesh(_mesh_path(folder))
     alignment = _read_axis_alignment(_info_path(folder), required=labelled) if align else None
     if alignment is not None:
         mesh.xyz = _transform(mesh.xyz, alignment)
@@ -217,6 +222,10 @@ def unique_ids(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     occurs = np.zeros(int(ids.max()) + 1, dtype=bool)
     occurs[ids] = True
     return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[ids]
+
+
+def _mesh_path(folder: Path) -> Path:
+    return folder / f"{folder.name}_vh_clean_2.ply"
 
 
 def _segments_path(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""From the coordinates of a file to those of a scene, metres with z up near the origin, and back."""
+"""From the coordinates of a file to those of a scene: metres, z up, near the origin."""
 
 from dataclasses import dataclass
 
@@ -39,19 +39,15 @@ class SceneFrame:
         near = np.asarray(xyz, dtype=np.float64) * self.metres - self.offset_m
         return self.turn(near)
 
-    def to_file(self, xyz: np.ndarray) -> np.ndarray:
-        """(N, 3) float64: the coordinates of the file that :meth:`to_scene` had, but for rounding to float32."""
-        return (np.asarray(xyz, dtype=np.float64) @ self.rotation + self.offset_m) / self.metres
-
     def turn(self, vectors: np.ndarray) -> np.ndarray:
         """(N, 3) float32: directions, as normals, of the file in the scene."""
-        # Columns in another order and with other signs; a matrix product would turn the 0 x inf of a point into NaN.
+        # Columns in another order and with other signs: exact, and faster than a matrix product.
         axis = np.abs(self.rotation).argmax(axis=1)
         sign = self.rotation.sum(axis=1)
         return np.ascontiguousarray(np.asarray(vectors)[:, axis] * sign, dtype=np.float32)
 
 
-def find_frame(xyz: np.ndarray, unit: str = "m", up: str = "z", finite: np.ndarray | None = None) -> SceneFrame:
+def find_frame(xyz: np.ndarray, unit: str = "m", up: str = "z") -> SceneFrame:
     """The frame of a scan, given what the coordinates of its file mean.
 
     The origin stays where it is if the scan lies within a kilometre of it. Else it becomes the median of the points,
@@ -59,10 +55,9 @@ def find_frame(xyz: np.ndarray, unit: str = "m", up: str = "z", finite: np.ndarr
     median, because one point at (0, 0, 0), which some programs write for a pixel without depth, must not decide.
 
     Args:
-        xyz: (N, 3) float64, the file's coordinates.
+        xyz: (N, 3) float, best float64, finite: the file's coordinates.
         unit: of length: ``m``, ``cm``, ``mm`` or ``in``.
         up: the file's axis that points up: one of ``UP_AXES``.
-        finite: (N,) bool, the points to go by; None: all.
 
     Raises:
         UsageError: there is no such unit or axis.
@@ -72,28 +67,11 @@ def find_frame(xyz: np.ndarray, unit: str = "m", up: str = "z", finite: np.ndarr
     if up not in _AXES_OF_UP:
         raise UsageError(f"up axis {up!r} is not known; choose one of {', '.join(UP_AXES)}")
     metres = METRES_OF_UNIT[unit]
-    known = np.asarray(xyz, dtype=np.float64)
-    known = known if finite is None else known[finite]
     offset_m = np.zeros(3)
-    if len(known) and max(-known.min(), known.max()) * metres > FAR_M:
-        offset_m = np.round(np.median(known, axis=0) * metres)
+    xyz = np.asarray(xyz, dtype=np.float64)
+    if len(xyz) and max(-xyz.min(), xyz.max()) * metres > FAR_M:
+        offset_m = np.round(np.median(xyz, axis=0) * metres)
     return SceneFrame(metres, np.array(_AXES_OF_UP[up], dtype=np.float64), offset_m)
-
-
-def to_scene_frame(
-    xyz: np.ndarray,
-    normal: np.ndarray | None = None,
-    unit: str = "m",
-    up: str = "z",
-    finite: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray | None, SceneFrame]:
-    """Coordinates and normals of a file as those of a scene; arguments and errors as :func:`find_frame`.
-
-    Returns:
-        xyz (N, 3) float32 metres, z up; the normals turned along, (N, 3) float32; and the way back.
-    """
-    frame = find_frame(xyz, unit, up, finite)
-    return frame.to_scene(xyz), None if normal is None else frame.turn(normal), frame
 
 
 def near_origin(xyz: np.ndarray) -> np.ndarray:

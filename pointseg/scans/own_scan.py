@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pointseg.errors import DataError
-from pointseg.scans.frame import SceneFrame, to_scene_frame
+from pointseg.scans.frame import SceneFrame, find_frame
 from pointseg.scans.frame_check import describe_doubts, guess_frame
 from pointseg.scans.normals import vertex_normals
 from pointseg.scans.scene import Scene
@@ -34,7 +34,7 @@ class OwnScan:
 
     scene: Scene
     frame: SceneFrame
-    """The way from the file's coordinates to the scene's and back."""
+    """Where it lies in the file's coordinates."""
     remarks: list[str] = field(default_factory=list)
     """What the user should know, a line each."""
 
@@ -57,7 +57,7 @@ def make_scene(
 
     Args:
         name: of the scene.
-        xyz: (N, 3) float, best float64: the file's coordinates.
+        xyz: (N, 3) float, best float64, finite: the file's coordinates.
         options: what the user says of them.
         rgb: (N, 3) uint8.
         normal: (N, 3) float, unit length, in the file's axes.
@@ -67,16 +67,12 @@ def make_scene(
         where: the file, for messages.
 
     Raises:
-        DataError: a coordinate is not finite.
+        DataError: there is no point.
         UsageError: the unit or the axis is not known, or normals have to be estimated and Open3D is not installed.
     """
     where = name if where is None else where
     if not len(xyz):
         raise DataError(f"{where}: the scan has no points; scan it again or leave it out")
-    finite = np.isfinite(xyz).all(axis=1)
-    if not finite.all():
-        bad, count = int(np.flatnonzero(~finite)[0]), int((~finite).sum())
-        raise DataError(f"{where}: the coordinates of {count} points are not finite, the first is point {bad}; mend it")
     remarks = []
     if normal is None and faces is not None:
         normal = vertex_normals(xyz, faces)
@@ -85,7 +81,8 @@ def make_scene(
     doubts = describe_doubts(guess, where, assumed_up=up)
     if doubts is not None:
         remarks.append(doubts)
-    scene_xyz, scene_normal, frame = to_scene_frame(xyz, normal, options.unit or "m", up)
+    frame = find_frame(xyz, options.unit or "m", up)
+    scene_xyz, scene_normal = frame.to_scene(xyz), None if normal is None else frame.turn(normal)
     if scene_normal is None and needs_normal:
         from pointseg.scans.normal_estimation import estimate_normals
 

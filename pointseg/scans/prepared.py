@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pointseg.errors import DataError, UsageError, describe_os_error
+from pointseg.errors import DataError, UsageError, describe_os_error, first_line
 from pointseg.scans.scene import Scene
 from pointseg.scans.tree import (
     ANNOTATION,
@@ -108,9 +108,14 @@ def has_part(folder: Path, part: str) -> bool:
         return False
 
 
+def geometry_parts(folder: Path) -> list[str]:
+    """Which of ``GEOMETRY`` a scene has, or has to have."""
+    return [part for part in GEOMETRY if part == "coord" or has_part(folder, part)]
+
+
 def geometry_files(folder: Path) -> list[Path]:
     """The files of a scene that a prediction is made from."""
-    return [folder / f"{part}.npy" for part in GEOMETRY if part == "coord" or has_part(folder, part)]
+    return [folder / f"{part}.npy" for part in geometry_parts(folder)]
 
 
 def read_array(folder: Path, part: str) -> np.ndarray:
@@ -129,8 +134,7 @@ def read_array(folder: Path, part: str) -> np.ndarray:
         raise DataError(f"{describe_os_error(error)}; {prepare_again(folder)}") from None
     except Exception as error:
         # NumPy reads the header as Python: what a damaged one raises can be anything, a MemoryError among it.
-        reason = str(error).splitlines()[0] if str(error) else "empty file"
-        raise DataError(f"{path}: is truncated or no array ({reason}); {prepare_again(folder)}") from None
+        raise DataError(f"{path}: is truncated or no array ({first_line(error)}); {prepare_again(folder)}") from None
     if part in ANNOTATION:
         # Some published trees hold columns (N, 1), and any integer type.
         if np.issubdtype(array.dtype, np.integer) and array.ndim == 2 and array.shape[1] == 1:

@@ -7,7 +7,7 @@ import numpy as np
 
 from pointseg.errors import DataError, UsageError
 from pointseg.formats.reading import read_scan_file
-from pointseg.formats.scan_file import ScanFile
+from pointseg.formats.scan_file import ScanFile, keep_faces
 from pointseg.scans.own_scan import ScanOptions, make_scene
 from pointseg.scans.prepared import read_scene
 from pointseg.scans.scene import Scene
@@ -77,9 +77,5 @@ def _select(file: ScanFile, chosen: np.ndarray) -> ScanFile:
     """The chosen points, and the faces that have no other corner."""
     if chosen.all():
         return file
-    faces = file.faces
-    if faces is not None:
-        new_index = np.cumsum(chosen, dtype=np.int32) - 1
-        faces = new_index[faces[chosen[faces].all(axis=1)]]
     rgb, normal = (None if part is None else part[chosen] for part in (file.rgb, file.normal))
-    return ScanFile(file.path, file.xyz[chosen], faces, rgb, normal)
+    return ScanFile(file.path, file.xyz[chosen], keep_faces(file.faces, chosen), rgb, normal)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pointseg.errors import UsageError
+from pointseg.errors import UsageError, first_line
 from pointseg.sparse.backends import Backend
 
 _INSTALL = {
@@ -46,9 +46,8 @@ def _import_or_refuse(name: str, module: str) -> Any:
     try:
         return importlib.import_module(module)
     except Exception as error:  # a broken wheel raises anything: ImportError, OSError, RuntimeError, AttributeError
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(
-            f"backend {name} can't be imported ({reason}); {_INSTALL[name]}; {usable_here(name)}"
+            f"backend {name} can't be imported ({first_line(error)}); {_INSTALL[name]}; {usable_here(name)}"
         ) from error
 
 

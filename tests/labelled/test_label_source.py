@@ -1,5 +1,6 @@
 """Labels are found wherever people keep them, and what is no label is refused in one line."""
 
+import io
 import json
 
 import numpy as np
@@ -89,6 +90,12 @@ def test_an_array_beside_the_scan(tmp_path, dtype):
     np.testing.assert_array_equal(read_ids(tmp_path), LABEL)
 
 
+def npy_with_a_large_header() -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.zeros(1, dtype=[("x" * 12_000, "i4")]))
+    return file.getvalue()
+
+
 BAD_FILES = {
     "half a number": ("txt", b"1\n" * 399 + b"1.5\n", "label 400 is 1.5, expected whole numbers"),
     "a word": ("txt", b"1\nchair\n" + b"1\n" * 398, "labels.txt:2: is no number; write one whole number a line"),
@@ -97,6 +104,7 @@ BAD_FILES = {
     "blank line": ("txt", b"1\n" * 200 + b"\n" + b"1\n" * 199, "labels.txt:201: is no number"),
     "not a number": ("txt", b"1\n" * 399 + b"nan\n", "label 400 is nan"),
     "no array": ("npy", b"nonsense", "is truncated or no array"),
+    "a header that NumPy refuses in three lines": ("npy", npy_with_a_large_header(), "no array (Header info length"),
 }
 
 

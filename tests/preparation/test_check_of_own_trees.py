@@ -57,6 +57,15 @@ def test_counts_of_classes(tree, tmp_path):
     assert found["splits"]["test"] == {"num_scenes": 1, "num_points": 400}
 
 
+def test_ids_of_objects_may_be_large(areas, tmp_path):
+    """Where an id times the number of classes has no place in 64 bits, each object still counts for its own class."""
+    for path in areas.glob("*/*/instance.npy"):
+        np.save(path, np.load(path).astype(np.int64) << 61)
+    assert check(areas, "--json", tmp_path / "c.json").status == 0
+    rows = json.loads((tmp_path / "c.json").read_text())["classes"]["own"]
+    assert [(row["Area_1_objects"], row["Area_5_objects"]) for row in rows] == [(2, 1)] * 3
+
+
 def test_groups_of_the_table_are_kept(tree, tmp_path):
     lines = (tree / "classes.tsv").read_text().splitlines()
     lines = [line + "\t" + column for line, column in zip(lines, ("group", "tail", "head", "head"), strict=True)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pointseg.errors import UsageError
-from pointseg.scans.frame import METRES_OF_UNIT, UP_AXES, find_frame, near_origin, to_scene_frame
+from pointseg.scans.frame import METRES_OF_UNIT, UP_AXES, find_frame, near_origin
 
 UTM = np.array([689123.4567, 5335765.4321, 520.125])
 
@@ -21,9 +21,11 @@ def test_the_named_axis_becomes_z_and_the_way_back_is_exact(room: np.ndarray, un
     axis = np.zeros(3)
     axis["xyz".index(up[-1])] = -1.0 if up[0] == "-" else 1.0
     xyz = room / METRES_OF_UNIT[unit] + (UTM if unit == "m" else 0)
-    scene, _, frame = to_scene_frame(xyz, None, unit, up)
+    frame = find_frame(xyz, unit, up)
+    scene = frame.to_scene(xyz)
     assert scene.dtype == np.float32
-    np.testing.assert_allclose(frame.to_file(scene) * METRES_OF_UNIT[unit], xyz * METRES_OF_UNIT[unit], atol=1e-6)
+    back = scene.astype(np.float64) @ frame.rotation + frame.offset_m
+    np.testing.assert_allclose(back, xyz * METRES_OF_UNIT[unit], atol=1e-6)
     lifted = frame.to_scene(xyz + axis / METRES_OF_UNIT[unit])
     np.testing.assert_allclose(lifted - scene, np.tile([0.0, 0.0, 1.0], (len(xyz), 1)), atol=2e-6)
     x, y, z = frame.turn(np.eye(3))
@@ -34,8 +36,8 @@ def test_normals_turn_with_the_points(room: np.ndarray) -> None:
     """The normal of a triangle is the same, whether it is computed before or after."""
     a, b, c = room[:3]
     normal = np.cross(b - a, c - a)[None]
-    scene, turned, _ = to_scene_frame(room, normal, up="-x")
-    assert turned is not None
+    frame = find_frame(room, up="-x")
+    scene, turned = frame.to_scene(room), frame.turn(normal)
     a, b, c = scene[:3].astype(np.float64)
     np.testing.assert_allclose(np.cross(b - a, c - a), turned[0], atol=1e-5)
 
@@ -51,13 +53,6 @@ def test_map_coordinates_keep_their_millimetres(room: np.ndarray) -> None:
 def test_a_scan_near_the_origin_stays_where_it_is(room: np.ndarray) -> None:
     xyz = (room - (900, 0, 0)).astype(np.float32)
     np.testing.assert_array_equal(near_origin(xyz), xyz)
-
-
-def test_points_that_are_not_finite_decide_nothing(room: np.ndarray) -> None:
-    xyz = room + UTM
-    expected = find_frame(xyz).offset_m
-    xyz[7] = (np.nan, np.inf, 0)
-    np.testing.assert_array_equal(find_frame(xyz, finite=np.isfinite(xyz).all(axis=1)).offset_m, expected)
 
 
 def test_a_wrong_word_is_a_wrong_call(room: np.ndarray) -> None:

@@ -164,8 +164,8 @@ def _decide(logits: torch.Tensor, features: torch.Tensor, wanted: Wanted) -> Poi
     probabilities = torch.empty(logits.shape, dtype=torch.float16) if wanted.probabilities else None
     if wanted.confidence or wanted.probabilities:
         # In slices: of all voxels at once, probabilities in float32 would be the largest array there is.
-        for rows in torch.arange(len(logits)).split(_POINTS_AT_ONCE):
-            part = slice(int(rows[0]), int(rows[-1]) + 1)
+        for start in range(0, len(logits), _POINTS_AT_ONCE):
+            part = slice(start, start + _POINTS_AT_ONCE)
             softmax = logits[part].float().softmax(dim=1)
             if confidence is not None:
                 confidence[part] = softmax.amax(dim=1).cpu()

@@ -153,7 +153,8 @@ class Segmenter:
                 prepared scene, or the scan can't be cut into tiles.
         """
         from pointseg.engine.inference.prediction import infer_scan
-        from pointseg.scans.scan_input import ScanOptions, read_scan_input
+        from pointseg.scans.own_scan import ScanOptions
+        from pointseg.scans.scan_input import read_scan_input
 
         options = ScanOptions(unit, up, fill_color)
         scan = read_scan_input(Path(path), self.taxonomy, "normal" in self.config.data.features, options)
