@@ -6,8 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from pointseg.models.blocks import ResidualBlock
-from pointseg.models.unet import SparseUNet
+from pointseg.models.unet import ResidualBlock, SparseUNet
 
 
 def fold_batch_norm(network: SparseUNet) -> SparseUNet:

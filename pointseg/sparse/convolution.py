@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pointseg.sparse.rulebook import Block, Rulebook
-from pointseg.sparse.threads import num_threads_on, run_parts
+from pointseg.sparse.rulebook import Block, Rulebook, num_threads_on, run_parts
 
 Result = TypeVar("Result")
 

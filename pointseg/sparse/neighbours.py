@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from pointseg.sparse.keys import KeyGrid, corners, sort_unique
-from pointseg.sparse.rulebook import Rulebook
+from pointseg.sparse.rulebook import Rulebook, run_parts
 from pointseg.sparse.tensor import Shape3, conv_output_shape
-from pointseg.sparse.threads import run_parts
 
 # A dense grid of row numbers finds a neighbour with one read, but has to be filled first. Beyond this many cells
 # a voxel (and beyond 1 GiB) a binary search in the sorted keys is as fast and takes no memory.

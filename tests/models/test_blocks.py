@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pointseg.models.blocks import VoxelBatchNorm
+from pointseg.models.unet import VoxelBatchNorm
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pointseg.sparse import SubMConv3d
-from pointseg.sparse.threads import run_parts
+from pointseg.sparse.rulebook import run_parts
 from tests.sparse.dense_reference import random_tensor
 
 CPU = torch.device("cpu")
