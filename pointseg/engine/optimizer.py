@@ -55,7 +55,7 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.O
     # On a GPU one kernel updates all, and looks itself whether fp16's gradients are finite: the host need not wait.
     fused = True if parameters and all(p.is_cuda for p in parameters) else None
     if config.name == "sgd":
-        return torch.optim.SGD(
+        sgd = torch.optim.SGD(
             parameters,
             lr=config.lr,
             momentum=config.momentum,
@@ -63,6 +63,11 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.O
             weight_decay=config.weight_decay,
             fused=fused,
         )
+        # The fused kernel takes memory as it finds it for momentum, and fills it in the first step; fp16 may leave out
+        # just that one. From zero, momentum becomes the first gradient, as it does without.
+        for parameter in parameters if config.momentum > 0 else ():
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return sgd
     return torch.optim.AdamW(
         parameters, lr=config.lr, betas=(config.momentum, 0.999), weight_decay=config.weight_decay, fused=fused
     )

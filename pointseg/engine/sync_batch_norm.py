@@ -43,7 +43,7 @@ def synchronize_batch_norm(module: nn.Module) -> None:
     """Replace each ``BatchNorm1d`` below ``module`` by :class:`SyncBatchNorm`, with its weights and buffers."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm1d):
-            synchronized = SyncBatchNorm(child.num_features, child.eps, child.momentum)
+            synchronized = SyncBatchNorm(child.num_features, child.eps, child.momentum).to(child.weight.device)
             synchronized.load_state_dict(child.state_dict())
             setattr(module, name, synchronized)
         else:

@@ -48,10 +48,15 @@ class Progress:
 
 
 class StopRequest:
-    """Turns SIGINT and SIGTERM into a flag that the loop reads between two steps; a second one stops at once."""
+    """Turns SIGINT and SIGTERM into a flag that the loop reads between two steps.
+
+    A second Ctrl-C stops at once. A second SIGTERM does not: torchrun's agent and a cluster's manager both send one,
+    and the checkpoint would be lost.
+    """
 
     def __init__(self) -> None:
         self.requested = False
+        self._num_interrupts = 0
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -64,9 +69,10 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _request(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
         self.requested = True
+        self._num_interrupts += number == signal.SIGINT
+        if self._num_interrupts > 1:
+            raise KeyboardInterrupt
 
 
 class Trainer:

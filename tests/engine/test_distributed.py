@@ -93,3 +93,11 @@ def test_asking_for_a_gpu_that_is_not_there_says_what_to_do() -> None:
     with pytest.raises(UsageError, match="finds no GPU; install a CUDA build"):
         choose_device("cuda")
     assert choose_device("auto").type == "cpu"
+
+
+def test_synchronised_layers_stay_where_the_network_is() -> None:
+    """A device that is not the CPU, and holds nothing."""
+    module = nn.Sequential(nn.BatchNorm1d(3), nn.Sequential(nn.BatchNorm1d(2))).to("meta")
+    synchronize_batch_norm(module)
+    assert {type(layer) for layer in module.modules()} == {nn.Sequential, SyncBatchNorm}
+    assert all(tensor.is_meta for tensor in module.state_dict().values())

@@ -85,3 +85,21 @@ def test_the_state_of_another_device_keeps_the_kernels_of_this_one() -> None:
     other.load_state_dict(state, update.scaler.state_dict())
     assert [group["fused"] for group in other.optimizer.param_groups] == [None]
     assert other.optimizer.state_dict()["state"].keys() == state["state"].keys()
+
+
+def test_a_first_update_that_is_left_out_leaves_no_momentum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fused kernel as fp16 uses it, on the CPU, in memory as bad as can be: the first gradients are not finite."""
+    module = torch.nn.Linear(4, 3)
+    optimizer = build_optimizer(module, OptimizerConfig(name="sgd", lr=0.1, momentum=0.9, weight_decay=0.0))
+    for group in optimizer.param_groups:
+        group |= {"fused": True, "foreach": False}
+    before = module.weight.detach().clone()
+    nan = float("nan")
+    monkeypatch.setattr(torch, "empty_like", lambda tensor, **_: torch.full_like(tensor, nan))
+    for gradient, is_left_out in ((float("inf"), 1.0), (1.0, 0.0)):
+        for parameter in module.parameters():
+            parameter.grad = torch.full_like(parameter, gradient)
+        optimizer.grad_scale, optimizer.found_inf = None, torch.tensor(is_left_out)
+        optimizer.step()
+    # Nesterov: the gradient and 0.9 of the momentum, which is the gradient.
+    torch.testing.assert_close(module.weight.detach(), before - 0.1 * 1.9)

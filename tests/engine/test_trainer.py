@@ -293,3 +293,15 @@ def test_other_ways_to_train_learn_too(keys: list[str], tiny_overrides: list[str
     train(["--cfg", "demo.yaml", *tiny_overrides, *keys, "train.passes=6"])
     losses = [row["recognition"] for row in _rows(tmp_path / "run")]
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_only_a_second_ctrl_c_stops_at_once() -> None:
+    """SIGTERM comes twice where both torchrun's agent and the cluster send it, and must not cost the checkpoint."""
+    from pointseg.engine.trainer import StopRequest
+
+    with StopRequest() as stop:
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+            assert stop.requested
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
