@@ -25,7 +25,11 @@ def run_and_forget(function: Callable[..., Any], *tensors: Any) -> Any:
     """
 
     def features_of(*features: Tensor) -> Tensor:
-        return function(*(t.replace_feature(f) for t, f in zip(tensors, features, strict=True))).features
+        output = function(*(t.replace_feature(f) for t, f in zip(tensors, features, strict=True)))
+        # spconv hands neighbour maps on in a copy of the input's. The layers after these, and these again in the
+        # backward pass, are to find them where they look.
+        tensors[-1].indice_dict.update(output.indice_dict)
+        return output.features
 
     features = checkpoint(
         features_of,

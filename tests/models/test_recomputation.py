@@ -1,9 +1,12 @@
 """Activation checkpointing changes what is kept, and nothing else."""
 
+import pytest
 import torch
 from torch.nn import functional as F
 
-from pointseg.models import SparseUNet
+from pointseg.config import load_config
+from pointseg.errors import UsageError
+from pointseg.models import SparseUNet, build_network
 from tests.models.test_unet import SHAPE, make_scene, small_network
 
 
@@ -74,3 +77,34 @@ def test_prediction_is_as_without() -> None:
         expected = small_network()(features, coords, 1, SHAPE).logits
         output = small_network(checkpoint_activations=True)(features, coords, 1, SHAPE).logits
     torch.testing.assert_close(output, expected, rtol=0, atol=0)
+
+
+@pytest.mark.needs("spconv")
+@pytest.mark.usefixtures("spconv_on_cpu")
+def test_spconv_makes_each_neighbour_map_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stem, two strided layers and three resolutions: neither later layers nor the backward pass make them anew."""
+    from spconv.pytorch import ops
+
+    made: list[None] = []
+    make = ops.get_indice_pairs
+    monkeypatch.setattr(
+        ops, "get_indice_pairs", lambda *args, **options: (made.append(None), make(*args, **options))[1]
+    )
+    counts = []
+    for checkpoint_activations in (False, True):
+        made.clear()
+        _step(small_network(backend="spconv", checkpoint_activations=checkpoint_activations))
+        counts.append(len(made))
+    assert counts[0] == counts[1] > 0
+
+
+@pytest.mark.parametrize("backend", ["spconv", "spconv_triton"])
+def test_a_library_of_gpus_is_refused_on_the_cpu_of_a_machine_that_has_one(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    config = load_config("demo", [f"model.backend={backend}"])
+    with pytest.raises(
+        UsageError, match=f"{backend} computes on this machine's GPU; on the CPU use model.backend=torch"
+    ):
+        build_network(config, torch.device("cpu"))
