@@ -30,9 +30,7 @@ def build_network(config: Config, device: torch.device) -> Network:
     backend = "torch" if model.backend == "auto" and device.type == "cpu" else model.backend
     if backend in ("spconv", "spconv_triton") and device.type == "cpu" and torch.cuda.is_available():
         # They choose their kernels by whether there is a GPU, and not by where the tensors are.
-        raise UsageError(
-            f"model.backend={backend} computes on the GPU that is here; on the CPU use model.backend=torch"
-        )
+        raise UsageError(f"model.backend={backend} computes on this machine's GPU; on the CPU use model.backend=torch")
     num_classes = load_taxonomy(config.taxonomy).num_classes
     try:
         network = _BUILDERS[model.name](model, config.in_channels, num_classes, backend)
