@@ -169,6 +169,8 @@ def _name_found_classes(
     ]
     results = list(map_scenes(find_class_ids, queries, workers, "looking for classes"))
     readable = [result for result in results if not isinstance(result, str)]
-    if not readable:
-        raise DataError(f"{results[0]} ({len(results)} of {len(results)} scans can't be imported)")
+    reasons = [result for result in results if isinstance(result, str)]
+    # Scans to be predicted may be read without labels, and say nothing of the classes.
+    if reasons and all(place is None for _, place in readable):
+        raise DataError(f"{reasons[0]} ({len(reasons)} of {len(results)} scans can't be imported)")
     return name_classes(readable, str(source))

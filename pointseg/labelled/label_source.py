@@ -146,6 +146,7 @@ def _is_number(text: str) -> bool:
 def _whole(path: Path, values: np.ndarray) -> np.ndarray:
     if np.issubdtype(values.dtype, np.integer):
         return values.astype(np.int64)
+    values = values.astype(np.float64)  # 2**53 is more than a float16 holds
     if not (np.isfinite(values).all() and (np.abs(values) < 2**53).all() and (values == np.rint(values)).all()):
         bad = int(np.flatnonzero(~(values == np.rint(values)) | ~(np.abs(values) < 2**53))[0])
         raise DataError(f"{path}: label {bad + 1} is {values[bad]}, expected whole numbers")

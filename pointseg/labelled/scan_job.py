@@ -10,7 +10,6 @@ from pointseg.errors import DataError, describe_os_error
 from pointseg.formats.reading import read_scan_file
 from pointseg.labelled.content import LabelledPoints, make_content
 from pointseg.labelled.label_source import BESIDE, explain_missing_labels, find_instances, find_labels
-from pointseg.labelled.table import fingerprint_ids
 from pointseg.preparation.jobs import SceneContent, SceneJob, describe_files
 from pointseg.scans.own_scan import ScanOptions
 from pointseg.taxonomy import Taxonomy
@@ -38,7 +37,7 @@ class ImportSettings:
         options = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self.options).items()}
         return {
             "version": IMPORT_VERSION,
-            "classes": fingerprint_ids(self.taxonomy),
+            "classes": self.taxonomy.ids_fingerprint,
             "label_field": self.label_field,
             "estimate_normals": self.estimate_normals,
             **options,
