@@ -44,7 +44,9 @@ def main(argv: Sequence[str]) -> int:
     if given and arguments.split:
         raise UsageError("--unit, --up and --fill-color are for files given with --input; leave them out with --split")
     settings = segmenter.describe_settings(arguments.tta) | json.loads(json.dumps(given))
-    record = PredictionRecord(Path(arguments.out), settings, segmenter.taxonomy)
+    if (out := Path(arguments.out)).exists() and not out.is_dir():
+        raise UsageError(f"{out}: is no folder; give the folder for the predictions with --out")
+    record = PredictionRecord(out, settings, segmenter.taxonomy)
     further = [key for key in SUFFIXES if getattr(arguments, key)]
     for path in paths:
         _refuse_to_overwrite(path, record, "ply" in further)

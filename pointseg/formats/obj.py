@@ -4,6 +4,7 @@ Read here because the libraries that read OBJ split and order vertices anew by m
 coordinates in single precision, and predictions have to come back a line a vertex.
 """
 
+import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 from pointseg.errors import DataError, UsageError
 from pointseg.formats.scan_file import ScanFile, fan_triangles, fill_missing_colors, rgb_from_values, unit_normals
 from pointseg.formats.texture import Material, choose_colors, read_image, sample_texture
+
+_COMMENT = re.compile(rb"^[ \t]*#[^\r\n]*", re.MULTILINE)
 
 
 @dataclass
@@ -57,6 +60,8 @@ def read_obj(path: Path) -> ScanFile:
 def _split(content: bytes) -> _Lines:
     lines = _Lines()
     material = ""
+    # Comments first: one that ends in a folder of Windows, C:\scans\, does not go on in the next line.
+    content = _COMMENT.sub(b"", content)
     for line in content.replace(b"\\\r\n", b" ").replace(b"\\\n", b" ").splitlines():
         words = line.split(None, 1)
         if len(words) < 2:
@@ -218,8 +223,10 @@ def _read_materials(path: Path, library: str, notes: list[str]) -> dict[str, Mat
 
 
 def _read_picture(path: Path, folder: Path, name: str, notes: list[str]) -> np.ndarray | None:
-    # Options (-s 1 1 1, -clamp on) come before the name.
-    file = _find(folder, name) or _find(folder, name.split()[-1] if name.split() else "")
+    # Options (-s 1 1 1, -clamp on) come before the name, and either may have spaces.
+    words = name.split()
+    places = (_find(folder, text) for text in (name, *(" ".join(words[i:]) for i in range(1, len(words)))))
+    file = next((place for place in places if place is not None), None)
     if file is None:
         notes.append(f"{name} is not beside it, so that picture gives no colours")
         return None

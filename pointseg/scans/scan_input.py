@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pointseg.errors import DataError
+from pointseg.errors import DataError, UsageError
 from pointseg.formats.reading import read_scan_file
 from pointseg.formats.scan_file import ScanFile
 from pointseg.scans.own_scan import ScanOptions, make_scene
@@ -45,9 +45,14 @@ def read_scan_input(path: Path, taxonomy: Taxonomy, needs_normal: bool, options:
     Raises:
         DataError: the file can't be read, or no point has a place.
         UsageError: a library that reads the format, or makes the normals, is not installed; the unit or the axis is
-            not known.
+            not known; there are options for a prepared scene.
     """
     if path.is_dir():
+        if options != _NOTHING:
+            raise UsageError(
+                f"{path}: is a prepared scene, in metres with z up and in its own colours; leave out unit, up and fill "
+                "colour, or give the file of a scan"
+            )
         scene = read_scene(path, taxonomy)
         rgb = None if scene.rgb is None else np.asarray(scene.rgb)
         file = ScanFile(path, np.asarray(scene.xyz), rgb=rgb)
@@ -59,7 +64,7 @@ def read_scan_input(path: Path, taxonomy: Taxonomy, needs_normal: bool, options:
         raise DataError(f"{path}: no point has finite coordinates; export the scan again")
     if num_without:
         share = f"{num_without:,} of {file.num_points:,} points"
-        remarks.append(f"{path}: the coordinates of {share} are not finite; they get no class")
+        remarks.append(f"{path}: the coordinates of {share} are not finite or beyond 1e12; they get no class")
     there = _select(file, has_place)
     parts = (there.rgb, there.normal, there.faces, needs_normal, file.up_axis_hint)
     own = make_scene(scan_name(path), there.xyz, options, *parts, where=str(path))
