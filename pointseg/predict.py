@@ -14,6 +14,7 @@ from pointseg.commands import program_name, run_command
 from pointseg.engine.inference import Segmenter, Wanted
 from pointseg.engine.inference.prediction import infer_scan
 from pointseg.errors import DataError, PointsegError, UsageError
+from pointseg.formats.companions import companion_files
 from pointseg.formats.scan_file import check_is_readable_file
 from pointseg.output.class_shares import count_ids, format_shares
 from pointseg.output.prediction_files import ArrayFiles, is_predicted_mesh, write_predicted_mesh
@@ -126,7 +127,7 @@ class _Work:
         name = scan_name(path)
         if not path.is_dir():
             check_is_readable_file(path)
-        input_sha256 = hash_files(geometry_files(path) if path.is_dir() else [path])
+        input_sha256 = hash_files(geometry_files(path) if path.is_dir() else [path, *companion_files(path)])
         if self._record.is_finished(name, input_sha256, self._further):
             self._points_of_id += count_ids(read_prediction(self._record.path(name)))
             self.times["reused"] += 1

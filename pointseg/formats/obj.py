@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.errors import DataError, UsageError
+from pointseg.formats.companions import find_beside, find_picture
 from pointseg.formats.scan_file import ScanFile, fan_triangles, fill_missing_colors, rgb_from_values, unit_normals
 from pointseg.formats.texture import Material, choose_colors, read_image, sample_texture
 
@@ -199,7 +200,7 @@ def _texture_colors(
 
 def _read_materials(path: Path, library: str, notes: list[str]) -> dict[str, Material]:
     """The materials of an MTL file by name. What is missing is a note: the mesh is worth reading without."""
-    file = _find(path.parent, library)
+    file = find_beside(path.parent, library)
     if file is None:
         notes.append(f"{library} is not beside it, so materials give no colours")
         return {}
@@ -223,10 +224,7 @@ def _read_materials(path: Path, library: str, notes: list[str]) -> dict[str, Mat
 
 
 def _read_picture(path: Path, folder: Path, name: str, notes: list[str]) -> np.ndarray | None:
-    # Options (-s 1 1 1, -clamp on) come before the name, and either may have spaces.
-    words = name.split()
-    places = (_find(folder, text) for text in (name, *(" ".join(words[i:]) for i in range(1, len(words)))))
-    file = next((place for place in places if place is not None), None)
+    file = find_picture(folder, name)
     if file is None:
         notes.append(f"{name} is not beside it, so that picture gives no colours")
         return None
@@ -238,18 +236,6 @@ def _read_picture(path: Path, folder: Path, name: str, notes: list[str]) -> np.n
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         notes.append(f"{name} can't be read ({reason}), so that picture gives no colours")
         return None
-
-
-def _find(folder: Path, name: str) -> Path | None:
-    """The file of a name as in an OBJ or MTL file, which may hold the path of another machine."""
-    name = name.strip('"').replace("\\", "/")
-    for candidate in (folder / name, folder / name.rsplit("/", 1)[-1]):
-        try:
-            if candidate.is_file():
-                return candidate
-        except (OSError, ValueError):
-            continue
-    return None
 
 
 def _normals(path: Path, lines: _Lines, corners: np.ndarray, scan: ScanFile) -> np.ndarray | None:

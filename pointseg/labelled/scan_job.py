@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pointseg.errors import DataError, describe_os_error
+from pointseg.formats.companions import companion_files
 from pointseg.formats.reading import read_scan_file
 from pointseg.labelled.content import LabelledPoints, make_content
 from pointseg.labelled.label_source import BESIDE, explain_missing_labels, find_instances, find_labels
@@ -124,4 +125,5 @@ def find_class_ids(query: ClassQuery) -> tuple[np.ndarray, str | None] | str:
 
 def files_of_scan(path: Path) -> list[Path]:
     """The files that a scene is made from, be they there or not."""
-    return [path, *(path.with_name(path.stem + suffix) for suffix in _COMPANIONS if suffix != path.suffix)]
+    beside = [path.with_name(path.stem + suffix) for suffix in _COMPANIONS if suffix != path.suffix]
+    return list(dict.fromkeys([path, *beside, *companion_files(path)]))

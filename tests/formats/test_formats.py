@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pointseg.errors import DataError, UsageError
+from pointseg.formats.companions import companion_files
 from pointseg.formats.ply import Mesh, write_mesh
 from pointseg.formats.reading import read_scan_file
 from tests.formats.scan_files import (
@@ -369,6 +370,20 @@ def test_a_picture_with_options_and_a_name_of_words(tmp_path):
     path = write(tmp_path / "a.obj", "mtllib a.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 1\nusemtl m\nf 1/1 2/1 3/1\n")
     scan = read_scan_file(path)
     assert (scan.rgb.tolist(), scan.notes) == ([RED] * 3, [])
+
+
+def test_files_that_a_scan_names(tmp_path):
+    """Those that are there, wherever they are; what is damaged names none."""
+    (tmp_path / "sub").mkdir()
+    for name in ("sub/my tex.png", "b.mtl", "a bin", "p.png"):
+        (tmp_path / name).write_bytes(b"1")
+    write(tmp_path / "a.mtl", "map_Kd -s 1 1 1 sub/my tex.png\nmap_Kd gone.png\n")
+    obj = write(tmp_path / "a.obj", "mtllib a.mtl\r\nmtllib b.mtl\nmtllib gone.mtl\nv 0 0 0\n")
+    assert companion_files(obj) == [tmp_path / name for name in ("a.mtl", "b.mtl", "sub/my tex.png")]
+    header = {"buffers": [{"uri": "a%20bin"}, {"uri": "data:,"}], "images": [{"uri": "p.png"}, {"bufferView": 0}]}
+    gltf = write(tmp_path / "a.gltf", json.dumps(header))
+    assert companion_files(gltf) == [tmp_path / "a bin", tmp_path / "p.png"]
+    assert companion_files(write(tmp_path / "b.gltf", "[1")) == companion_files(tmp_path / "a.ply") == []
 
 
 def test_damaged_coordinates_are_no_place(tmp_path):
