@@ -201,6 +201,17 @@ def test_a_property_that_no_labelled_scan_has_is_named(tmp_path, out):
     assert not out.exists()
 
 
+def test_other_options_than_before_are_named(source, out):
+    """Scans in millimetres would become rooms of kilometres, by the command that only adds new ones."""
+    assert import_scans(source, out, "--unit", "mm", "--val-share", "0.3").err == ""
+    assert import_scans(source, out, "--unit", "mm").err == ""
+    done = import_scans(source, out)
+    (line,) = done.error_lines
+    assert "the scans were read with --unit mm before, so all scenes were made anew" in line
+    assert done.status == 0
+    assert import_scans(source, out).err == ""
+
+
 def test_labels_in_half_precision(source, out):
     xyz, label = make_room(5)
     write_ply(source / "room5.ply", xyz)
