@@ -31,6 +31,11 @@ def main(argv: Sequence[str]) -> int:
             )
         tree = import_dataset(args.dataset, args.source, args.out, args.workers)
     _describe(tree, args.out)
+    if tree.earlier_options is not None:
+        complain(
+            f"{args.out}: the scans were read with {tree.earlier_options or 'no options'} before, so all scenes were "
+            "made anew; give the same options again if that was not meant"
+        )
     problems = tree.reasons + find_problems(tree.report, tree.taxonomy, args.source, args.out)
     for problem in problems:
         complain(problem)

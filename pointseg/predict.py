@@ -14,6 +14,7 @@ from pointseg.commands import program_name, run_command
 from pointseg.engine.inference import Segmenter, Wanted
 from pointseg.engine.inference.prediction import infer_scan
 from pointseg.errors import DataError, PointsegError, UsageError
+from pointseg.formats.companions import companion_files
 from pointseg.formats.scan_file import check_is_readable_file
 from pointseg.output.class_shares import count_ids, format_shares
 from pointseg.output.prediction_files import ArrayFiles, is_predicted_mesh, write_predicted_mesh
@@ -45,7 +46,9 @@ def main(argv: Sequence[str]) -> int:
     if given and arguments.split:
         raise UsageError("--unit, --up and --fill-color are for files given with --input; leave them out with --split")
     settings = segmenter.describe_settings(arguments.tta) | json.loads(json.dumps(given))
-    record = PredictionRecord(Path(arguments.out), settings, segmenter.taxonomy)
+    if (out := Path(arguments.out)).exists() and not out.is_dir():
+        raise UsageError(f"{out}: is no folder; give the folder for the predictions with --out")
+    record = PredictionRecord(out, settings, segmenter.taxonomy)
     further = [key for key in SUFFIXES if getattr(arguments, key)]
     for path in paths:
         _refuse_to_overwrite(path, record, "ply" in further)
@@ -125,7 +128,7 @@ class _Work:
         name = scan_name(path)
         if not path.is_dir():
             check_is_readable_file(path)
-        input_sha256 = hash_files(geometry_files(path) if path.is_dir() else [path])
+        input_sha256 = hash_files(geometry_files(path) if path.is_dir() else [path, *companion_files(path)])
         if self._record.is_finished(name, input_sha256, self._further):
             self._points_of_id += count_ids(read_prediction(self._record.path(name)))
             self.times["reused"] += 1

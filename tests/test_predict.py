@@ -340,6 +340,21 @@ def test_the_last_lines_say_which_classes_were_found(
     assert capsys.readouterr().out.splitlines()[1:] == first
 
 
+def test_a_scan_is_predicted_again_when_its_picture_changed(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "any name.mtl").write_text("newmtl m\nKd 1 0 0\n")
+    lines = ["mtllib any name.mtl", "v 0 0 0", "v 1 0 0", "v 0 1 0", "usemtl m", "f 1 2 3"]
+    (tmp_path / "room.obj").write_text("\n".join(lines))
+    words = ["--run", str(run), "--input", str(tmp_path / "room.obj"), "--out", str(tmp_path / "out")]
+    told = []
+    for color in ("1 0 0", "1 0 0", "0 0 1"):
+        (tmp_path / "any name.mtl").write_text(f"newmtl m\nKd {color}\n")
+        assert predict.main(words) == 0
+        told.append("1 reused" in capsys.readouterr().out)
+    assert told == [False, True, False]
+
+
 def test_points_without_a_place_have_the_id_of_no_class(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -350,7 +365,9 @@ def test_points_without_a_place_have_the_id_of_no_class(
     words = ["--run", str(run), "--input", str(tmp_path / "room.ply"), "--out", str(tmp_path / "out")]
     assert predict.main(words) == 0
     captured = capsys.readouterr()
-    assert "room.ply: the coordinates of 2 of 50 points are not finite; they get no class" in captured.err
+    assert (
+        "room.ply: the coordinates of 2 of 50 points are not finite or beyond 1e12; they get no class" in captured.err
+    )
     assert captured.out.endswith("2 points have no class\n")
     ids = np.loadtxt(tmp_path / "out" / "room.txt", dtype=int)
     assert np.flatnonzero(ids == 0).tolist() == [3, 7]

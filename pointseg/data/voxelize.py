@@ -11,6 +11,10 @@ from pointseg.errors import DataError
 _MAX_CELLS = 2**31 - 1
 
 
+class TooWideError(DataError):
+    """The extent of a scene has more voxels than can be numbered."""
+
+
 @dataclass(frozen=True)
 class VoxelGrid:
     """Which of M voxels each of N points falls in."""
@@ -61,17 +65,21 @@ def build_grid(
             smallest coordinates of the whole.
 
     Raises:
-        DataError: the extent over the voxel size does not fit int32 coordinates.
+        TooWideError: the extent over the voxel size does not fit int32 coordinates.
     """
-    cell = ((xyz - (torch.aminmax(xyz, dim=0).min if origin is None else origin)) / voxel_size_m).floor_().long()
+    place = ((xyz - (torch.aminmax(xyz, dim=0).min if origin is None else origin)) / voxel_size_m).floor_()
+    largest = place.amax(dim=0).double() + 1
+    # Asked of floats, since a large one becomes any integer at all.
+    if bool((largest > _MAX_CELLS).any()) or largest.prod() >= 2.0**62:
+        raise TooWideError(
+            f"a scene of {' x '.join(f'{size:.6g}' for size in largest.tolist())} voxels of {voxel_size_m} m is too "
+            "large to index; are the coordinates in metres, and is no point far from the others? "
+            "raise data.voxel_size_m otherwise"
+        )
+    cell = place.long()
     if origin is not None:
         cell.clamp_(min=0)  # a turned part of a scene may be a rounding error outside of the turned whole
     extent = cell.amax(dim=0) + 1
-    if bool((extent > _MAX_CELLS).any()) or extent.double().prod() >= 2.0**62:
-        raise DataError(
-            f"a scene of {extent.tolist()} voxels of {voxel_size_m} m is too large to index; "
-            "are the coordinates in metres? raise data.voxel_size_m otherwise"
-        )
     key = (cell[:, 0] * extent[1] + cell[:, 1]) * extent[2] + cell[:, 2]
     if order is None:
         sorted_key, point_order = key.sort(stable=True)

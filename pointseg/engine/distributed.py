@@ -57,6 +57,8 @@ class Processes:
 
 def choose_device(name: str) -> torch.device:
     """``auto``, ``cpu`` or ``cuda``; under ``torchrun`` each local process has a GPU of its own."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"run.device={name}: is no device; use auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError("run.device=cuda: PyTorch finds no GPU; install a CUDA build of torch, or use run.device=cpu")
     if name == "cpu" or not torch.cuda.is_available():

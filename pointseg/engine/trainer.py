@@ -24,7 +24,7 @@ from pointseg.engine.run_directory import RunDirectory
 from pointseg.engine.run_log import RunLog, Tally
 from pointseg.errors import DataError, StoppedError, UsageError
 from pointseg.models import build_network
-from pointseg.scans.prepared import list_scenes, refuse_scenes_without_labels
+from pointseg.scans.prepared import list_scenes, refuse_labels_of_other_classes, refuse_scenes_without_labels
 from pointseg.scans.tree import name_splits
 from pointseg.taxonomy import Taxonomy, load_taxonomy
 
@@ -98,6 +98,9 @@ class Trainer:
         train_folders = list_scenes(config.data.root, config.data.train_split)
         self.train_scenes = [folder.name for folder in train_folders]
         self.taxonomy = load_taxonomy(config.taxonomy)
+        self.val_folders = list_scenes(config.data.root, config.data.val_split) if config.data.val_split else []
+        refuse_scenes_without_labels(self.val_folders)  # now, and not after the first passes
+        refuse_labels_of_other_classes([*train_folders, *self.val_folders], self.taxonomy)
         self.class_counts = self.count_classes(train_folders, earlier)
         self.taxonomy = self.taxonomy.with_counted_groups(self.class_counts.points.tolist())
         self.objective = self.build_objective().to(device)
@@ -106,8 +109,6 @@ class Trainer:
 
             synchronize_batch_norm(self.objective)
 
-        self.val_folders = list_scenes(config.data.root, config.data.val_split) if config.data.val_split else []
-        refuse_scenes_without_labels(self.val_folders)  # now, and not after the first passes
         with explain_out_of_memory("all scenes at once", "use data.cache=ram or none"):
             self.loader = TrainingLoader(
                 train_folders, config, processes.rank, processes.world_size, device, self.taxonomy

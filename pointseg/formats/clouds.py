@@ -3,6 +3,7 @@
 PCD is read here because Open3D ends the process on a damaged file.
 """
 
+import codecs
 import contextlib
 import os
 import re
@@ -153,7 +154,7 @@ def _pcd_header(path: Path, content: bytes) -> tuple[dict[str, Any], int]:
     if end is None:
         raise DataError(f"{path}: is not a PCD file, or its header does not end; export the cloud again")
     words = {}
-    for line in content[: end.end()].decode("latin-1").splitlines():
+    for line in _split_lines(content[: end.end()]):
         key, *rest = line.split() or [""]
         if key in _PCD_KEYS:
             words[key] = rest
@@ -177,7 +178,7 @@ def _pcd_header(path: Path, content: bytes) -> tuple[dict[str, Any], int]:
 
 
 def _pcd_text(path: Path, body: bytes, dtype: np.dtype, num_points: int) -> np.ndarray:
-    lines = [line for line in body.decode("latin-1").splitlines() if line.strip()]
+    lines = [line for line in _split_lines(body) if line.strip()]
     if len(lines) < num_points:
         raise DataError(f"{path}: is truncated, it announces {num_points} points; fetch it again")
     if num_points == 0:
@@ -219,6 +220,11 @@ def _scan_of_columns(path: Path, columns: dict[str, np.ndarray]) -> ScanFile:
     )
 
 
+def _split_lines(content: bytes) -> list[str]:
+    """The lines of a text in any encoding. Split as bytes: part of a letter may be an end of line in latin-1."""
+    return [line.decode("latin-1") for line in content.splitlines()]
+
+
 def _pop_normal(columns: dict[str, np.ndarray]) -> np.ndarray | None:
     names_of = {name.lower(): name for name in columns}
     for names in _NORMAL_NAMES:
@@ -244,7 +250,7 @@ def read_table(path: Path) -> ScanFile:
         DataError: a line is not numbers, or has another number of them than the first, or there are more or fewer
             lines than announced.
     """
-    lines = path.read_bytes().decode("latin-1").lstrip("\xef\xbb\xbf").splitlines()
+    lines = _split_lines(path.read_bytes().removeprefix(codecs.BOM_UTF8))
     lines = [line for line in lines if line.strip() and not line.lstrip().startswith(("#", "//"))]
     if lines and re.match(r"\s*[a-zA-Z]", lines[0]) and not re.match(r"\s*(nan|inf)", lines[0], re.IGNORECASE):
         lines = lines[1:]

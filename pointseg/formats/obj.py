@@ -4,6 +4,7 @@ Read here because the libraries that read OBJ split and order vertices anew by m
 coordinates in single precision, and predictions have to come back a line a vertex.
 """
 
+import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.errors import DataError, UsageError, first_line
+from pointseg.formats.companions import find_beside, find_picture
 from pointseg.formats.scan_file import ScanFile, fan_triangles, fill_missing_colors, rgb_from_values, unit_normals
 from pointseg.formats.texture import Material, choose_colors, read_image, sample_texture
+
+_COMMENT = re.compile(rb"^[ \t]*#[^\r\n]*", re.MULTILINE)
 
 
 @dataclass
@@ -57,6 +61,8 @@ def read_obj(path: Path) -> ScanFile:
 def _split(content: bytes) -> _Lines:
     lines = _Lines()
     material = ""
+    # Comments first: one that ends in a folder of Windows, C:\scans\, does not go on in the next line.
+    content = _COMMENT.sub(b"", content)
     for line in content.replace(b"\\\r\n", b" ").replace(b"\\\n", b" ").splitlines():
         words = line.split(None, 1)
         if len(words) < 2:
@@ -194,7 +200,7 @@ def _texture_colors(
 
 def _read_materials(path: Path, library: str, notes: list[str]) -> dict[str, Material]:
     """The materials of an MTL file by name. What is missing is a note: the mesh is worth reading without."""
-    file = _find(path.parent, library)
+    file = find_beside(path.parent, library)
     if file is None:
         notes.append(f"{library} is not beside it, so materials give no colours")
         return {}
@@ -218,8 +224,7 @@ def _read_materials(path: Path, library: str, notes: list[str]) -> dict[str, Mat
 
 
 def _read_picture(path: Path, folder: Path, name: str, notes: list[str]) -> np.ndarray | None:
-    # Options (-s 1 1 1, -clamp on) come before the name.
-    file = _find(folder, name) or _find(folder, name.split()[-1] if name.split() else "")
+    file = find_picture(folder, name)
     if file is None:
         notes.append(f"{name} is not beside it, so that picture gives no colours")
         return None
@@ -230,18 +235,6 @@ def _read_picture(path: Path, folder: Path, name: str, notes: list[str]) -> np.n
     except Exception as error:  # Pillow's own kinds, by the format of the picture
         notes.append(f"{name} can't be read ({first_line(error)}), so that picture gives no colours")
         return None
-
-
-def _find(folder: Path, name: str) -> Path | None:
-    """The file of a name as in an OBJ or MTL file, which may hold the path of another machine."""
-    name = name.strip('"').replace("\\", "/")
-    for candidate in (folder / name, folder / name.rsplit("/", 1)[-1]):
-        try:
-            if candidate.is_file():
-                return candidate
-        except (OSError, ValueError):
-            continue
-    return None
 
 
 def _normals(path: Path, lines: _Lines, corners: np.ndarray, scan: ScanFile) -> np.ndarray | None:

@@ -13,6 +13,8 @@ from pointseg.formats.mesh import Mesh
 
 # float32 keeps a millimetre up to here; a larger coordinate is not in metres or far from the origin.
 _MAX_COORDINATE_M = 2.0**14
+# In any unit: a map grid in millimetres reaches 1e10.
+_LARGEST_COORDINATE = 1e12
 _UP = (0.0, 0.0, 1.0)
 # Colours of 0..1 that went through float16 or a renderer can be a little above 1.
 _LARGEST_UNIT_COLOR = 1.001
@@ -110,8 +112,12 @@ def check_is_readable_file(path: str | os.PathLike[str]) -> None:
 
 
 def finite_rows(values: np.ndarray) -> np.ndarray:
-    """(N,) bool: which rows of (N, K) floats hold neither NaN nor infinity. The whole is asked first: that is fast."""
-    finite = np.isfinite(values)
+    """(N,) bool: which rows of (N, K) coordinates are a place.
+
+    NaN and infinity are none, nor is a number so large that it can only be damage: one would make the grid of voxels
+    larger than any integer. The whole is asked first: that is fast.
+    """
+    finite = np.abs(values) <= _LARGEST_COORDINATE
     return np.ones(len(values), dtype=bool) if finite.all() else finite.all(axis=1)
 
 

@@ -12,7 +12,7 @@ from pointseg.labelled.datasets import READERS, call_library, open_dataset, read
 from pointseg.labelled.import_tree import ImportedTree, prepare_tree, refuse_benchmark_tree
 from pointseg.labelled.scan_job import IMPORT_VERSION
 from pointseg.labelled.split_lists import write_lists
-from pointseg.labelled.table import fingerprint_ids, write_table
+from pointseg.labelled.table import write_table
 from pointseg.preparation.jobs import SceneContent, SceneJob, describe_files
 from pointseg.scans.own_scan import ScanOptions
 from pointseg.taxonomy import CLASS_TABLE, Taxonomy, read_class_table
@@ -44,7 +44,7 @@ class DatasetJob(SceneJob):
             "dataset": self.dataset,
             "scene_id": self.scene_id,
             "scenezoo": version("scenezoo"),
-            "classes": fingerprint_ids(self.taxonomy),
+            "classes": self.taxonomy.ids_fingerprint,
             "files": describe_files(READERS[self.dataset].find_files(library, self.scene_id), library.root_dir),
         }
 
@@ -78,7 +78,7 @@ def import_dataset(name: str, source: Path, out: Path, workers: int | None = Non
     splits = call_library(name, reader.list_splits, library)
     taxonomy = read_table_of(name, library)
     table = out / CLASS_TABLE
-    if table.is_file() and fingerprint_ids(read_class_table(table)) != fingerprint_ids(taxonomy):
+    if table.is_file() and read_class_table(table).ids_fingerprint != taxonomy.ids_fingerprint:
         raise DataError(f"{table}: has other classes than {name}; choose another folder by --out")
     jobs: list[SceneJob] = []
     for split, ids in splits.items():

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pointseg.preparation.jobs import SceneKey
+from pointseg.preparation.prepared_source import read_source
 from pointseg.preparation.tree_report import (
     and_more,
     count_unknown,
@@ -38,7 +39,8 @@ def build_report(
     Arguments and result as :func:`pointseg.preparation.tree_report.describe_tree`. Besides: ``unknown_ids`` (ids in
     the scans that the table lacks: points and scenes), ``classes_without_points`` (names, over all splits),
     ``labels_from`` (where labels were: number of scenes), ``uneven`` (a part that some scenes have and others not:
-    those without), and ``notes`` (text: the scenes that it holds for).
+    those without), ``other_table`` (scenes whose labels are of another table of classes than the tree's), and ``notes``
+    (text: the scenes that it holds for).
     """
     facts = read_facts(root, tuple(lists))
     report = describe_tree(
@@ -68,8 +70,19 @@ def build_report(
         "classes_without_points": [n for n, total in zip(taxonomy.class_names, totals, strict=True) if total == 0],
         "labels_from": dict(Counter(f["labels_from"] for f in scenes.values() if f.get("labels_from"))),
         "uneven": {part: without for part, without in uneven.items() if 0 < len(without) < len(scenes)},
+        "other_table": [
+            f"{split}/{scene}"
+            for split, of_split in facts.items()
+            for scene in of_split
+            if (split, scene) not in failures and _is_of_other_table(root / split / scene, taxonomy)
+        ],
         "notes": notes,
     }
+
+
+def _is_of_other_table(folder: Path, taxonomy: Taxonomy) -> bool:
+    source = read_source(folder)
+    return source is not None and source["made_from"].get("classes") != taxonomy.ids_fingerprint
 
 
 def summarize_report(report: Mapping[str, Any], taxonomy: Taxonomy) -> list[str]:
@@ -106,6 +119,18 @@ def find_problems(report: Mapping[str, Any], taxonomy: Taxonomy, source: Path, r
     for part, scenes in report["uneven"].items():
         problems.append(
             f"{root / scenes[0]}: has no {part}, as {len(scenes)} scenes, while others have; {_REMEDIES[part]}"
+        )
+    # In both splits it would be learned from and validated on.
+    problems += [
+        f"{root / row['split'] / row['scene']}: {row['why']}, and was made before it moved there; delete it"
+        for row in report["stale"]
+        if row["why"].startswith("belongs to")
+    ]
+    if others := report["other_table"]:
+        problems.append(
+            f"{root / others[0]}: has the labels of another table of classes than {root / CLASS_TABLE}, as "
+            f"{len(others)} scenes, and its scan is not in {source}; put the scan back and run the import again, or "
+            "move the scene out of the tree"
         )
     labelled = [row["classes"][taxonomy.key] for row in report["splits"].values() if row["classes"]]
     if labelled and not any(sum(row["points"]) for row in labelled):

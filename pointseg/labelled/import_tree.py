@@ -1,5 +1,7 @@
 """A folder of labelled scans to a prepared tree."""
 
+import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from pointseg.labelled.table import name_classes, place_table, write_table
 from pointseg.preparation.jobs import SceneJob, prepare_scenes
 from pointseg.preparation.parallel import map_scenes
 from pointseg.preparation.tree_report import write_report
-from pointseg.scans.tree import SPLITS, scene_folders
+from pointseg.scans.tree import REPORT_NAME, SPLITS, scene_folders
 from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy, load_taxonomy, read_class_table
 
 DEFAULT_VAL_SHARE = 0.2
@@ -33,6 +35,8 @@ class ImportedTree:
     """Why scenes failed, a line each."""
     made_table: bool = False
     """Whether the table was made of the ids, so that its classes have no names yet."""
+    earlier_options: str | None = None
+    """How the scans were read by the import before, where that was in another way: all scenes were made anew."""
     other_files: Mapping[str, int] = field(default_factory=dict)
     """Suffix -> number of the files that are no scans."""
 
@@ -65,6 +69,7 @@ def import_scans(
         raise UsageError(f"--val-share {val_share:g}: is not a share from 0 to below 1; give one such as 0.2")
     refuse_benchmark_tree(out)
     found = find_scans(source, out)
+    earlier = _read_earlier_options(out)
     lists = choose_splits(found, out, val_share)
     made_table = classes is None and not (out / CLASS_TABLE).exists()
     if made_table:
@@ -79,7 +84,20 @@ def import_scans(
     settings = {"source": str(source), "command": "import", "command_options": options}
     names = [path.relative_to(source).as_posix() for path in unlisted]
     tree = prepare_tree(out, taxonomy, jobs, lists, settings, names, workers)
-    return replace(tree, made_table=made_table, other_files=found.other_files)
+    changed = None if earlier is None or earlier == shlex.join(reading.command_options) else earlier
+    return replace(tree, made_table=made_table, earlier_options=changed, other_files=found.other_files)
+
+
+def _read_earlier_options(out: Path) -> str | None:
+    """How an import before read its scans, as options of the command; None where there was none."""
+    try:
+        settings = json.loads((out / REPORT_NAME).read_text(encoding="utf-8"))["settings"]
+        words = [str(word) for word in settings["command_options"][1:]]  # the first is the folder
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if "--val-share" in words:  # says nothing of the reading, and comes last
+        words = words[: words.index("--val-share")]
+    return shlex.join(words)
 
 
 def prepare_tree(
@@ -145,6 +163,8 @@ def _name_found_classes(
     ]
     results = list(map_scenes(find_class_ids, queries, workers, "looking for classes"))
     readable = [result for result in results if not isinstance(result, str)]
-    if not readable:
-        raise DataError(f"{results[0]} ({len(results)} of {len(results)} scans can't be imported)")
+    reasons = [result for result in results if isinstance(result, str)]
+    # Scans to be predicted may be read without labels, and say nothing of the classes.
+    if reasons and all(place is None for _, place in readable):
+        raise DataError(f"{reasons[0]} ({len(reasons)} of {len(results)} scans can't be imported)")
     return name_classes(readable, str(source))

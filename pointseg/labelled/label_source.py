@@ -146,6 +146,7 @@ def _is_number(text: str) -> bool:
 def _whole(path: Path, values: np.ndarray) -> np.ndarray:
     if np.issubdtype(values.dtype, np.integer):
         return values.astype(np.int64)
+    values = values.astype(np.float64)  # 2**53 is more than a float16 holds
     is_whole = are_whole(values)
     if not is_whole.all():
         bad = int(np.flatnonzero(~is_whole)[0])

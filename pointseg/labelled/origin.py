@@ -7,7 +7,6 @@ from typing import Any
 
 from pointseg.errors import PointsegError
 from pointseg.labelled.scan_job import IMPORT_VERSION, files_of_scan
-from pointseg.labelled.table import fingerprint_ids
 from pointseg.preparation.completeness import Table
 from pointseg.preparation.inspection import Origin
 from pointseg.taxonomy import CLASS_TABLE, read_class_table
@@ -27,5 +26,5 @@ def _files_of_source(folder: Path, made_from: Mapping[str, Any]) -> list[Path]:
 def _find_table(root: Path, _settings: Mapping[str, Any]) -> Table | None:
     with suppress(PointsegError):
         path = root / CLASS_TABLE
-        return Table("table of classes", path, fingerprint_ids(read_class_table(path)))
+        return Table("table of classes", path, read_class_table(path).ids_fingerprint)
     return None

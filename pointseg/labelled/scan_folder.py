@@ -37,11 +37,14 @@ def find_scans(source: Path, out: Path) -> FoundScans:
     both with ``_`` between. So its name does not depend on which other scans there are.
 
     Raises:
-        UsageError: there is no such folder, it has no scan, two files would be one scene, or a name can't be one.
+        UsageError: there is no such folder, it has no scan or is ``out``, two files would be one scene, or a name
+            can't be one.
     """
     if not source.is_dir():
         what = "is no folder" if source.exists() else "there is no such folder"
         raise UsageError(f"{source}: {what}; give the folder with the scans")
+    if source.resolve() == out.resolve():
+        raise UsageError(f"{out}: is the folder of the scans; choose another folder by --out")
     path_of_scene: dict[str, dict[str, Path]] = {split: {} for split in ("", *SPLITS)}
     others: Counter[str] = Counter()
     for path in sorted(_walk(source, out.resolve())):

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from pointseg.errors import DataError, describe_os_error
+from pointseg.formats.companions import companion_files
 from pointseg.formats.reading import read_scan_file
 from pointseg.labelled.content import LabelledPoints, make_content
 from pointseg.labelled.label_source import BESIDE, explain_missing_labels, find_instances, find_labels
 from pointseg.labelled.scan_folder import COMPANIONS
-from pointseg.labelled.table import fingerprint_ids
 from pointseg.preparation.jobs import SceneContent, SceneJob, describe_files
 from pointseg.scans.own_scan import ScanOptions
 from pointseg.taxonomy import Taxonomy
@@ -63,7 +63,7 @@ class ScanJob(SceneJob):
             "version": IMPORT_VERSION,
             "scan": self.path.name,
             "files": describe_files(files_of_scan(self.path), self.path.parent),
-            "classes": fingerprint_ids(self.taxonomy),
+            "classes": self.taxonomy.ids_fingerprint,
             "needs_labels": self.needs_labels,
             "options": self.reading.command_options,
         }
@@ -129,4 +129,5 @@ def find_class_ids(query: ClassQuery) -> tuple[np.ndarray, str | None] | str:
 
 def files_of_scan(path: Path) -> list[Path]:
     """The files that a scene is made from, be they there or not."""
-    return [path, *(path.with_name(path.stem + suffix) for suffix in (*COMPANIONS, *BESIDE) if suffix != path.suffix)]
+    beside = [path.with_name(path.stem + suffix) for suffix in (*COMPANIONS, *BESIDE) if suffix != path.suffix]
+    return list(dict.fromkeys([path, *beside, *companion_files(path)]))

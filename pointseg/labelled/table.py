@@ -1,6 +1,5 @@
 """The table of classes of an import: given, kept from the import before, or made of the ids that are found."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,11 +12,6 @@ from pointseg.taxonomy import CLASS_TABLE, Taxonomy, parse_class_table, read_cla
 _MOST_CLASSES = 1000
 # `classification` 0 of a LAS file is "created, never classified" by its standard.
 _LAS_NEVER_CLASSIFIED = 0
-
-
-def fingerprint_ids(taxonomy: Taxonomy) -> str:
-    """Changes when the ids or their order do, and with them the labels; a name may change without that."""
-    return hashlib.sha256(repr(taxonomy.class_ids.tolist()).encode()).hexdigest()[:16]
 
 
 def place_table(root: Path, given: Path) -> Taxonomy:

@@ -1,5 +1,6 @@
 """Is a prepared tree complete and sane? Every problem is one line that says how to mend it."""
 
+import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -280,7 +281,7 @@ def _check_raw_files(folder: Path, source: dict[str, Any], origin: Origin) -> li
             status = path.stat()
         except OSError:
             continue  # raw data may be put away once it is prepared
-        name = path.relative_to(raw_folder).as_posix()
+        name = Path(os.path.relpath(path, raw_folder)).as_posix()
         if made_from["files"].get(name) != [status.st_size, status.st_mtime_ns]:
             what = "changed since" if name in made_from["files"] else "was not there then"
             changes.append(f"is not up to date, {path} {what}")

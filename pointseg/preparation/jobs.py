@@ -138,12 +138,12 @@ def prepare_scene(job: SceneJob) -> SceneOutcome:
 
 
 def describe_files(paths: Sequence[Path], folder: Path) -> dict[str, list[int]]:
-    """Name below ``folder`` -> size and time of last change, of the files that are there."""
+    """Path from ``folder`` -> size and time of last change, of the files that are there."""
     files = {}
     for path in paths:
         if path.exists():
             status = path.stat()
-            files[path.relative_to(folder).as_posix()] = [status.st_size, status.st_mtime_ns]
+            files[Path(os.path.relpath(path, folder)).as_posix()] = [status.st_size, status.st_mtime_ns]
     return files
 
 

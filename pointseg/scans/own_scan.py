@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pointseg.errors import DataError
+from pointseg.errors import DataError, UsageError
 from pointseg.scans.frame import SceneFrame, find_frame
 from pointseg.scans.frame_check import describe_doubts, guess_frame
 from pointseg.scans.normals import vertex_normals
@@ -26,6 +26,12 @@ class ScanOptions:
     """The file's axis that points up: one of ``UP_AXES``; None: what its format says, or z."""
     fill_color: tuple[int, int, int] | None = None
     """Colour 0..255 of all points of a scan without colours."""
+
+    def __post_init__(self) -> None:
+        """Raises: UsageError where the colour is none."""
+        color = self.fill_color
+        if color is not None and (len(color) != 3 or any(value not in range(256) for value in color)):
+            raise UsageError(f"fill colour {color!r} is none; give three whole numbers from 0 to 255")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from pointseg.scans.tree import (
     prepare_again,
     scene_folders,
 )
-from pointseg.taxonomy import IGNORE, Taxonomy
+from pointseg.taxonomy import CLASS_TABLE, IGNORE, Taxonomy, read_class_table
 
 _DTYPES = {"coord": np.float32, "color": np.uint8, "normal": np.float32}
 
@@ -68,6 +69,7 @@ def read_scene(folder: str | os.PathLike[str], taxonomy: Taxonomy) -> Scene:
     color, normal = (read_array(folder, part) if has_part(folder, part) else None for part in ("color", "normal"))
     label = instance = None
     if has_annotation(folder):
+        _refuse_other_segment(folder, taxonomy)
         label = read_array(folder, segment)
         low, high = label.min(initial=IGNORE), label.max(initial=IGNORE)
         if low < IGNORE or high >= taxonomy.num_classes:
@@ -83,6 +85,19 @@ def read_scene(folder: str | os.PathLike[str], taxonomy: Taxonomy) -> Scene:
         raise DataError(f"{folder.parent}/{error}") from None
 
 
+def _refuse_other_segment(folder: Path, taxonomy: Taxonomy) -> None:
+    """Raises: DataError where a scene has labels, but not of these classes: to make it again would not help."""
+    there = [segment for segment in SEGMENTS if (folder / f"{segment}.npy").exists()]
+    if taxonomy.is_benchmark and there == ["segment"]:
+        table = folder.parent.parent / CLASS_TABLE
+        naming = "" if table.is_file() else f"name them in {table} and "
+        raise DataError(
+            f"{folder}: has labels of own classes, not of {taxonomy.name}; {naming}train with taxonomy=tree"
+        )
+    if not taxonomy.is_benchmark and there and "segment" not in there:
+        raise DataError(f"{folder}: has labels of ScanNet's classes, not of {taxonomy.name}; choose another tree")
+
+
 def has_annotation(folder: Path) -> bool:
     """Whether a scene has, or has to have, labels."""
     return folder.parent.name in ("train", "val") or any((folder / f"{segment}.npy").exists() for segment in SEGMENTS)
@@ -95,6 +110,33 @@ def refuse_scenes_without_labels(folders: list[Path]) -> None:
             raise UsageError(f"{folder}: has no labels to evaluate against; evaluate another split, or use predict")
 
 
+def refuse_labels_of_other_classes(folders: Sequence[Path], taxonomy: Taxonomy) -> None:
+    """Refuse scenes whose labels are rows of another table than the network's: each would be another class.
+
+    Raises:
+        DataError: a scene has labels of own classes and not of the benchmark, or the other way round; or it was made
+            with another table, by its ``source.json`` or the tree's ``classes.tsv``.
+    """
+    for folder in folders:
+        _refuse_other_segment(folder, taxonomy)
+    if taxonomy.is_benchmark:
+        return
+    of_root: dict[Path, str | None] = {}
+    for folder in folders:
+        made_with = _read_source(folder, "made_from").get("classes")
+        if made_with is None:
+            root = folder.parent.parent
+            if root not in of_root:
+                table = root / CLASS_TABLE
+                of_root[root] = read_class_table(table).ids_fingerprint if table.is_file() else None
+            made_with = of_root[root]
+        if made_with not in (None, taxonomy.ids_fingerprint):
+            raise DataError(
+                f"{folder}: its labels are of another table of classes than the network's ({taxonomy.name}); "
+                "train with taxonomy=tree, or make the scene with that table by pointseg import --classes"
+            )
+
+
 def has_part(folder: Path, part: str) -> bool:
     """Whether a scene has, or has to have, ``color``, ``normal`` or ``instance``: a tree may be without.
 
@@ -102,10 +144,15 @@ def has_part(folder: Path, part: str) -> bool:
     """
     if (folder / f"{part}.npy").exists():
         return True
+    return part in _read_source(folder, "arrays")
+
+
+def _read_source(folder: Path, key: str) -> dict[str, Any]:
+    """What ``source.json`` says of a key; empty where there is no such file, or none that we wrote."""
     try:
-        return part in json.loads((folder / SOURCE_NAME).read_text(encoding="utf-8"))["arrays"]
+        return dict(json.loads((folder / SOURCE_NAME).read_text(encoding="utf-8"))[key])
     except (OSError, ValueError, KeyError, TypeError):
-        return False
+        return {}
 
 
 def geometry_parts(folder: Path) -> list[str]:

@@ -49,7 +49,10 @@ def read_scan_input(path: Path, taxonomy: Taxonomy, needs_normal: bool, options:
     """
     if path.is_dir():
         if options != _NOTHING:
-            raise UsageError(f"{path}: is a prepared scene, in metres with z up; leave out unit, up and fill_color")
+            raise UsageError(
+                f"{path}: is a prepared scene, in metres with z up and in its own colours; leave out unit, up and fill "
+                "colour, or give the file of a scan"
+            )
         scene = read_scene(path, taxonomy)
         rgb = None if scene.rgb is None else np.asarray(scene.rgb)
         file = ScanFile(path, np.asarray(scene.xyz), rgb=rgb)
@@ -61,7 +64,7 @@ def read_scan_input(path: Path, taxonomy: Taxonomy, needs_normal: bool, options:
         raise DataError(f"{path}: no point has finite coordinates; export the scan again")
     if num_without:
         share = f"{num_without:,} of {file.num_points:,} points"
-        remarks.append(f"{path}: the coordinates of {share} are not finite; they get no class")
+        remarks.append(f"{path}: the coordinates of {share} are not finite or beyond 1e12; they get no class")
     there = _select(file, has_place)
     parts = (there.rgb, there.normal, there.faces, needs_normal, file.up_axis_hint)
     own = make_scene(scan_name(path), there.xyz, options, *parts, where=str(path))

@@ -78,6 +78,11 @@ class Taxonomy:
         rows = "\n".join(f"{i}\t{name}" for i, name in zip(self.class_ids, self.class_names, strict=True))
         return hashlib.sha256(rows.encode()).hexdigest()[:16]
 
+    @cached_property
+    def ids_fingerprint(self) -> str:
+        """Changes when the ids or their order do, and with them the labels; a name may change without that."""
+        return hashlib.sha256(repr(self.class_ids.tolist()).encode()).hexdigest()[:16]
+
     def label_from_class_id(self, class_id: np.ndarray) -> np.ndarray:
         """Map ids of any integer dtype to labels, int64, same shape; ids that are no class become IGNORE."""
         class_id = np.asarray(class_id)

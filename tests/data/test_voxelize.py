@@ -7,7 +7,7 @@ import torch
 
 from pointseg.data.points import Points
 from pointseg.data.voxel_means import majority_label, voxelize_by_mean
-from pointseg.data.voxelize import build_grid, draw_points, stack_features
+from pointseg.data.voxelize import TooWideError, build_grid, draw_points, stack_features
 from pointseg.errors import DataError
 
 
@@ -93,5 +93,13 @@ def test_a_scene_of_one_point_is_one_voxel() -> None:
 
 
 def test_a_scene_too_large_to_index_is_refused_with_its_extent() -> None:
-    with pytest.raises(DataError, match=r"a scene of \[\d{9}\d*, 1, 1\] voxels .* in metres"):
+    with pytest.raises(DataError, match=r"a scene of 5e\+10 x 1 x 1 voxels .* in metres"):
         build_grid(torch.tensor([[0.0, 0, 0], [1e9, 0, 0]]), 0.02)
+
+
+@pytest.mark.parametrize("far", [1e9, 1e18, 1e30])
+def test_a_point_too_far_away_is_refused(far: float) -> None:
+    """However far: the largest floats, as integers, would be small ones."""
+    for origin in (None, torch.zeros(3)):
+        with pytest.raises(TooWideError, match="is no point far from the others"):
+            build_grid(torch.tensor([[0.0, 0, 0], [far, far, far]]), 0.02, origin=origin)

@@ -77,7 +77,7 @@ def test_the_python_api_gives_ids_of_the_benchmark(trained_run: Path, segmenter:
     # Any array or list: a view that runs backwards, as colours are from BGR to RGB.
     backwards = np.ascontiguousarray(scene.rgb[:, ::-1])[:, ::-1]
     np.testing.assert_array_equal(loaded.predict(scene.xyz.tolist(), backwards, scene.normal), expected)
-    with pytest.raises(DataError, match=r"xyz is float32 \(\), expected"):
+    with pytest.raises(DataError, match=r"xyz is float64 \(\), expected"):
         loaded.predict(1.0)
 
 

@@ -105,7 +105,7 @@ def test_points_without_a_place_get_no_class_and_change_nothing(
     assert not whole.confidence[lost].any() and not whole.probabilities[lost].any() and not whole.features[lost].any()
     assert set(whole.names[lost]) == {""}
     assert "86 without a place" in repr(whole)
-    assert "the coordinates of 86 of 600 points are not finite; they get no class" in whole.remarks[0]
+    assert "the coordinates of 86 of 600 points are not finite or beyond 1e12; they get no class" in whole.remarks[0]
     assert sum(whole.shares.values()) == pytest.approx(1)
 
 
@@ -151,7 +151,7 @@ def test_a_scan_without_colours_gets_the_one_that_is_said(segmenter: Segmenter, 
 
 
 def test_a_prepared_scene_needs_nothing_said(segmenter: Segmenter, prepared_root: Path) -> None:
-    with pytest.raises(UsageError, match="is a prepared scene, in metres with z up; leave out unit, up and fill_color"):
+    with pytest.raises(UsageError, match="is a prepared scene, in metres with z up and in its own colours; leave out"):
         segmenter.predict_scan(list_scenes(prepared_root, "val")[0], unit="mm")
 
 
@@ -201,3 +201,21 @@ def test_the_result_is_exported_without_importing_pytorch_before() -> None:
     assert pointseg.Segmenter is Segmenter
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         pointseg.nothing  # noqa: B018
+
+
+def test_a_scan_too_wide_is_named(segmenter: Segmenter, scene: Scene, tmp_path: Path) -> None:
+    xyz = np.asarray(scene.xyz).copy()
+    xyz[5] = 1e9
+    with pytest.raises(DataError, match=r"^wide: a scene of .* voxels of .* m is too large to index"):
+        segmenter.predict_scan(_write(tmp_path / "wide.ply", scene, xyz))
+
+
+def test_a_prepared_scene_takes_no_options(segmenter: Segmenter, prepared_root: Path) -> None:
+    folder = list_scenes(prepared_root, "val")[0]
+    with pytest.raises(UsageError, match="is a prepared scene, in metres with z up"):
+        segmenter.predict_scan(folder, unit="mm")
+
+
+def test_a_device_that_is_none(trained_run: Path) -> None:
+    with pytest.raises(UsageError, match="run.device=tpu: is no device; use auto, cpu or cuda"):
+        load_segmenter(trained_run, device="tpu")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pointseg.errors import DataError, UsageError
+from pointseg.formats.companions import companion_files
 from pointseg.formats.ply import Mesh, write_mesh
 from pointseg.formats.reading import read_scan_file
 from tests.formats.scan_files import (
@@ -350,3 +351,41 @@ def test_missing_pillow_is_one_line(tmp_path, monkeypatch):
 def test_ply_by_its_suffix_in_any_case(tmp_path):
     write_mesh(tmp_path / "A.PLY", Mesh(TRIANGLE.astype(np.float32)))
     np.testing.assert_array_equal(read_scan_file(tmp_path / "A.PLY").xyz, TRIANGLE)
+
+
+def test_letters_that_hold_an_end_of_line_in_latin_1(tmp_path):
+    """The second byte of an A with a ring is such an end."""
+    path = write(tmp_path / "a.asc", "# \u00c5land\n0 0 0 1 2 3\n# \u00c5\n1 1 1 4 5 6\n")
+    assert read_scan_file(path).rgb.tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+def test_a_comment_of_an_obj_ends_with_its_line(tmp_path):
+    path = write(tmp_path / "a.obj", "# from C:\\scans\\\nv 0 0 0\nv 1 0 \\\n0\nv 2 0 0\n")
+    assert read_scan_file(path).xyz[:, 0].tolist() == [0, 1, 2]
+
+
+def test_a_picture_with_options_and_a_name_of_words(tmp_path):
+    write_picture(tmp_path / "my tex.png")
+    write(tmp_path / "a.mtl", "newmtl m\nmap_Kd -s 1 1 1 my tex.png\n")
+    path = write(tmp_path / "a.obj", "mtllib a.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 1\nusemtl m\nf 1/1 2/1 3/1\n")
+    scan = read_scan_file(path)
+    assert (scan.rgb.tolist(), scan.notes) == ([RED] * 3, [])
+
+
+def test_files_that_a_scan_names(tmp_path):
+    """Those that are there, wherever they are; what is damaged names none."""
+    (tmp_path / "sub").mkdir()
+    for name in ("sub/my tex.png", "b.mtl", "a bin", "p.png"):
+        (tmp_path / name).write_bytes(b"1")
+    write(tmp_path / "a.mtl", "map_Kd -s 1 1 1 sub/my tex.png\nmap_Kd gone.png\n")
+    obj = write(tmp_path / "a.obj", "mtllib a.mtl\r\nmtllib b.mtl\nmtllib gone.mtl\nv 0 0 0\n")
+    assert companion_files(obj) == [tmp_path / name for name in ("a.mtl", "b.mtl", "sub/my tex.png")]
+    header = {"buffers": [{"uri": "a%20bin"}, {"uri": "data:,"}], "images": [{"uri": "p.png"}, {"bufferView": 0}]}
+    gltf = write(tmp_path / "a.gltf", json.dumps(header))
+    assert companion_files(gltf) == [tmp_path / "a bin", tmp_path / "p.png"]
+    assert companion_files(write(tmp_path / "b.gltf", "[1")) == companion_files(tmp_path / "a.ply") == []
+
+
+def test_damaged_coordinates_are_no_place(tmp_path):
+    path = write(tmp_path / "a.xyz", "0 0 0\n1e30 0 0\n689123456 5335765430 0\n0 -1e300 0\n")
+    assert read_scan_file(path).is_finite.tolist() == [True, False, True, False]

@@ -160,6 +160,9 @@ def test_a_scan_that_a_person_lists_elsewhere_moves(source, out):
     done = import_scans(source, out)
     assert scenes(out)["test"] == [moved]
     assert f"stale in the tree: 1 scenes, first train/{moved}, which belongs to test" in done.out
+    (line,) = done.error_lines
+    assert line.endswith(f"{out / 'train' / moved}: belongs to test, and was made before it moved there; delete it")
+    assert done.status == 1
 
 
 def test_scans_that_were_put_away_stay(source, out):
@@ -172,6 +175,48 @@ def test_scans_that_were_put_away_stay(source, out):
     assert scenes(out) == kept
     done = check(out)
     assert (done.err, "1 scenes are no longer in the raw data" in done.out) == ("", True)
+
+
+def test_a_scan_that_was_put_away_keeps_the_labels_of_its_table(source, out, tmp_path):
+    """With another table its labels would be other classes; nothing can make it anew but its scan."""
+    import_scans(source, out, "--classes", write_table(tmp_path / "a.tsv"))
+    gone = scenes(out)["train"][0]
+    (source / f"{gone}.ply").rename(tmp_path / "gone.ply")
+    renamed = write_table(tmp_path / "b.tsv", {i: name.upper() for i, name in NAMES.items()})
+    assert import_scans(source, out, "--classes", renamed).err == ""
+    done = import_scans(source, out, "--classes", write_table(tmp_path / "c.tsv", dict(reversed(NAMES.items()))))
+    (line,) = done.error_lines
+    assert f"{out / 'train' / gone}: has the labels of another table of classes" in line
+    assert done.status == 1
+    (tmp_path / "gone.ply").rename(source / f"{gone}.ply")
+    assert import_scans(source, out).err == ""
+
+
+def test_a_property_that_no_labelled_scan_has_is_named(tmp_path, out):
+    """Scans in test need no labels, and do not hide why the others fail."""
+    write_rooms(tmp_path / "scans", ["train/a", "val/b", "test/c"])
+    done = import_scans(tmp_path / "scans", out, "--label-field", "nosuch")
+    (line,) = done.error_lines
+    assert "a.ply: has no property 'nosuch' of whole numbers; its whole numbers are: 'label'" in line
+    assert not out.exists()
+
+
+def test_other_options_than_before_are_named(source, out):
+    """Scans in millimetres would become rooms of kilometres, by the command that only adds new ones."""
+    assert import_scans(source, out, "--unit", "mm", "--val-share", "0.3").err == ""
+    assert import_scans(source, out, "--unit", "mm").err == ""
+    done = import_scans(source, out)
+    (line,) = done.error_lines
+    assert "the scans were read with --unit mm before, so all scenes were made anew" in line
+    assert done.status == 0
+    assert import_scans(source, out).err == ""
+
+
+def test_labels_in_half_precision(source, out):
+    xyz, label = make_room(5)
+    write_ply(source / "room5.ply", xyz)
+    np.save(source / "room5.labels.npy", label.astype(np.float16))
+    assert import_scans(source, out).err == ""
 
 
 def test_names_of_all_kinds(out, tmp_path):
@@ -217,6 +262,12 @@ BAD_CALLS = {
         "two",
         [],
         "val/x.ply: is called as ",
+    ),
+    "into itself": (
+        lambda t: (t / "prepared").symlink_to(t / "scans"),
+        "scans",
+        [],
+        "prepared: is the folder of the scans; choose another folder by --out",
     ),
     "no such table": (lambda t: None, "scans", ["--classes", "no.tsv"], "no.tsv: there is no such table of classes"),
     "share": (lambda t: None, "scans", ["--val-share", "1"], "--val-share 1: is not a share from 0 to below 1"),

@@ -6,8 +6,8 @@ import pytest
 from pointseg.atomic_directory import atomic_directory
 from pointseg.errors import DataError, UsageError
 from pointseg.preparation.prepared_source import read_source, write_scene
-from pointseg.scans.prepared import geometry_files, list_scenes, read_scene
-from pointseg.taxonomy import load_taxonomy, parse_class_table
+from pointseg.scans.prepared import geometry_files, list_scenes, read_scene, refuse_labels_of_other_classes
+from pointseg.taxonomy import Taxonomy, load_taxonomy, parse_class_table
 
 SOURCE = {"facts": {}, "made_from": {}, "raw_folder": ""}
 
@@ -111,6 +111,39 @@ def test_damaged_scene_is_one_line(tmp_path, case):
     assert ";" in str(caught.value)
 
 
+def own_classes(ids=(7, 3)) -> Taxonomy:
+    return parse_class_table("id\tname\n" + "".join(f"{i}\tclass {i}\n" for i in ids), "own", "classes.tsv")
+
+
+def test_labels_of_own_classes_are_none_of_the_benchmark(tmp_path):
+    """To make the scene again would not help: what to do is to say which classes are meant."""
+    arrays = scene_arrays()
+    of_benchmark, of_own = tmp_path / "b" / "train" / "a", tmp_path / "o" / "train" / "a"
+    write_scene(of_benchmark, arrays, SOURCE)
+    rest = {name: array for name, array in arrays.items() if not name.startswith("segment")}
+    write_scene(of_own, {**rest, "segment": arrays["segment200"]}, SOURCE)
+    for folder, taxonomy, message in (
+        (of_own, load_taxonomy("scannet200"), "has labels of own classes, not of scannet200; name them in"),
+        (of_benchmark, own_classes(), "has labels of ScanNet's classes, not of own; choose another tree"),
+    ):
+        for call in (lambda: read_scene(folder, taxonomy), lambda: refuse_labels_of_other_classes([folder], taxonomy)):  # noqa: B023
+            with pytest.raises(DataError, match=message):
+                call()
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_labels_of_another_table_are_refused(tmp_path, ours):
+    """By what the scene was made from, or where another program made it, by the table of the tree."""
+    folder = tmp_path / "train" / "a"
+    made_from = {"classes": own_classes().ids_fingerprint} if ours else {}
+    write_scene(folder, {"segment": np.zeros(3, np.int64)}, {**SOURCE, "made_from": made_from})
+    if not ours:
+        (tmp_path / "classes.tsv").write_text(own_classes().as_table())
+    refuse_labels_of_other_classes([folder], own_classes())
+    with pytest.raises(DataError, match="its labels are of another table of classes than the network's"):
+        refuse_labels_of_other_classes([folder], own_classes((3, 7)))
+
+
 def test_nobody_is_told_to_delete_what_is_no_prepared_scene(tmp_path):
     """As a folder of raw scans, given in place of a prepared one."""
     folder = tmp_path / "scans" / "scene0000_00"
@@ -171,7 +204,7 @@ def test_a_tree_of_own_classes_has_one_segment_a_scene(tmp_path):
     write_scene(tmp_path / "Area_1" / "a", {**arrays, "segment": label.reshape(-1, 1)}, SOURCE)
     (tmp_path / "Area_1" / "a" / "source.json").unlink()
     np.testing.assert_array_equal(read_scene(tmp_path / "Area_1" / "a", own).label, label)
-    with pytest.raises(DataError, match=r"segment200\.npy: is missing"):
+    with pytest.raises(DataError, match="has labels of own classes, not of scannet200"):
         read_scene(tmp_path / "Area_1" / "a", load_taxonomy("scannet200"))
     write_scene(tmp_path / "train" / "b", {**arrays, "segment": label + 1}, SOURCE)
     with pytest.raises(DataError, match=r"segment\.npy: labels are -1\.\.2, expected -1\.\.1"):

@@ -10,7 +10,7 @@ from pointseg import __version__
 from pointseg.config import Config, config_from_dict
 from pointseg.data.class_counts import ClassCounts
 from pointseg.data.points import Points, center_points, points_from_scene
-from pointseg.data.voxelize import Voxels
+from pointseg.data.voxelize import TooWideError, Voxels
 from pointseg.engine.checkpoint import fingerprint, load_weights, read_checkpoint
 from pointseg.engine.distributed import choose_device
 from pointseg.engine.inference.coverings import Coverings
@@ -113,14 +113,9 @@ class Segmenter:
             DataError: an array has the wrong shape or dtype, a coordinate is not finite, normals are not of unit
                 length, or an array that the network needs is missing.
         """
-        from pointseg.scans.frame import near_origin  # scenes of a prepared tree, as in training, lie there already
+        from pointseg.scans.arrays import scene_of_arrays  # scenes of a prepared tree, as in training, need none of it
 
-        scene = Scene(
-            name="points",
-            xyz=near_origin(xyz),
-            rgb=None if rgb is None else np.asarray(rgb),
-            normal=None if normal is None else np.asarray(normal, dtype=np.float32),
-        )
+        scene = scene_of_arrays(xyz, rgb, normal)
         if "normal" in self.config.data.features:
             _check_unit_length(scene)
         return self.taxonomy.class_id_from_label(self.predict_scene(scene, tta))
@@ -196,13 +191,17 @@ class Segmenter:
         points = self._center(scene)
         views = view_matrices(tta)
         whole = PointArrays(len(points)) if arrays is None else arrays
-        for part in cut_scene(points, views, scene.name, self.config, self.network):
-            with explain_out_of_memory(f"{scene.name}, {len(part.points):,} points at a time", LESS_MEMORY):
-                if tta == "none":
-                    whole.put(part.row, *self._pointwise.infer_once(part, scene.name, wanted, observer))
-                else:
-                    every_point = tta == "full"
-                    whole.put(part.row, self._pointwise.infer_over_views(part, views, every_point, scene.name, wanted))
+        try:
+            for part in cut_scene(points, views, scene.name, self.config, self.network):
+                with explain_out_of_memory(f"{scene.name}, {len(part.points):,} points at a time", LESS_MEMORY):
+                    if tta == "none":
+                        whole.put(part.row, *self._pointwise.infer_once(part, scene.name, wanted, observer))
+                    else:
+                        every_point = tta == "full"
+                        output = self._pointwise.infer_over_views(part, views, every_point, scene.name, wanted)
+                        whole.put(part.row, output)
+        except TooWideError as error:
+            raise DataError(f"{scene.name}: {error}") from None
         return whole.collect()
 
     def forward_scene(self, scene: Scene) -> tuple[Voxels, NetworkOutput]:

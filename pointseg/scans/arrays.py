@@ -1,0 +1,34 @@
+"""Arrays that are in memory already as a scene."""
+
+import numpy as np
+
+from pointseg.errors import DataError
+from pointseg.scans.frame import near_origin
+from pointseg.scans.scene import Scene
+
+_KINDS = {"xyz": ("biuf", "numbers"), "rgb": ("", "uint8 0..255"), "normal": ("biuf", "numbers")}
+
+
+def scene_of_arrays(xyz: np.ndarray, rgb: np.ndarray | None = None, normal: np.ndarray | None = None) -> Scene:
+    """A scene of N points that a caller has in metres with z up.
+
+    Args:
+        xyz: (N, 3) numbers; those of a map grid in float64.
+        rgb: (N, 3) uint8.
+        normal: (N, 3) numbers, unit vectors.
+
+    Raises:
+        DataError: an array has the wrong shape or dtype, or a number is not finite.
+    """
+    arrays = {"xyz": np.asarray(xyz)}
+    arrays |= {name: np.asarray(part) for name, part in (("rgb", rgb), ("normal", normal)) if part is not None}
+    num_points = len(arrays["xyz"]) if arrays["xyz"].ndim else 0
+    for name, array in arrays.items():
+        kinds, wanted = _KINDS[name]
+        fits = array.dtype.kind in kinds if kinds else array.dtype == np.uint8
+        if not fits or array.ndim != 2 or array.shape != (num_points, 3):
+            size = "N" if name == "xyz" else num_points
+            raise DataError(f"{name} is {array.dtype} {array.shape}, expected {wanted} ({size}, 3); convert the array")
+    with np.errstate(over="ignore"):  # what is too large for float32 is refused as not finite
+        normal = None if normal is None else arrays["normal"].astype(np.float32)
+        return Scene("points", near_origin(arrays["xyz"]), arrays.get("rgb"), normal)
