@@ -40,6 +40,8 @@ class ScanFile:
     """(N, 3) float32, unit length."""
     fields: dict[str, np.ndarray] = field(default_factory=dict)
     """Name in the file -> (N,) integers: labels, classes, objects, whatever whole numbers each point has."""
+    fields_with_unclassified_zero: frozenset[str] = frozenset()
+    """Those of ``fields`` in which 0 means "never classified" by the format's standard."""
     up_axis_hint: str | None = None
     """``"y"`` where the format's standard says so; None where the format leaves it open."""
     notes: list[str] = field(default_factory=list)
