@@ -11,7 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.errors import DataError, UsageError, first_line
-from pointseg.formats.scan_file import ScanFile, fan_triangles, fill_missing_colors, rgb_from_values, unit_normals
+from pointseg.formats.scan_file import (
+    ScanFile,
+    bytes_from_unit,
+    fan_triangles,
+    fill_missing_colors,
+    rgb_from_values,
+    unit_normals,
+)
 from pointseg.formats.texture import Material, choose_colors, read_image, sample_texture
 
 
@@ -211,7 +218,7 @@ def _read_materials(path: Path, library: str, notes: list[str]) -> dict[str, Mat
             except ValueError:
                 continue
             if values.shape == (3,) and np.isfinite(values).all():
-                materials[name].rgb = np.rint(values.clip(0, 1) * 255).astype(np.uint8)
+                materials[name].rgb = bytes_from_unit(values)
         elif key.lower() == "map_kd" and name in materials:
             materials[name].image = _read_picture(path, file.parent, rest.strip(), notes)
     return materials

@@ -144,8 +144,13 @@ def rgb_from_values(path: Path, values: np.ndarray, notes: list[str]) -> np.ndar
             f"{path}: colours are {values.dtype} in {low:.6g}..{high:.6g}; write them as integers 0..255 or floats 0..1"
         )
     if is_float:
-        return np.rint(values * 255 if high <= _LARGEST_UNIT_COLOR else values).clip(0, 255).astype(np.uint8)
+        return bytes_from_unit(values) if high <= _LARGEST_UNIT_COLOR else np.rint(values).astype(np.uint8)
     return (values if high <= 255 else values >> 8).astype(np.uint8)
+
+
+def bytes_from_unit(values: np.ndarray) -> np.ndarray:
+    """Colours 0..1 as bytes, uint8 of the same shape. What lies beyond 0..1 counts as its end; there must be no NaN."""
+    return np.rint(values.clip(0, 1) * 255).astype(np.uint8)
 
 
 def unit_normals(values: np.ndarray, is_finite: np.ndarray, notes: list[str]) -> np.ndarray | None:

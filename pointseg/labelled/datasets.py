@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pointseg.errors import DataError, UsageError
+from pointseg.formats.scan_file import bytes_from_unit
 from pointseg.labelled.content import LabelledPoints
 from pointseg.taxonomy import Taxonomy, parse_class_table
 
@@ -202,7 +203,7 @@ def _matterport_points(library: Any, scene: str) -> LabelledPoints:
 
 def _mesh_points(mesh: Any, where: Path) -> LabelledPoints:
     """Vertices and faces of an Open3D mesh."""
-    rgb = np.rint(np.asarray(mesh.vertex_colors) * 255).astype(np.uint8) if mesh.has_vertex_colors() else None
+    rgb = bytes_from_unit(np.asarray(mesh.vertex_colors)) if mesh.has_vertex_colors() else None
     return LabelledPoints(
         str(where), np.array(mesh.vertices), None, rgb=rgb, faces=np.array(mesh.triangles, dtype=np.int64)
     )

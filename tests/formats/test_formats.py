@@ -11,6 +11,7 @@ import pytest
 from pointseg.errors import DataError, UsageError
 from pointseg.formats.ply import Mesh, write_mesh
 from pointseg.formats.reading import read_scan_file
+from pointseg.formats.scan_file import bytes_from_unit
 from tests.formats.scan_files import (
     BLUE,
     GREEN,
@@ -24,6 +25,10 @@ from tests.formats.scan_files import (
     write,
     write_picture,
 )
+
+
+def test_a_colour_a_little_beyond_its_range_does_not_wrap_around():
+    assert bytes_from_unit(np.array([-0.01, 0, 0.5, 1, 1.002])).tolist() == [0, 0, 128, 255, 255]
 
 
 def check_two_meshes(path: Path) -> None:
