@@ -11,7 +11,9 @@ them. Scenes that we prepared also hold ``source.json``: what they were made fro
 import json
 import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -103,9 +105,31 @@ def has_part(folder: Path, part: str) -> bool:
     if (folder / f"{part}.npy").exists():
         return True
     try:
-        return part in json.loads((folder / SOURCE_NAME).read_text(encoding="utf-8"))["arrays"]
-    except (OSError, ValueError, KeyError, TypeError):
+        status = (folder / SOURCE_NAME).stat()
+    except OSError:
         return False
+    return part in _written_parts(folder, (status.st_ino, status.st_mtime_ns))
+
+
+@cache
+def _written_parts(folder: Path, version: tuple[int, int]) -> frozenset[str]:
+    """Names in ``source.json``. Kept, since training asks for each sample of a tree without colours or normals.
+
+    Args:
+        folder: of the scene.
+        version: number and time of the file, so that that of a scene that is made anew is read anew.
+    """
+    arrays = (load_source(folder) or {}).get("arrays")
+    return frozenset(arrays) if isinstance(arrays, dict) else frozenset()
+
+
+def load_source(folder: Path) -> dict[str, Any] | None:
+    """The object in the ``source.json`` of a scene, whatever it has; None where there is none that can be read."""
+    try:
+        source = json.loads((folder / SOURCE_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return source if isinstance(source, dict) else None
 
 
 def geometry_parts(folder: Path) -> list[str]:
