@@ -2,7 +2,7 @@
 
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -71,6 +71,31 @@ class ScanFile:
     def is_finite(self) -> np.ndarray:
         """(N,) bool: whether the point has a place. An organised cloud has NaN where the sensor saw nothing."""
         return finite_rows(self.xyz)
+
+    def select(self, is_kept: np.ndarray) -> "ScanFile":
+        """Some of the points with all that is known of them, and the faces of which all corners are kept.
+
+        Args:
+            is_kept: (N,) bool.
+
+        Returns:
+            this scan itself where all are.
+
+        Raises:
+            DataError: none is.
+        """
+        if is_kept.all():
+            return self
+        rgb, normal = (None if part is None else part[is_kept] for part in (self.rgb, self.normal))
+        return replace(
+            self,
+            xyz=self.xyz[is_kept],
+            faces=_keep_faces(self.faces, is_kept),
+            rgb=rgb,
+            normal=normal,
+            fields={name: values[is_kept] for name, values in self.fields.items()},
+            notes=list(self.notes),
+        )
 
     def to_mesh(self) -> Mesh:
         """The scan in float32, for what takes metres near the origin.
@@ -229,22 +254,6 @@ def fan_triangles(corners: np.ndarray, num_corners: np.ndarray, notes: list[str]
     return np.stack([corners[first], corners[first + step + 1], corners[first + step + 2]], axis=1)
 
 
-def keep_faces(faces: np.ndarray | None, is_kept: np.ndarray) -> np.ndarray | None:
-    """The faces of which all corners are kept, in the numbers that the kept points have among themselves.
-
-    Args:
-        faces: (F, 3) integer, vertex indices; None: there are none.
-        is_kept: (N,) bool.
-
-    Returns:
-        (F', 3) int32.
-    """
-    if faces is None:
-        return None
-    new_index = np.cumsum(is_kept, dtype=np.int32) - 1
-    return new_index[faces[is_kept[faces].all(axis=1)]]
-
-
 def fill_missing_colors(rgb: np.ndarray, is_known: np.ndarray, notes: list[str]) -> np.ndarray:
     """Grey where a vertex has no colour though others have, with a line in ``notes``.
 
@@ -266,3 +275,11 @@ def _checked_faces(path: Path, faces: np.ndarray, num_points: int) -> np.ndarray
     if faces.min() < 0 or faces.max() >= num_points:
         raise DataError(f"{path}: a face names a vertex that is not one of the {num_points}; export the mesh again")
     return faces.astype(np.int32, copy=False)
+
+
+def _keep_faces(faces: np.ndarray | None, is_kept: np.ndarray) -> np.ndarray | None:
+    """(F', 3) int32 faces of which all corners are kept, in the numbers that those have among themselves."""
+    if faces is None:
+        return None
+    new_index = np.cumsum(is_kept, dtype=np.int32) - 1
+    return new_index[faces[is_kept[faces].all(axis=1)]]

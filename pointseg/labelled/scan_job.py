@@ -94,19 +94,11 @@ def read_labelled_scan(
         labels = None
     if labels is None and needs_labels:
         raise DataError(explain_missing_labels(scan))
-    notes = scan.notes + ([labels.note] if labels is not None and labels.note else [])
-    points = LabelledPoints(
-        where=str(path),
-        xyz=scan.xyz,
-        class_id=None if labels is None else labels.class_id,
-        instance=find_instances(scan) if labels is not None else None,
-        rgb=scan.rgb,
-        normal=scan.normal,
-        faces=scan.faces,
-        up_axis_hint=scan.up_axis_hint,
-        notes=notes,
-    )
-    return points, labels
+    if labels is None:
+        return LabelledPoints(scan), None
+    if labels.note:
+        scan.notes.append(labels.note)
+    return LabelledPoints(scan, labels.class_id, find_instances(scan)), labels
 
 
 @dataclass(frozen=True)
