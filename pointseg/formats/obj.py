@@ -52,11 +52,11 @@ def read_obj(path: Path) -> ScanFile:
     if len(vertices) == 0:
         raise DataError(f"{path}: has no vertex lines ('v x y z'); export the mesh again")
     corners, num_corners = _corners(path, lines, len(vertices))
-    faces = fan_triangles(corners[0], num_corners, notes) if len(corners[0]) else None
+    faces, num_dropped = fan_triangles(corners[0], num_corners, notes) if len(corners[0]) else (None, 0)
     rgb = choose_colors(
         _vertex_colors(path, vertices, notes), _texture_colors(path, lines, corners, num_corners, len(vertices), notes)
     )
-    scan = ScanFile(path, np.ascontiguousarray(vertices[:, :3]), faces, rgb, notes=notes)
+    scan = ScanFile(path, np.ascontiguousarray(vertices[:, :3]), faces, rgb, num_dropped_faces=num_dropped, notes=notes)
     scan.normal = _normals(path, lines, corners, scan)
     return scan
 

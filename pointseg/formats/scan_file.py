@@ -44,6 +44,8 @@ class ScanFile:
     """Those of ``fields`` in which 0 means "never classified" by the format's standard."""
     up_axis_hint: str | None = None
     """``"y"`` where the format's standard says so; None where the format leaves it open."""
+    num_dropped_faces: int = 0
+    """Faces of the file with fewer than three corners, which are not in ``faces``."""
     notes: list[str] = field(default_factory=list)
     """What a person should know of this reading, a line each, without the path."""
 
@@ -233,7 +235,7 @@ def are_whole(values: np.ndarray) -> np.ndarray:
     return (np.abs(values) < 2**53) & (values == np.rint(values))
 
 
-def fan_triangles(corners: np.ndarray, num_corners: np.ndarray, notes: list[str]) -> np.ndarray | None:
+def fan_triangles(corners: np.ndarray, num_corners: np.ndarray, notes: list[str]) -> tuple[np.ndarray | None, int]:
     """Polygons as fans of triangles that share the polygon's first corner, in the order of the file.
 
     Args:
@@ -242,16 +244,16 @@ def fan_triangles(corners: np.ndarray, num_corners: np.ndarray, notes: list[str]
         notes: gets a line where polygons with fewer than three corners are dropped.
 
     Returns:
-        (F, 3) of the dtype of ``corners``; None where no triangle is left.
+        (F, 3) of the dtype of ``corners``, None where no triangle is left; and how many polygons were dropped.
     """
     if num_dropped := int((num_corners < 3).sum()):
         notes.append(f"{num_dropped:,} of {len(num_corners):,} faces have fewer than three corners and were dropped")
     num_triangles = np.maximum(num_corners - 2, 0)
     if not num_triangles.any():
-        return None
+        return None, num_dropped
     first = np.repeat(np.cumsum(num_corners) - num_corners, num_triangles)
     step = np.arange(len(first)) - np.repeat(np.cumsum(num_triangles) - num_triangles, num_triangles)
-    return np.stack([corners[first], corners[first + step + 1], corners[first + step + 2]], axis=1)
+    return np.stack([corners[first], corners[first + step + 1], corners[first + step + 2]], axis=1), num_dropped
 
 
 def fill_missing_colors(rgb: np.ndarray, is_known: np.ndarray, notes: list[str]) -> np.ndarray:
