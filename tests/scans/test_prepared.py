@@ -160,6 +160,9 @@ def test_a_split_is_any_folder_and_several_are_one_list(tmp_path):
     ]
     with pytest.raises(UsageError, match="has no Area_2 scenes; it has the folders Area_1, Area_5"):
         list_scenes(tmp_path, ["Area_1", "Area_2"])
+    (tmp_path / "pictures" / "old").mkdir(parents=True)  # no scenes
+    with pytest.raises(UsageError, match="it has the folders Area_1, Area_5: choose"):
+        list_scenes(tmp_path, "pictures2")
     with pytest.raises(UsageError, match="give each folder once"):
         list_scenes(tmp_path, ["Area_1", "Area_1"])
 
