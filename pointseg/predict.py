@@ -1,6 +1,5 @@
 """``python -m pointseg.predict --run RUN (--split test | --input SCAN ...) --out DIR [--ply]``."""
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -44,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     given = {key: value for key, value in asdict(options).items() if value is not None}
     if given and arguments.split:
         raise UsageError("--unit, --up and --fill-color are for files given with --input; leave them out with --split")
-    settings = segmenter.describe_settings(arguments.tta) | json.loads(json.dumps(given))
+    settings = segmenter.describe_settings(arguments.tta) | given
     record = PredictionRecord(Path(arguments.out), settings, segmenter.taxonomy)
     further = [key for key in SUFFIXES if getattr(arguments, key)]
     for path in paths:
