@@ -14,7 +14,7 @@ from pointseg.engine.inference import Segmenter, Wanted
 from pointseg.engine.inference.prediction import infer_scan
 from pointseg.errors import DataError, PointsegError, UsageError
 from pointseg.formats.scan_file import check_is_readable_file
-from pointseg.output.class_shares import count_ids, format_shares
+from pointseg.metrics.class_shares import count_ids, format_shares
 from pointseg.output.prediction_files import ArrayFiles, is_predicted_mesh, write_predicted_mesh
 from pointseg.output.prediction_record import SUFFIXES, PredictionRecord, hash_files
 from pointseg.output.submission import read_prediction, write_prediction
