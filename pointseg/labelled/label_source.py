@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pointseg.errors import DataError, describe_os_error, first_line
+from pointseg.errors import DataError, describe_os_error
 from pointseg.formats.scan_file import ScanFile, are_whole
+from pointseg.scans.array_file import load_array
 
 # In this order, without case, `scalar_` (which CloudCompare puts before every name), `-` and `_`. The classification of
 # a LAS file comes last: every such file has one, be it all zero.
@@ -115,12 +116,7 @@ def _read_label_file(path: Path, scan: ScanFile) -> np.ndarray:
 
 
 def _read_npy(path: Path) -> np.ndarray:
-    try:
-        values = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise DataError(f"{describe_os_error(error)}; check the file") from None
-    except Exception as error:  # NumPy reads the header as Python: what a damaged one raises can be anything
-        raise DataError(f"{path}: is truncated or no array ({first_line(error)}); make it anew") from None
+    values = load_array(path, lambda: "check the file, or make it anew")
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1 or values.dtype.kind not in "iuf":

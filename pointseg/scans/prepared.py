@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from pointseg.errors import DataError, UsageError, describe_os_error, first_line
+from pointseg.errors import DataError, UsageError
+from pointseg.scans.array_file import load_array
 from pointseg.scans.scene import Scene
 from pointseg.scans.tree import (
     ANNOTATION,
@@ -150,15 +151,7 @@ def read_array(folder: Path, part: str) -> np.ndarray:
             it should.
     """
     path = folder / f"{part}.npy"
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise DataError(f"{path}: is missing; {prepare_again(folder)}") from None
-    except OSError as error:
-        raise DataError(f"{describe_os_error(error)}; {prepare_again(folder)}") from None
-    except Exception as error:
-        # NumPy reads the header as Python: what a damaged one raises can be anything, a MemoryError among it.
-        raise DataError(f"{path}: is truncated or no array ({first_line(error)}); {prepare_again(folder)}") from None
+    array = load_array(path, lambda: prepare_again(folder))
     if part in ANNOTATION:
         # Some published trees hold columns (N, 1), and any integer type.
         if np.issubdtype(array.dtype, np.integer) and array.ndim == 2 and array.shape[1] == 1:
