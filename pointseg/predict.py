@@ -1,6 +1,5 @@
 """``python -m pointseg.predict --run RUN (--split test | --input SCAN ...) --out DIR [--ply]``."""
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from pointseg.engine.inference.prediction import infer_scan
 from pointseg.errors import DataError, PointsegError, UsageError
 from pointseg.formats.companions import companion_files
 from pointseg.formats.scan_file import check_is_readable_file
-from pointseg.output.class_shares import count_ids, format_shares
+from pointseg.metrics.class_shares import count_ids, format_shares
 from pointseg.output.prediction_files import ArrayFiles, is_predicted_mesh, write_predicted_mesh
 from pointseg.output.prediction_record import SUFFIXES, PredictionRecord, hash_files
 from pointseg.output.submission import read_prediction, write_prediction
@@ -45,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     given = {key: value for key, value in asdict(options).items() if value is not None}
     if given and arguments.split:
         raise UsageError("--unit, --up and --fill-color are for files given with --input; leave them out with --split")
-    settings = segmenter.describe_settings(arguments.tta) | json.loads(json.dumps(given))
+    settings = segmenter.describe_settings(arguments.tta) | given
     if (out := Path(arguments.out)).exists() and not out.is_dir():
         raise UsageError(f"{out}: is no folder; give the folder for the predictions with --out")
     record = PredictionRecord(out, settings, segmenter.taxonomy)

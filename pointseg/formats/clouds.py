@@ -23,6 +23,8 @@ from pointseg.formats.scan_file import ScanFile, finite_rows, rgb_from_values, u
 _CHUNK_POINTS = 1_000_000
 _LAS_RECORD_BYTES, _SMALLEST_LAS_POINT = 54, 20
 _LAS_RGB = ("red", "green", "blue")
+# Its 0 is "created, never classified" by the standard.
+_LAS_CLASSIFICATION = "classification"
 _NORMAL_NAMES = (("nx", "ny", "nz"), ("normalx", "normaly", "normalz"), ("normal_x", "normal_y", "normal_z"))
 _PCD_KEYS = ("VERSION", "FIELDS", "SIZE", "TYPE", "COUNT", "WIDTH", "HEIGHT", "VIEWPOINT", "POINTS", "DATA")
 _MOST_PCD_HEADER_BYTES = 1 << 16
@@ -67,6 +69,7 @@ def read_las(path: Path) -> ScanFile:
         rgb=None if rgb is None else rgb_from_values(path, rgb, notes),
         normal=None if normal is None else unit_normals(normal, finite_rows(xyz), notes),
         fields=_whole_columns(columns),
+        fields_with_unclassified_zero=frozenset({_LAS_CLASSIFICATION}),
         notes=notes,
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from pointseg.errors import DataError, first_line
 from pointseg.formats.libraries import require
-from pointseg.formats.scan_file import ScanFile, fill_missing_colors, rgb_from_values, unit_normals
+from pointseg.formats.scan_file import ScanFile, bytes_from_unit, fill_missing_colors, rgb_from_values, unit_normals
 from pointseg.formats.texture import choose_colors, read_image, sample_texture
 
 _DRACO = "KHR_draco_mesh_compression"
@@ -249,4 +249,4 @@ def _material_colors(path: Path, part: dict[str, Any], num_vertices: int, notes:
     # trimesh keeps the factor in bytes. It is linear by the standard, and colours of scans are sRGB.
     linear = np.asarray(factor, dtype=np.float64)[:3] / 255
     srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.tile(np.rint(srgb * 255).astype(np.uint8), (num_vertices, 1))
+    return np.tile(bytes_from_unit(srgb), (num_vertices, 1))

@@ -13,7 +13,14 @@ import numpy as np
 
 from pointseg.errors import DataError, UsageError, first_line
 from pointseg.formats.companions import find_beside, find_picture
-from pointseg.formats.scan_file import ScanFile, fan_triangles, fill_missing_colors, rgb_from_values, unit_normals
+from pointseg.formats.scan_file import (
+    ScanFile,
+    bytes_from_unit,
+    fan_triangles,
+    fill_missing_colors,
+    rgb_from_values,
+    unit_normals,
+)
 from pointseg.formats.texture import Material, choose_colors, read_image, sample_texture
 
 _COMMENT = re.compile(rb"^[ \t]*#[^\r\n]*", re.MULTILINE)
@@ -49,11 +56,11 @@ def read_obj(path: Path) -> ScanFile:
     if len(vertices) == 0:
         raise DataError(f"{path}: has no vertex lines ('v x y z'); export the mesh again")
     corners, num_corners = _corners(path, lines, len(vertices))
-    faces = fan_triangles(corners[0], num_corners, notes) if len(corners[0]) else None
+    faces, num_dropped = fan_triangles(corners[0], num_corners, notes) if len(corners[0]) else (None, 0)
     rgb = choose_colors(
         _vertex_colors(path, vertices, notes), _texture_colors(path, lines, corners, num_corners, len(vertices), notes)
     )
-    scan = ScanFile(path, np.ascontiguousarray(vertices[:, :3]), faces, rgb, notes=notes)
+    scan = ScanFile(path, np.ascontiguousarray(vertices[:, :3]), faces, rgb, num_dropped_faces=num_dropped, notes=notes)
     scan.normal = _normals(path, lines, corners, scan)
     return scan
 
@@ -217,7 +224,7 @@ def _read_materials(path: Path, library: str, notes: list[str]) -> dict[str, Mat
             except ValueError:
                 continue
             if values.shape == (3,) and np.isfinite(values).all():
-                materials[name].rgb = np.rint(values.clip(0, 1) * 255).astype(np.uint8)
+                materials[name].rgb = bytes_from_unit(values)
         elif key.lower() == "map_kd" and name in materials:
             materials[name].image = _read_picture(path, file.parent, rest.strip(), notes)
     return materials

@@ -42,12 +42,14 @@ def read_off(path: Path) -> ScanFile:
         raise DataError(f"{path}: its vertices have {num_columns} numbers, expected {at}; export the mesh again")
     num_corners = np.fromiter(map(len, polygons), np.int64, len(polygons))
     corners = np.array([corner for polygon in polygons for corner in polygon], dtype=np.int64)
+    faces, num_dropped = fan_triangles(corners, num_corners, notes)
     xyz = np.ascontiguousarray(vertices[:, :3]) if num_vertices else np.zeros((0, 3))
     return ScanFile(
         path,
         xyz,
-        fan_triangles(corners, num_corners, notes),
+        faces,
         None if rgb is None or not num_vertices else rgb_from_values(path, rgb, notes),
         None if normal is None or not num_vertices else unit_normals(normal, finite_rows(xyz), notes),
+        num_dropped_faces=num_dropped,
         notes=notes,
     )

@@ -50,7 +50,7 @@ def read_mesh(path: str | os.PathLike[str]) -> Mesh:
             three corners.
     """
     scan = read_ply(path)
-    if any("fewer than three corners" in note for note in scan.notes):
+    if scan.num_dropped_faces:
         raise DataError(f"{path}: a face has fewer than three corners; export the mesh again")
     return scan.to_mesh()
 
@@ -82,13 +82,15 @@ def read_ply(path: str | os.PathLike[str]) -> ScanFile:
         for name in vertices.dtype.names
         if name not in used and (numbers := whole_numbers(name, vertices[name])) is not None
     }
+    faces, num_dropped = _read_faces(header, data, notes)
     return ScanFile(
         path=path,
         xyz=xyz if xyz.dtype == np.float32 else xyz.astype(np.float64, copy=False),
-        faces=_read_faces(header, data, notes),
+        faces=faces,
         rgb=None if rgb is None else rgb_from_values(path, rgb, notes),
         normal=None if normal is None else unit_normals(normal, finite_rows(xyz), notes),
         fields=whole,
+        num_dropped_faces=num_dropped,
         notes=notes,
     )
 
@@ -209,22 +211,24 @@ def _read_whole_or_rows(header: MeshHeader, source: object) -> PlyData:
     return PlyData.read(source)
 
 
-def _read_faces(header: MeshHeader, data: PlyData, notes: list[str]) -> np.ndarray | None:
-    """(F, 3) integer triangles of faces and strips; None where there is none."""
-    parts = []
+def _read_faces(header: MeshHeader, data: PlyData, notes: list[str]) -> tuple[np.ndarray | None, int]:
+    """(F, 3) integer triangles of faces and strips, None where there is none; and how many faces were dropped."""
+    parts: list[np.ndarray | None] = []
+    num_dropped = 0
     if header.face_list is not None and header.counts["face"] > 0:
         lists = data["face"].data[header.face_list]
         if lists.dtype != object and lists.shape[1] == 3:
             parts.append(lists)
         else:
             num_corners = np.fromiter(map(len, lists), np.int64, len(lists))
-            parts.append(fan_triangles(np.concatenate([*lists]), num_corners, notes))
+            fans, num_dropped = fan_triangles(np.concatenate([*lists]), num_corners, notes)
+            parts.append(fans)
     elif header.counts.get("face", 0) > 0:
         notes.append("the faces have no list vertex_indices, so they were not read")
     if header.counts.get("tristrips", 0) > 0 and "vertex_indices" in header.lists.get("tristrips", []):
         parts += [_strip_triangles(strip.astype(np.int64)) for strip in data["tristrips"].data["vertex_indices"]]
     triangles = [part for part in parts if part is not None and len(part)]
-    return np.concatenate(triangles) if len(triangles) > 1 else next(iter(triangles), None)
+    return (np.concatenate(triangles) if len(triangles) > 1 else next(iter(triangles), None)), num_dropped
 
 
 def _strip_triangles(strip: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -42,8 +42,12 @@ class ScanFile:
     """(N, 3) float32, unit length."""
     fields: dict[str, np.ndarray] = field(default_factory=dict)
     """Name in the file -> (N,) integers: labels, classes, objects, whatever whole numbers each point has."""
+    fields_with_unclassified_zero: frozenset[str] = frozenset()
+    """Those of ``fields`` in which 0 means "never classified" by the format's standard."""
     up_axis_hint: str | None = None
     """``"y"`` where the format's standard says so; None where the format leaves it open."""
+    num_dropped_faces: int = 0
+    """Faces of the file with fewer than three corners, which are not in ``faces``."""
     notes: list[str] = field(default_factory=list)
     """What a person should know of this reading, a line each, without the path."""
 
@@ -71,6 +75,31 @@ class ScanFile:
     def is_finite(self) -> np.ndarray:
         """(N,) bool: whether the point has a place. An organised cloud has NaN where the sensor saw nothing."""
         return finite_rows(self.xyz)
+
+    def select(self, is_kept: np.ndarray) -> "ScanFile":
+        """Some of the points with all that is known of them, and the faces of which all corners are kept.
+
+        Args:
+            is_kept: (N,) bool.
+
+        Returns:
+            this scan itself where all are.
+
+        Raises:
+            DataError: none is.
+        """
+        if is_kept.all():
+            return self
+        rgb, normal = (None if part is None else part[is_kept] for part in (self.rgb, self.normal))
+        return replace(
+            self,
+            xyz=self.xyz[is_kept],
+            faces=_keep_faces(self.faces, is_kept),
+            rgb=rgb,
+            normal=normal,
+            fields={name: values[is_kept] for name, values in self.fields.items()},
+            notes=list(self.notes),
+        )
 
     def to_mesh(self) -> Mesh:
         """The scan in float32, for what takes metres near the origin.
@@ -148,8 +177,13 @@ def rgb_from_values(path: Path, values: np.ndarray, notes: list[str]) -> np.ndar
             f"{path}: colours are {values.dtype} in {low:.6g}..{high:.6g}; write them as integers 0..255 or floats 0..1"
         )
     if is_float:
-        return np.rint(values * 255 if high <= _LARGEST_UNIT_COLOR else values).clip(0, 255).astype(np.uint8)
+        return bytes_from_unit(values) if high <= _LARGEST_UNIT_COLOR else np.rint(values).astype(np.uint8)
     return (values if high <= 255 else values >> 8).astype(np.uint8)
+
+
+def bytes_from_unit(values: np.ndarray) -> np.ndarray:
+    """Colours 0..1 as bytes, uint8 of the same shape. What lies beyond 0..1 counts as its end; there must be no NaN."""
+    return np.rint(values.clip(0, 1) * 255).astype(np.uint8)
 
 
 def unit_normals(values: np.ndarray, is_finite: np.ndarray, notes: list[str]) -> np.ndarray | None:
@@ -207,7 +241,7 @@ def are_whole(values: np.ndarray) -> np.ndarray:
     return (np.abs(values) < 2**53) & (values == np.rint(values))
 
 
-def fan_triangles(corners: np.ndarray, num_corners: np.ndarray, notes: list[str]) -> np.ndarray | None:
+def fan_triangles(corners: np.ndarray, num_corners: np.ndarray, notes: list[str]) -> tuple[np.ndarray | None, int]:
     """Polygons as fans of triangles that share the polygon's first corner, in the order of the file.
 
     Args:
@@ -216,32 +250,16 @@ def fan_triangles(corners: np.ndarray, num_corners: np.ndarray, notes: list[str]
         notes: gets a line where polygons with fewer than three corners are dropped.
 
     Returns:
-        (F, 3) of the dtype of ``corners``; None where no triangle is left.
+        (F, 3) of the dtype of ``corners``, None where no triangle is left; and how many polygons were dropped.
     """
     if num_dropped := int((num_corners < 3).sum()):
         notes.append(f"{num_dropped:,} of {len(num_corners):,} faces have fewer than three corners and were dropped")
     num_triangles = np.maximum(num_corners - 2, 0)
     if not num_triangles.any():
-        return None
+        return None, num_dropped
     first = np.repeat(np.cumsum(num_corners) - num_corners, num_triangles)
     step = np.arange(len(first)) - np.repeat(np.cumsum(num_triangles) - num_triangles, num_triangles)
-    return np.stack([corners[first], corners[first + step + 1], corners[first + step + 2]], axis=1)
-
-
-def keep_faces(faces: np.ndarray | None, is_kept: np.ndarray) -> np.ndarray | None:
-    """The faces of which all corners are kept, in the numbers that the kept points have among themselves.
-
-    Args:
-        faces: (F, 3) integer, vertex indices; None: there are none.
-        is_kept: (N,) bool.
-
-    Returns:
-        (F', 3) int32.
-    """
-    if faces is None:
-        return None
-    new_index = np.cumsum(is_kept, dtype=np.int32) - 1
-    return new_index[faces[is_kept[faces].all(axis=1)]]
+    return np.stack([corners[first], corners[first + step + 1], corners[first + step + 2]], axis=1), num_dropped
 
 
 def fill_missing_colors(rgb: np.ndarray, is_known: np.ndarray, notes: list[str]) -> np.ndarray:
@@ -265,3 +283,11 @@ def _checked_faces(path: Path, faces: np.ndarray, num_points: int) -> np.ndarray
     if faces.min() < 0 or faces.max() >= num_points:
         raise DataError(f"{path}: a face names a vertex that is not one of the {num_points}; export the mesh again")
     return faces.astype(np.int32, copy=False)
+
+
+def _keep_faces(faces: np.ndarray | None, is_kept: np.ndarray) -> np.ndarray | None:
+    """(F', 3) int32 faces of which all corners are kept, in the numbers that those have among themselves."""
+    if faces is None:
+        return None
+    new_index = np.cumsum(is_kept, dtype=np.int32) - 1
+    return new_index[faces[is_kept[faces].all(axis=1)]]

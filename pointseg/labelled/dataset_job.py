@@ -53,7 +53,7 @@ class DatasetJob(SceneJob):
         library = _open_dataset(self.dataset, self.root)
         points = call_library(self.dataset, READERS[self.dataset].read_points, library, self.scene_id)
         if points.class_id is None and self.needs_labels:
-            raise DataError(f"{points.where}: has no labels; download its annotation, or take it out of the lists")
+            raise DataError(f"{points.scan.path}: has no labels; download its annotation, or take it out of the lists")
         options = ScanOptions(unit="m", up="z")  # the library turns all of them
         content = make_content(self.out.name, points, self.taxonomy, options)
         return SceneContent(content.arrays, {**content.facts, "labels_from": f"data set {self.dataset}"})

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pointseg.errors import DataError, UsageError
+from pointseg.formats.scan_file import ScanFile, bytes_from_unit
 from pointseg.labelled.content import LabelledPoints
 from pointseg.taxonomy import Taxonomy, parse_class_table
 
@@ -94,13 +95,8 @@ def _s3dis_files(library: Any, scene: str) -> list[Path]:
 
 def _s3dis_points(library: Any, scene: str) -> LabelledPoints:
     points = library.get_points(scene)
-    return LabelledPoints(
-        str(library.dataset_root / scene),
-        points.xyz,
-        points.semantic_labels.astype(np.int64),
-        points.instance_labels.astype(np.int64),
-        points.rgb,
-    )
+    scan = ScanFile(library.dataset_root / scene, points.xyz, rgb=points.rgb)
+    return LabelledPoints(scan, points.semantic_labels.astype(np.int64), points.instance_labels.astype(np.int64))
 
 
 def _scannetpp_splits(library: Any) -> dict[str, list[str]]:
@@ -148,7 +144,7 @@ def _threerscan_points(library: Any, scene: str) -> LabelledPoints:
     """The annotated mesh, whose colours are those of the objects, and so no colours of the room."""
     mesh = library.get_mesh(scene, mesh_type="instance")
     points = _mesh_points(mesh, library.scans_dir / scene)
-    points.rgb = None
+    points.scan.rgb = None
     points.class_id = library.get_segmentation(scene, segmentation_type="rio27").labels.astype(np.int64)
     points.instance = _zero_is_none(library.get_segmentation(scene).labels)
     return points
@@ -161,11 +157,11 @@ def _multiscan_files(library: Any, scene: str) -> list[Path]:
 
 def _multiscan_points(library: Any, scene: str) -> LabelledPoints:
     points = _mesh_points(library.get_mesh(scene), library.root_dir / scene)
-    assert points.faces is not None, "the library refuses meshes without faces"
+    assert points.scan.faces is not None, "the library refuses meshes without faces"
     semantic = library.get_segmentation(scene, segmentation_type="object_semantic").labels
     objects = library.get_segmentation(scene, segmentation_type="object_instance").labels
-    points.class_id = _labels_of_vertices(points.faces, semantic, len(points.xyz))
-    points.instance = _zero_is_none(_labels_of_vertices(points.faces, objects, len(points.xyz)))
+    points.class_id = _labels_of_vertices(points.scan.faces, semantic, points.scan.num_points)
+    points.instance = _zero_is_none(_labels_of_vertices(points.scan.faces, objects, points.scan.num_points))
     return points
 
 
@@ -192,20 +188,18 @@ def _matterport_points(library: Any, scene: str) -> LabelledPoints:
     house, region = scene.split("/")
     mesh = library.get_mesh(house, mesh_type="region", region_id=region)
     points = _mesh_points(mesh, library.scans_dir / house)
-    assert points.faces is not None, "the library refuses meshes without faces"
+    assert points.scan.faces is not None, "the library refuses meshes without faces"
     semantic = library.get_segmentation(house, region_id=region, segmentation_type="semantic", label_space="mpcat40")
     objects = library.get_segmentation(house, region_id=region)
-    points.class_id = _labels_of_vertices(points.faces, semantic.labels, len(points.xyz))
-    points.instance = _labels_of_vertices(points.faces, objects.labels, len(points.xyz))
+    points.class_id = _labels_of_vertices(points.scan.faces, semantic.labels, points.scan.num_points)
+    points.instance = _labels_of_vertices(points.scan.faces, objects.labels, points.scan.num_points)
     return points
 
 
 def _mesh_points(mesh: Any, where: Path) -> LabelledPoints:
-    """Vertices and faces of an Open3D mesh."""
-    rgb = np.rint(np.asarray(mesh.vertex_colors) * 255).astype(np.uint8) if mesh.has_vertex_colors() else None
-    return LabelledPoints(
-        str(where), np.array(mesh.vertices), None, rgb=rgb, faces=np.array(mesh.triangles, dtype=np.int64)
-    )
+    """Vertices and faces of an Open3D mesh, not labelled."""
+    rgb = bytes_from_unit(np.asarray(mesh.vertex_colors)) if mesh.has_vertex_colors() else None
+    return LabelledPoints(ScanFile(where, np.array(mesh.vertices), np.array(mesh.triangles), rgb))
 
 
 def _zero_is_none(ids: np.ndarray) -> np.ndarray:
@@ -228,7 +222,8 @@ def _labels_of_vertices(faces: np.ndarray, label: np.ndarray, num_vertices: int)
         num_vertices: N.
     """
     values, dense = np.unique(label, return_inverse=True)
-    pairs, counts = np.unique(faces.ravel() * len(values) + np.repeat(dense, 3), return_counts=True)
+    corner = faces.ravel().astype(np.int64)  # corners times labels can be more than 32 bits
+    pairs, counts = np.unique(corner * len(values) + np.repeat(dense, 3), return_counts=True)
     vertex = pairs // len(values)
     order = np.lexsort((-(pairs % len(values)), counts, vertex))  # the last of each vertex is the most frequent
     result = np.full(num_vertices, -1, dtype=np.int64)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pointseg.errors import DataError, describe_os_error, first_line
+from pointseg.errors import DataError, describe_os_error
 from pointseg.formats.scan_file import ScanFile, are_whole
+from pointseg.scans.array_file import load_array
 
 # In this order, without case, `scalar_` (which CloudCompare puts before every name), `-` and `_`. The classification of
 # a LAS file comes last: every such file has one, be it all zero.
@@ -31,6 +32,8 @@ class FoundLabels:
     """``property 'label'`` or the name of the file."""
     note: str | None = None
     """What a person should know."""
+    zero_is_unclassified: bool = False
+    """Whether 0 means "never classified" by the standard of the file's format, and so is no class."""
 
 
 def find_labels(scan: ScanFile, label_field: str | None = None) -> FoundLabels | None:
@@ -50,7 +53,7 @@ def find_labels(scan: ScanFile, label_field: str | None = None) -> FoundLabels |
         chosen = _match(scan.fields, (_plain(label_field),))
         if not chosen:
             raise DataError(f"{scan.path}: has no property {label_field!r} of whole numbers; {_describe_fields(scan)}")
-        return FoundLabels(_as_int64(scan, chosen[0]), f"property {chosen[0]!r}")
+        return _labels_of_field(scan, chosen[0])
     beside = [path for path in (scan.path.with_name(scan.path.stem + end) for end in BESIDE) if path.exists()]
     if len(beside) > 1:
         raise DataError(f"{scan.path}: has labels in {beside[0].name} and in {beside[1].name}; leave one of them")
@@ -61,7 +64,7 @@ def find_labels(scan: ScanFile, label_field: str | None = None) -> FoundLabels |
         return None
     others = ", ".join(repr(name) for name in found[1:])
     note = f"labels are those of {found[0]!r}, not of {others}; --label-field takes another" if others else None
-    return FoundLabels(_as_int64(scan, found[0]), f"property {found[0]!r}", note)
+    return _labels_of_field(scan, found[0], note)
 
 
 def find_instances(scan: ScanFile) -> np.ndarray | None:
@@ -76,6 +79,11 @@ def explain_missing_labels(scan: ScanFile) -> str:
     return f"{scan.path}: has no labels; name their property by --label-field, or put {beside} beside it; " + (
         _describe_fields(scan)
     )
+
+
+def _labels_of_field(scan: ScanFile, name: str, note: str | None = None) -> FoundLabels:
+    is_without_zero = name in scan.fields_with_unclassified_zero
+    return FoundLabels(_as_int64(scan, name), f"property {name!r}", note, is_without_zero)
 
 
 def _describe_fields(scan: ScanFile) -> str:
@@ -108,12 +116,7 @@ def _read_label_file(path: Path, scan: ScanFile) -> np.ndarray:
 
 
 def _read_npy(path: Path) -> np.ndarray:
-    try:
-        values = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise DataError(f"{describe_os_error(error)}; check the file") from None
-    except Exception as error:  # NumPy reads the header as Python: what a damaged one raises can be anything
-        raise DataError(f"{path}: is truncated or no array ({first_line(error)}); make it anew") from None
+    values = load_array(path, lambda: "check the file, or make it anew")
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1 or values.dtype.kind not in "iuf":

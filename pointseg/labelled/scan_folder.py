@@ -9,6 +9,7 @@ from pathlib import Path
 from pointseg.errors import UsageError
 from pointseg.formats.reading import READERS
 from pointseg.labelled.label_source import BESIDE
+from pointseg.preparation.split_lists import is_scene_name
 from pointseg.scans.tree import SPLITS
 
 COMPANIONS = (".mtl", ".bin", ".png", ".jpg", ".jpeg")
@@ -57,7 +58,7 @@ def find_scans(source: Path, out: Path) -> FoundScans:
         *folders, _ = path.relative_to(source).parts
         split = folders.pop(0) if folders and folders[0] in SPLITS else ""
         name = "_".join([*folders, path.stem])
-        if name.startswith(".") or any(not c.isprintable() for c in name):
+        if not is_scene_name(name):
             raise UsageError(f"{path}: can't be the name of a scene; rename it")
         if name in path_of_scene[split]:
             raise UsageError(f"{path}: would be the same scene as {path_of_scene[split][name]}; rename or move one")

@@ -10,7 +10,7 @@ from pointseg.errors import DataError, describe_os_error
 from pointseg.formats.companions import companion_files
 from pointseg.formats.reading import read_scan_file
 from pointseg.labelled.content import LabelledPoints, make_content
-from pointseg.labelled.label_source import BESIDE, explain_missing_labels, find_instances, find_labels
+from pointseg.labelled.label_source import BESIDE, FoundLabels, explain_missing_labels, find_instances, find_labels
 from pointseg.labelled.scan_folder import COMPANIONS
 from pointseg.preparation.jobs import SceneContent, SceneJob, describe_files
 from pointseg.scans.own_scan import ScanOptions
@@ -71,13 +71,15 @@ class ScanJob(SceneJob):
     def make_scene(self) -> SceneContent:
         """Read the scan and its labels. Raises: DataError where one of them is bad."""
         reading = self.reading
-        points, where = read_labelled_scan(self.path, reading.label_field, self.needs_labels)
+        points, labels = read_labelled_scan(self.path, reading.label_field, self.needs_labels)
         content = make_content(self.out.name, points, self.taxonomy, reading.options, reading.estimate_normals)
-        return SceneContent(content.arrays, {**content.facts, "labels_from": where})
+        return SceneContent(content.arrays, {**content.facts, "labels_from": None if labels is None else labels.where})
 
 
-def read_labelled_scan(path: Path, label_field: str | None, needs_labels: bool) -> tuple[LabelledPoints, str | None]:
-    """The points of a scan with their class ids, and where those were; ids and place are None where there are none.
+def read_labelled_scan(
+    path: Path, label_field: str | None, needs_labels: bool
+) -> tuple[LabelledPoints, FoundLabels | None]:
+    """The points of a scan with their class ids, and what was found of those; both are None where there are none.
 
     Raises:
         DataError: scan or labels are bad, or there are none and ``needs_labels``.
@@ -92,19 +94,11 @@ def read_labelled_scan(path: Path, label_field: str | None, needs_labels: bool) 
         labels = None
     if labels is None and needs_labels:
         raise DataError(explain_missing_labels(scan))
-    notes = scan.notes + ([labels.note] if labels is not None and labels.note else [])
-    points = LabelledPoints(
-        where=str(path),
-        xyz=scan.xyz,
-        class_id=None if labels is None else labels.class_id,
-        instance=find_instances(scan) if labels is not None else None,
-        rgb=scan.rgb,
-        normal=scan.normal,
-        faces=scan.faces,
-        up_axis_hint=scan.up_axis_hint,
-        notes=notes,
-    )
-    return points, None if labels is None else labels.where
+    if labels is None:
+        return LabelledPoints(scan), None
+    if labels.note:
+        scan.notes.append(labels.note)
+    return LabelledPoints(scan, labels.class_id, find_instances(scan)), labels
 
 
 @dataclass(frozen=True)
@@ -116,15 +110,17 @@ class ClassQuery:
     needs_labels: bool
 
 
-def find_class_ids(query: ClassQuery) -> tuple[np.ndarray, str | None] | str:
-    """The unique ids in a scan and where they were, to make a table of them; or why it can't be read, in a line."""
+def find_class_ids(query: ClassQuery) -> tuple[np.ndarray, bool] | str:
+    """The unique ids in a scan, and whether 0 is "never classified" among them; or why it can't be read, in a line."""
     try:
-        points, where = read_labelled_scan(query.path, query.label_field, query.needs_labels)
+        _, labels = read_labelled_scan(query.path, query.label_field, query.needs_labels)
     except DataError as error:
         return str(error)
     except OSError as error:
         return describe_os_error(error)
-    return np.empty(0, dtype=np.int64) if points.class_id is None else np.unique(points.class_id), where
+    if labels is None:
+        return np.empty(0, dtype=np.int64), False
+    return np.unique(labels.class_id), labels.zero_is_unclassified
 
 
 def files_of_scan(path: Path) -> list[Path]:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pointseg.atomic import write_text
-from pointseg.errors import DataError
 from pointseg.labelled.scan_folder import FoundScans
+from pointseg.preparation.split_lists import read_list, refuse_shared
 from pointseg.scans.tree import SPLITS
 
 
@@ -25,7 +25,7 @@ def choose_splits(found: FoundScans, root: Path, val_share: float) -> dict[str, 
             two.
 
     Raises:
-        DataError: a list of the tree names a scene that another names too.
+        DataError: a list of the tree is bad, or names a scene that another names too.
     """
     earlier = read_lists(root)
     lists = {split: set(found.path_of_scene[split]) for split in SPLITS}
@@ -57,22 +57,11 @@ def read_lists(root: Path) -> dict[str, list[str]]:
     """The lists of a tree; empty where it has none.
 
     Raises:
-        DataError: a list is no text, or a scene stands in two of them.
+        DataError: a list is bad, or a scene stands in two of them.
     """
-    lists: dict[str, list[str]] = {}
-    for split in SPLITS:
-        path = list_path(root, split)
-        try:
-            lists[split] = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else []
-        except UnicodeDecodeError:
-            raise DataError(f"{path}: is no text; put one scene name a line") from None
-        lists[split] = [scene for scene in lists[split] if scene.strip()]
-        for other in lists:
-            shared = set(lists[split]) & set(lists[other]) if other != split else set()
-            if shared:
-                raise DataError(
-                    f"{path}: {min(shared)} is in {other}, too; a scene belongs to one split, mend the lists"
-                )
+    paths = {split: list_path(root, split) for split in SPLITS}
+    lists = {split: read_list(path) if path.is_file() else [] for split, path in paths.items()}
+    refuse_shared({paths[split]: scenes for split, scenes in lists.items()})
     return lists
 
 

@@ -10,8 +10,6 @@ from pointseg.errors import DataError
 from pointseg.taxonomy import CLASS_TABLE, Taxonomy, parse_class_table, read_class_table
 
 _MOST_CLASSES = 1000
-# `classification` 0 of a LAS file is "created, never classified" by its standard.
-_LAS_NEVER_CLASSIFIED = 0
 
 
 def place_table(root: Path, given: Path) -> Taxonomy:
@@ -36,23 +34,22 @@ def write_table(root: Path, taxonomy: Taxonomy) -> Taxonomy:
     return read_class_table(root / CLASS_TABLE)
 
 
-def name_classes(ids_of_scan: Sequence[tuple[np.ndarray, str | None]], where: str) -> Taxonomy:
+def name_classes(ids_of_scan: Sequence[tuple[np.ndarray, bool]], where: str) -> Taxonomy:
     """A table of the ids that scans have, each named ``class <id>``.
 
-    Negative ids are no classes. Neither is 0 where it is the classification of a LAS file; elsewhere it is one, since
-    that is how data sets count from 0, and whoever means "not labelled" by it deletes the row.
+    Negative ids are no classes. Neither is 0 where the format says so, as LAS does; elsewhere it is one, since that is
+    how data sets count from 0, and whoever means "not labelled" by it deletes the row.
 
     Args:
-        ids_of_scan: unique ids, and where they were.
+        ids_of_scan: unique ids, and whether 0 means "never classified" among them.
         where: the scans, for messages.
 
     Raises:
         DataError: there are fewer than two ids, or too many for classes.
     """
     found: set[int] = set()
-    for ids, place in ids_of_scan:
-        is_las = place is not None and "classification" in place.lower()
-        found |= {i for i in ids.tolist() if i >= 0 and not (is_las and i == _LAS_NEVER_CLASSIFIED)}
+    for ids, zero_is_unclassified in ids_of_scan:
+        found |= {i for i in ids.tolist() if i >= (1 if zero_is_unclassified else 0)}
     if len(found) < 2:
         names = ", ".join(map(str, sorted(found))) or "none"
         raise DataError(

@@ -26,7 +26,7 @@ class PredictionRecord:
 
     Args:
         folder: of the predictions; it need not exist.
-        settings: JSON-ready; where any of them is another one than before, no prediction counts as finished.
+        settings: what JSON can hold; where any of them is another one than before, no prediction counts as finished.
         taxonomy: the classes of the ids.
     """
 

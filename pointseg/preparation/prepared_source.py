@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from pointseg.atomic_directory import atomic_directory
+from pointseg.scans.prepared import load_source
 from pointseg.scans.tree import SOURCE_NAME
 
 
@@ -40,11 +41,8 @@ def write_scene(folder: str | os.PathLike[str], arrays: dict[str, np.ndarray], s
 
 def read_source(folder: Path) -> dict[str, Any] | None:
     """The ``source.json`` of a scene; None where it has none, or none that can be read."""
-    try:
-        source = json.loads((folder / SOURCE_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(source, dict) or not {"arrays", "facts", "made_from", "raw_folder"} <= source.keys():
+    source = load_source(folder)
+    if source is None or not {"arrays", "facts", "made_from", "raw_folder"} <= source.keys():
         return None
     facts = source["facts"]
     return source if isinstance(facts, dict) and "num_points" in facts else None

@@ -72,13 +72,15 @@ def guess_frame(
     return FrameGuess(size, in_metres=False, units=_guess_units(max(size), height), up=up)
 
 
-def describe_doubts(guess: FrameGuess, where: str, assumed_up: str = "z") -> str | None:
+def describe_doubts(guess: FrameGuess, assumed_up: str = "z") -> str | None:
     """One line for people: what the scan looks like and which options to give; None where nothing looks wrong.
 
     Args:
         guess: of the scan, whose unit is taken to be the metre, with the same assumed axis.
-        where: the file.
         assumed_up: the axis that is taken to point up.
+
+    Returns:
+        the line, without the name of the scan.
     """
     doubts: list[str] = []
     options: list[str] = []
@@ -97,7 +99,7 @@ def describe_doubts(guess: FrameGuess, where: str, assumed_up: str = "z") -> str
         as_it_is.append(f"--up={assumed_up}")
     if not doubts:
         return None
-    return f"{where}: {'; it '.join(doubts)}; give {' '.join(options)}, or {' '.join(as_it_is)} if it is right as it is"
+    return f"{'; it '.join(doubts)}; give {' '.join(options)}, or {' '.join(as_it_is)} if it is right as it is"
 
 
 def _sides(size: tuple[float, float, float], factor: float) -> str:

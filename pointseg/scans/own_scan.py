@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pointseg.errors import DataError, UsageError
+from pointseg.errors import UsageError
+from pointseg.formats.scan_file import ScanFile
 from pointseg.scans.frame import SceneFrame, find_frame
 from pointseg.scans.frame_check import describe_doubts, guess_frame
 from pointseg.scans.normals import vertex_normals
@@ -42,49 +43,30 @@ class OwnScan:
     frame: SceneFrame
     """Where it lies in the file's coordinates."""
     remarks: list[str] = field(default_factory=list)
-    """What the user should know, a line each."""
+    """What the user should know, a line each, without the name of the file."""
 
 
-def make_scene(
-    name: str,
-    xyz: np.ndarray,
-    options: ScanOptions,
-    rgb: np.ndarray | None = None,
-    normal: np.ndarray | None = None,
-    faces: np.ndarray | None = None,
-    needs_normal: bool = False,
-    format_up: str | None = None,
-    where: str | None = None,
-) -> OwnScan:
-    """Make a scene of a file's arrays.
+def make_scene(name: str, file: ScanFile, options: ScanOptions, needs_normal: bool) -> OwnScan:
+    """Make a scene of what a file holds.
 
     Where unit or axis are not said, and the scan does not look like a room in metres, or another axis looks like the
     upward one, a remark says so; nothing is changed by that.
 
     Args:
         name: of the scene.
-        xyz: (N, 3) float, best float64, finite: the file's coordinates.
-        options: what the user says of them.
-        rgb: (N, 3) uint8.
-        normal: (N, 3) float, unit length, in the file's axes.
-        faces: (F, 3) integer.
+        file: whose points all have a place.
+        options: what the user says of it.
         needs_normal: whether normals that are not there have to be made: from faces, or else from neighbours.
-        format_up: the axis that points up by the definition of the file's format: "y" in glTF.
-        where: the file, for messages.
 
     Raises:
-        DataError: there is no point.
         UsageError: the unit or the axis is not known, or normals have to be estimated and Open3D is not installed.
     """
-    where = name if where is None else where
-    if not len(xyz):
-        raise DataError(f"{where}: the scan has no points; scan it again or leave it out")
     remarks = []
-    if normal is None and faces is not None:
-        normal = vertex_normals(xyz, faces)
-    up = options.up or format_up or "z"
-    guess = guess_frame(xyz, normal, options.unit, options.up, assumed_up=up)
-    doubts = describe_doubts(guess, where, assumed_up=up)
+    xyz, rgb, normal = file.xyz, file.rgb, file.normal
+    if normal is None and file.faces is not None:
+        normal = vertex_normals(xyz, file.faces)
+    up = options.up or file.up_axis_hint or "z"
+    doubts = describe_doubts(guess_frame(xyz, normal, options.unit, options.up, assumed_up=up), assumed_up=up)
     if doubts is not None:
         remarks.append(doubts)
     frame = find_frame(xyz, options.unit or "m", up)

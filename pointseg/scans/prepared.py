@@ -11,12 +11,14 @@ them. Scenes that we prepared also hold ``source.json``: what they were made fro
 import json
 import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pointseg.errors import DataError, UsageError, describe_os_error, first_line
+from pointseg.errors import DataError, UsageError
+from pointseg.scans.array_file import load_array
 from pointseg.scans.scene import Scene
 from pointseg.scans.tree import (
     ANNOTATION,
@@ -123,7 +125,8 @@ def refuse_labels_of_other_classes(folders: Sequence[Path], taxonomy: Taxonomy) 
         return
     of_root: dict[Path, str | None] = {}
     for folder in folders:
-        made_with = _read_source(folder, "made_from").get("classes")
+        made_from = (load_source(folder) or {}).get("made_from")
+        made_with = made_from.get("classes") if isinstance(made_from, dict) else None
         if made_with is None:
             root = folder.parent.parent
             if root not in of_root:
@@ -144,15 +147,32 @@ def has_part(folder: Path, part: str) -> bool:
     """
     if (folder / f"{part}.npy").exists():
         return True
-    return part in _read_source(folder, "arrays")
-
-
-def _read_source(folder: Path, key: str) -> dict[str, Any]:
-    """What ``source.json`` says of a key; empty where there is no such file, or none that we wrote."""
     try:
-        return dict(json.loads((folder / SOURCE_NAME).read_text(encoding="utf-8"))[key])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+        status = (folder / SOURCE_NAME).stat()
+    except OSError:
+        return False
+    return part in _written_parts(folder, (status.st_ino, status.st_mtime_ns))
+
+
+@cache
+def _written_parts(folder: Path, version: tuple[int, int]) -> frozenset[str]:
+    """Names in ``source.json``. Kept, since training asks for each sample of a tree without colours or normals.
+
+    Args:
+        folder: of the scene.
+        version: number and time of the file, so that that of a scene that is made anew is read anew.
+    """
+    arrays = (load_source(folder) or {}).get("arrays")
+    return frozenset(arrays) if isinstance(arrays, dict) else frozenset()
+
+
+def load_source(folder: Path) -> dict[str, Any] | None:
+    """The object in the ``source.json`` of a scene, whatever it has; None where there is none that can be read."""
+    try:
+        source = json.loads((folder / SOURCE_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return source if isinstance(source, dict) else None
 
 
 def geometry_parts(folder: Path) -> list[str]:
@@ -173,15 +193,7 @@ def read_array(folder: Path, part: str) -> np.ndarray:
             it should.
     """
     path = folder / f"{part}.npy"
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise DataError(f"{path}: is missing; {prepare_again(folder)}") from None
-    except OSError as error:
-        raise DataError(f"{describe_os_error(error)}; {prepare_again(folder)}") from None
-    except Exception as error:
-        # NumPy reads the header as Python: what a damaged one raises can be anything, a MemoryError among it.
-        raise DataError(f"{path}: is truncated or no array ({first_line(error)}); {prepare_again(folder)}") from None
+    array = load_array(path, lambda: prepare_again(folder))
     if part in ANNOTATION:
         # Some published trees hold columns (N, 1), and any integer type.
         if np.issubdtype(array.dtype, np.integer) and array.ndim == 2 and array.shape[1] == 1:

@@ -7,8 +7,8 @@ import numpy as np
 
 from pointseg.errors import DataError, UsageError
 from pointseg.formats.reading import read_scan_file
-from pointseg.formats.scan_file import ScanFile, keep_faces
-from pointseg.scans.own_scan import ScanOptions, make_scene
+from pointseg.formats.scan_file import ScanFile
+from pointseg.scans.own_scan import NORMALS_ESTIMATED, ScanOptions, make_scene
 from pointseg.scans.prepared import read_scene
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import Taxonomy
@@ -65,20 +65,13 @@ def read_scan_input(path: Path, taxonomy: Taxonomy, needs_normal: bool, options:
     if num_without:
         share = f"{num_without:,} of {file.num_points:,} points"
         remarks.append(f"{path}: the coordinates of {share} are not finite or beyond 1e12; they get no class")
-    there = _select(file, has_place)
-    parts = (there.rgb, there.normal, there.faces, needs_normal, file.up_axis_hint)
-    own = make_scene(scan_name(path), there.xyz, options, *parts, where=str(path))
-    return ScanInput(own.scene, file, has_place, there.faces, (*remarks, *own.remarks))
+    there = file.select(has_place)
+    own = make_scene(scan_name(path), there, options, needs_normal)
+    # That normals are estimated holds for all such scans, and without a name it is said once.
+    remarks += [line if line == NORMALS_ESTIMATED else f"{path}: {line}" for line in own.remarks]
+    return ScanInput(own.scene, file, has_place, there.faces, tuple(remarks))
 
 
 def scan_name(path: Path) -> str:
     """ScanNet's id of the scene where the file is named as in its release, else the file's stem."""
     return path.resolve().name if path.is_dir() else path.stem.removesuffix(_MESH_SUFFIX)
-
-
-def _select(file: ScanFile, chosen: np.ndarray) -> ScanFile:
-    """The chosen points, and the faces that have no other corner."""
-    if chosen.all():
-        return file
-    rgb, normal = (None if part is None else part[chosen] for part in (file.rgb, file.normal))
-    return ScanFile(file.path, file.xyz[chosen], keep_faces(file.faces, chosen), rgb, normal)

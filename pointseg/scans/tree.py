@@ -51,7 +51,7 @@ def describe_missing_split(root: Path, split: str) -> str:
     """Why a split has no scenes, and what to do."""
     if not root.is_dir():
         return f"{root}: there is no such folder; prepare scans with: {prepare_command(root)}"
-    others = sorted(child.name for child in root.iterdir() if child.is_dir() and scene_folders(root, child.name))
+    others = [name for name in find_splits(root) if scene_folders(root, name)]
     if others:
         return f"{root}: has no {split} scenes; it has the folders {', '.join(others)}: choose one of them"
     return f"{root}: has no {split} scenes; prepare them with: {prepare_command(root)}"

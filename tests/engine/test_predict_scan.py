@@ -76,7 +76,7 @@ def test_the_shown_form_says_what_was_found(segmenter: Segmenter, scene: Scene, 
     assert shown.startswith("Prediction(room: 600 points, ")
     assert "probabilities (600, 200)" in shown
     name, share = next(iter(prediction.shares.items()))
-    assert f"{name} {100 * share:.1f} %" in shown
+    assert f"{name} {100 * share:.1f}%" in shown
     assert sum(prediction.shares.values()) == pytest.approx(1)
     assert list(prediction.shares.values()) == sorted(prediction.shares.values(), reverse=True)
     assert (prediction.names == name).mean() == pytest.approx(share)

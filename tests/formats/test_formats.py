@@ -12,6 +12,7 @@ from pointseg.errors import DataError, UsageError
 from pointseg.formats.companions import companion_files
 from pointseg.formats.ply import Mesh, write_mesh
 from pointseg.formats.reading import read_scan_file
+from pointseg.formats.scan_file import ScanFile, bytes_from_unit
 from tests.formats.scan_files import (
     BLUE,
     GREEN,
@@ -25,6 +26,31 @@ from tests.formats.scan_files import (
     write,
     write_picture,
 )
+
+
+def test_a_colour_a_little_beyond_its_range_does_not_wrap_around():
+    assert bytes_from_unit(np.array([-0.01, 0, 0.5, 1, 1.002])).tolist() == [0, 0, 128, 255, 255]
+
+
+def test_selected_points_keep_all_that_is_known_of_them():
+    scan = ScanFile(
+        Path("a.las"),
+        np.arange(12, dtype=np.float64).reshape(4, 3),
+        np.array([[0, 1, 2], [1, 2, 3]]),
+        np.arange(12, dtype=np.uint8).reshape(4, 3),
+        np.tile(np.float32([0, 0, 1]), (4, 1)),
+        fields={"classification": np.arange(4)},
+        fields_with_unclassified_zero=frozenset({"classification"}),
+        up_axis_hint="y",
+        notes=["a note"],
+    )
+    kept = scan.select(np.array([False, True, True, True]))
+    assert kept.faces.tolist() == [[0, 1, 2]]
+    for ours, its in ((kept.xyz, scan.xyz), (kept.rgb, scan.rgb), (kept.normal, scan.normal)):
+        np.testing.assert_array_equal(ours, its[1:])
+    assert kept.fields["classification"].tolist() == [1, 2, 3]
+    assert (kept.fields_with_unclassified_zero, kept.up_axis_hint, kept.notes) == ({"classification"}, "y", ["a note"])
+    assert scan.select(np.ones(4, dtype=bool)) is scan
 
 
 def check_two_meshes(path: Path) -> None:

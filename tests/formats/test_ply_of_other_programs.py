@@ -115,6 +115,7 @@ def test_faces_of_too_few_corners_are_dropped(tmp_path, binary):
         scan = read_text(tmp_path, text)
     assert scan.faces.tolist() == [[0, 1, 2], [0, 1, 2], [0, 2, 3]]
     assert scan.notes == ["2 of 4 faces have fewer than three corners and were dropped"]
+    assert scan.num_dropped_faces == 2
 
 
 def test_texture_coordinates_beside_corners(tmp_path):

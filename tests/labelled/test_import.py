@@ -165,6 +165,27 @@ def test_a_scan_that_a_person_lists_elsewhere_moves(source, out):
     assert done.status == 1
 
 
+BAD_LISTS = {
+    "no text": (lambda _: b"\xff", "train.txt: is no text; put one scene name a line"),
+    "twice": (lambda text: text + text, "twice; delete one of the lines"),
+    "no name": (lambda text: text + b"../raw\n", "train.txt: '../raw' is no scene name"),
+    "two lists": (lambda text: text, "in train.txt too; a scene belongs to one split"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LISTS)
+def test_a_list_that_a_person_spoiled_is_one_line(source, out, case):
+    change, message = BAD_LISTS[case]
+    import_scans(source, out)
+    if case == "two lists":
+        (out / "splits" / "val.txt").write_bytes((out / "splits" / "train.txt").read_bytes())
+    else:
+        path = out / "splits" / "train.txt"
+        path.write_bytes(change(path.read_bytes()))
+    (line,) = import_scans(source, out).error_lines
+    assert message in line
+
+
 def test_scans_that_were_put_away_stay(source, out):
     import_scans(source, out)
     kept = scenes(out)

@@ -182,6 +182,13 @@ class TestIdZero:
         report = json.loads((tmp_path / "out" / "preprocess_report.json").read_text())
         assert list(report["unknown_ids"]) == ([] if 0 in names else ["0"])
 
+    @pytest.mark.parametrize("name", ["classification", "scalar_Classification"])
+    def test_a_ply_with_the_name_that_las_uses(self, tmp_path, name):
+        """Only in a LAS file 0 is "never classified"."""
+        done = import_one(tmp_path, **{name: ("uchar", self.ids)})
+        assert "id 0 is one of them" in done.out
+        np.testing.assert_array_equal(read_ids(tmp_path), self.ids)
+
     def test_negative(self, tmp_path):
         done = import_one(tmp_path, label=("char", np.where(LABEL == 3, -1, LABEL)))
         assert read_class_table(tmp_path / "out" / "classes.tsv").class_ids.tolist() == [1, 2]

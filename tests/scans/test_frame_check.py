@@ -52,12 +52,12 @@ def test_an_ordinary_scan_causes_no_doubt(cut: str, turn_deg: float, seed: int) 
     xyz, normal = furnished_room(seed, turn_deg=turn_deg)
     kept = CUTS[cut](xyz)
     for normals in (normal[kept], None):
-        assert describe_doubts(guess_frame(xyz[kept], normals), "room.ply") is None
+        assert describe_doubts(guess_frame(xyz[kept], normals)) is None
 
 
 def test_the_warning_names_the_options() -> None:
     xyz, normal = furnished_room()
-    line = describe_doubts(guess_frame(lay(xyz, "y") * 1000, lay(normal, "y")), "room.ply")
+    line = describe_doubts(guess_frame(lay(xyz, "y") * 1000, lay(normal, "y")))
     assert line is not None
     assert "\n" not in line
     assert "no room in metres, but in mm one of" in line
@@ -68,14 +68,14 @@ def test_the_warning_names_the_options() -> None:
 def test_what_the_user_says_is_not_doubted() -> None:
     xyz, normal = furnished_room()
     scan, normals = lay(xyz, "y") * 1000, lay(normal, "y")
-    assert describe_doubts(guess_frame(scan, normals, unit="m", up="z"), "room.ply") is None
-    line = describe_doubts(guess_frame(scan, normals, unit="mm"), "room.ply")
-    assert line == "room.ply: looks as if y were up, not z; give --up=y, or --up=z if it is right as it is"
+    assert describe_doubts(guess_frame(scan, normals, unit="m", up="z")) is None
+    line = describe_doubts(guess_frame(scan, normals, unit="mm"))
+    assert line == "looks as if y were up, not z; give --up=y, or --up=z if it is right as it is"
 
 
 def test_a_format_s_own_axis_is_doubted_where_the_scan_lies_otherwise() -> None:
     xyz, normal = furnished_room()
-    line = describe_doubts(guess_frame(xyz, normal, assumed_up="y"), "room.glb", assumed_up="y")
-    assert line == "room.glb: looks as if z were up, not y; give --up=z, or --up=y if it is right as it is"
+    line = describe_doubts(guess_frame(xyz, normal, assumed_up="y"), assumed_up="y")
+    assert line == "looks as if z were up, not y; give --up=z, or --up=y if it is right as it is"
     laid = guess_frame(lay(xyz, "y"), lay(normal, "y"), assumed_up="y")
-    assert describe_doubts(laid, "room.glb", assumed_up="y") is None
+    assert describe_doubts(laid, assumed_up="y") is None

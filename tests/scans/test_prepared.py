@@ -6,6 +6,7 @@ import pytest
 from pointseg.atomic_directory import atomic_directory
 from pointseg.errors import DataError, UsageError
 from pointseg.preparation.prepared_source import read_source, write_scene
+from pointseg.scans import prepared
 from pointseg.scans.prepared import geometry_files, list_scenes, read_scene, refuse_labels_of_other_classes
 from pointseg.taxonomy import Taxonomy, load_taxonomy, parse_class_table
 
@@ -192,6 +193,9 @@ def test_a_split_is_any_folder_and_several_are_one_list(tmp_path):
     ]
     with pytest.raises(UsageError, match="has no Area_2 scenes; it has the folders Area_1, Area_5"):
         list_scenes(tmp_path, ["Area_1", "Area_2"])
+    (tmp_path / "pictures" / "old").mkdir(parents=True)  # no scenes
+    with pytest.raises(UsageError, match="it has the folders Area_1, Area_5: choose"):
+        list_scenes(tmp_path, "pictures2")
     with pytest.raises(UsageError, match="give each folder once"):
         list_scenes(tmp_path, ["Area_1", "Area_1"])
 
@@ -251,6 +255,25 @@ def test_a_tree_may_lack_colours_and_normals(tmp_path):
     (folder / "color.npy").unlink()
     with pytest.raises(DataError, match=r"color.npy: is missing; delete .* and run: pointseg prepare"):
         read_scene(folder, load_taxonomy("scannet200"))
+
+
+def test_what_a_scene_was_written_with_is_read_once(tmp_path, monkeypatch):
+    """Also where parts are absent, as for each sample of a training; anew only where the scene was made anew."""
+    arrays = scene_arrays()
+    color, normal = arrays.pop("color"), arrays.pop("normal")
+    folder, reads, load = tmp_path / "train" / "a", [], prepared.load_source
+    write_scene(folder, arrays, SOURCE)
+    monkeypatch.setattr(prepared, "load_source", lambda path: reads.append(path) or load(path))
+    for _ in range(3):
+        assert read_scene(folder, load_taxonomy("scannet200")).normal is None
+    assert len(reads) == 1
+    write_scene(folder, {**arrays, "color": color, "normal": normal}, SOURCE)
+    read_scene(folder, load_taxonomy("scannet200"))
+    assert len(reads) == 1
+    (folder / "normal.npy").unlink()
+    with pytest.raises(DataError, match=r"normal.npy: is missing"):
+        read_scene(folder, load_taxonomy("scannet200"))
+    assert len(reads) == 2
 
 
 def test_nobody_is_told_to_delete_what_we_did_not_make(tmp_path):

@@ -69,18 +69,18 @@ def cut_scene(
         UsageError: the scene can't be cut into tiles of ``inference.max_voxels``.
     """
     max_voxels = config.inference.max_voxels
+    found = [find_grid_origin(points.xyz @ matrix.T, config, network) for matrix in views]
     if max_voxels is None or len(points) <= max_voxels:
         is_core = torch.ones(len(points), dtype=torch.bool)
-        yield ScenePart(
-            points, is_core, slice(None), [find_grid_origin(points.xyz @ matrix.T, config, network) for matrix in views]
-        )
+        yield ScenePart(points, is_core, slice(None), found)
         return
     from pointseg.data.tiles import TileLimits, cut_tiles  # most scenes, and training, need none
 
     limits = TileLimits(max_voxels, network.context, _POINTS_PER_VOXEL if len(views) > 1 else None)
-    turned = [points.xyz @ matrix.T for matrix in views]
-    found = [find_grid_origin(xyz, config, network) for xyz in turned]
-    origins = [xyz.amin(dim=0) if origin is None else origin for xyz, origin in zip(turned, found, strict=True)]
+    origins = [
+        (points.xyz @ matrix.T).amin(dim=0) if origin is None else origin
+        for matrix, origin in zip(views, found, strict=True)
+    ]
     voxel_size_m = config.data.voxel_size_m
     for tile in cut_tiles(points.xyz, voxel_size_m, name, step=network.coarsest_voxel, limits=limits):
         part = points.select(tile.row)

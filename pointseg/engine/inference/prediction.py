@@ -8,10 +8,9 @@ import torch
 
 from pointseg.engine.inference.pointwise import Allocate, PointArrays, Wanted
 from pointseg.engine.inference.segmenter import Segmenter
+from pointseg.metrics.class_shares import count_classes, count_ids, name_shares
 from pointseg.scans.scan_input import ScanInput
 from pointseg.taxonomy import IGNORE, Taxonomy
-
-_SHOWN = 5
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,17 +49,17 @@ class Prediction:
     @cached_property
     def shares(self) -> dict[str, float]:
         """Class -> its share of the points that have one, for classes that have points; the most frequent first."""
-        count = np.bincount(self.labels[self.labels != IGNORE], minlength=self.taxonomy.num_classes)
-        order = [label for label in np.argsort(-count, kind="stable").tolist() if count[label]]
-        return {self.taxonomy.class_names[label]: float(count[label] / count.sum()) for label in order}
+        total = sum(self._points_of_class.values())
+        return {name: points / total for name, points in self._points_of_class.items()}
+
+    @cached_property
+    def _points_of_class(self) -> dict[str, int]:
+        return count_classes(count_ids(self.ids), self.taxonomy)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __repr__(self) -> str:
-        shown = [f"{name} {100 * share:.1f} %" for name, share in list(self.shares.items())[:_SHOWN]]
-        if len(self.shares) > _SHOWN:
-            shown.append(f"{len(self.shares) - _SHOWN} more")
         parts = [
             f"{len(self):,} point{'s' * (len(self) != 1)}",
             f"{len(self.shares)} of {self.taxonomy.num_classes} classes",
@@ -74,7 +73,7 @@ class Prediction:
             if (array := getattr(self, name)) is not None:
                 parts.append(f"{name} {array.shape}")
         head = f"Prediction({self.scan}: {', '.join(parts)}"
-        return "\n  ".join([head, ", ".join(shown), *self.remarks]) + ")"
+        return "\n  ".join([head, ", ".join(name_shares(self._points_of_class)), *self.remarks]) + ")"
 
 
 def infer_scan(

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from pointseg.output.class_shares import count_ids, format_shares
+from pointseg.metrics.class_shares import count_ids, format_shares
 from pointseg.taxonomy import load_taxonomy
 
 CLASSES = load_taxonomy("scannet200")
