@@ -165,6 +165,6 @@ def _name_found_classes(
     readable = [result for result in results if not isinstance(result, str)]
     reasons = [result for result in results if isinstance(result, str)]
     # Scans to be predicted may be read without labels, and say nothing of the classes.
-    if reasons and all(place is None for _, place in readable):
+    if reasons and all(len(ids) == 0 for ids, _ in readable):
         raise DataError(f"{reasons[0]} ({len(reasons)} of {len(results)} scans can't be imported)")
     return name_classes(readable, str(source))
