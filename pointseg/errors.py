@@ -30,6 +30,22 @@ class UsageError(PointsegError):
     exit_status = 2
 
 
+def missing_library(what: str, library: str, extra: str) -> str:
+    """One line for a library that is not installed.
+
+    Args:
+        what: of the work that needs it, singular: ``drawing pictures``, after the file where there is one.
+        library: its name for people.
+        extra: of our package, that installs it.
+    """
+    return f"{what} needs {library}; type: {install_command(extra)}"
+
+
+def install_command(extra: str) -> str:
+    """The command that installs what an extra of our package names."""
+    return f"pip install 'pointseg[{extra}]'"
+
+
 def first_line(error: BaseException) -> str:
     """What an exception that a library raised says, in one line; its kind where it says nothing."""
     lines = str(error).strip().splitlines()

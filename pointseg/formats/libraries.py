@@ -4,9 +4,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from pointseg.errors import UsageError
-
-INSTALL = "pip install 'pointseg[formats]'"
+from pointseg.errors import UsageError, missing_library
 
 
 def require(module: str, path: Path) -> Any:
@@ -23,4 +21,4 @@ def require(module: str, path: Path) -> Any:
         return importlib.import_module(module)
     except ImportError:
         name = {"PIL": "Pillow"}.get(module.split(".")[0], module.split(".")[0])
-        raise UsageError(f"{path}: reading it needs {name}; type: {INSTALL}") from None
+        raise UsageError(missing_library(f"{path}: reading it", name, "formats")) from None

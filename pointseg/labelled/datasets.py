@@ -12,12 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from pointseg.errors import DataError, UsageError
+from pointseg.errors import DataError, UsageError, missing_library
 from pointseg.formats.scan_file import ScanFile, bytes_from_unit
 from pointseg.labelled.content import LabelledPoints
 from pointseg.taxonomy import Taxonomy, parse_class_table
-
-INSTALL = "pip install 'pointseg[datasets]'"
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def open_dataset(name: str, root: Path) -> Any:
     try:
         from scenezoo import get_dataset
     except ImportError:
-        raise UsageError(f"--dataset {name}: is read through the library scenezoo; type: {INSTALL}") from None
+        raise UsageError(missing_library(f"--dataset {name}: reading it", "scenezoo", "datasets")) from None
 
     tables = {}
     for argument, file in (READERS[name].tables or {}).items():

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from pointseg.errors import missing_library
 from pointseg.output.drawing import Drawing
 
 SYSTEM_PACKAGES = "libusb-1.0-0 libgl1 libx11-6 libgomp1 libvulkan1 mesa-vulkan-drivers"
@@ -37,7 +38,7 @@ def draw_offscreen(drawings: Sequence[Drawing]) -> list[np.ndarray]:
         OffscreenError: Open3D is not installed, can't be loaded, crashed or did not end in time.
     """
     if importlib.util.find_spec("open3d") is None:
-        raise OffscreenError("Open3D is not installed; install it with: pip install 'pointseg[viz]'")
+        raise OffscreenError(missing_library("drawing surfaces", "Open3D", "viz"))
     with tempfile.TemporaryDirectory(prefix="pointseg-") as name:
         folder = Path(name)
         for i, drawing in enumerate(drawings):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.atomic import atomic_file
-from pointseg.errors import UsageError
+from pointseg.errors import UsageError, missing_library
 from pointseg.output.bare_points import plane_normals
 from pointseg.output.canvas import compose_picture
 from pointseg.output.drawing import Drawing
@@ -59,7 +59,7 @@ def save_pictures(
     if engine not in ENGINES:
         raise UsageError(f"engine {engine!r} is not known; choose one of {', '.join(ENGINES)}")
     if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError("pictures need matplotlib; install it with: pip install 'pointseg[viz]'")
+        raise UsageError(missing_library("drawing pictures", "matplotlib", "viz"))
     panels = [make_panels(picture.scene, picture.prediction, picture.taxonomy) for picture in pictures]
     drawings = [
         plan_drawing(picture.scene, picture.faces, row, panel_width_px)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pointseg.atomic import atomic_file
-from pointseg.errors import UsageError
+from pointseg.errors import UsageError, missing_library
 from pointseg.output.plot_style import ALL_COLOR, GROUP_COLORS, STYLE, color_of, line_of, shorten
 from pointseg.output.plots_over_training import PANELS, History, draw_over_training, has_history
 
@@ -57,7 +57,7 @@ def check_plot_path(path: str | Path) -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise UsageError(f"{path}: plots need matplotlib; pip install 'pointseg[viz]'") from None
+        raise UsageError(missing_library(f"{path}: plotting it", "matplotlib", "viz")) from None
 
 
 def draw_analysis(path: str | Path, runs: Sequence[RunFigures], classes: ClassFigures) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from pointseg.errors import UsageError, first_line
+from pointseg.errors import UsageError, first_line, install_command
 from pointseg.output.drawing import Drawing
 from pointseg.output.offscreen import SYSTEM_PACKAGES
 
@@ -36,8 +36,8 @@ def show_window(name: str, titles: Sequence[str], drawing: Drawing) -> None:
         import open3d as o3d
     except (ImportError, OSError) as error:
         raise UsageError(
-            f"a window needs Open3D, which can't be loaded ({first_line(error)}); use --save, or install it with: "
-            f"pip install 'pointseg[viz]' and apt-get install -y --no-install-recommends {SYSTEM_PACKAGES}"
+            f"a window needs Open3D, which can't be loaded ({first_line(error)}); use --save, or type: "
+            f"{install_command('viz')} and apt-get install -y --no-install-recommends {SYSTEM_PACKAGES}"
         ) from None
     surface, frame = drawing.surface, drawing.frame
     step = _GAP * (frame.right - frame.left)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pointseg.errors import UsageError
+from pointseg.errors import UsageError, missing_library
 
 NUM_NEIGHBOURS = 16
 _CELL_M = 0.1
@@ -30,9 +30,8 @@ def estimate_normals(xyz: np.ndarray) -> np.ndarray:
     try:
         import open3d
     except ImportError:
-        raise UsageError(
-            "normals of a scan without faces are estimated with Open3D; install it with: pip install 'pointseg[viz]'"
-        ) from None
+        what = "estimating normals of a scan without faces"
+        raise UsageError(missing_library(what, "Open3D", "viz")) from None
     cloud = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(np.asarray(xyz, dtype=np.float64)))
     cloud.estimate_normals(open3d.geometry.KDTreeSearchParamKNN(NUM_NEIGHBOURS))
     return turn_to_viewpoints(xyz, np.asarray(cloud.normals))

@@ -133,4 +133,4 @@ def test_the_library_is_missed_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "scenezoo", None)
     done = import_scans(tmp_path, tmp_path / "out", "--dataset", "s3dis")
     assert done.status == 2
-    assert "is read through the library scenezoo; type: pip install 'pointseg[datasets]'" in done.err
+    assert "--dataset s3dis: reading it needs scenezoo; type: pip install 'pointseg[datasets]'" in done.err

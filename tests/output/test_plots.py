@@ -83,7 +83,7 @@ def test_what_can_not_be_drawn_is_refused_before_any_work(monkeypatch: pytest.Mo
     with pytest.raises(UsageError, match=r"figure\.txt: a plot ends in \.png, \.pdf, \.svg"):
         check_plot_path("figure.txt")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UsageError, match=r"figure\.png: plots need matplotlib; pip install 'pointseg\[viz\]'"):
+    with pytest.raises(UsageError, match=r"png: plotting it needs matplotlib; type: pip install 'pointseg\[viz\]'"):
         check_plot_path("figure.png")
 
 

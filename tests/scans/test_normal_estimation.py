@@ -39,5 +39,5 @@ def test_one_point_and_strays_are_no_trouble() -> None:
 
 def test_without_open3d_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "open3d", None)
-    with pytest.raises(UsageError, match="install it with: pip install 'pointseg\\[viz\\]'"):
+    with pytest.raises(UsageError, match="needs Open3D; type: pip install 'pointseg\\[viz\\]'"):
         estimate_normals(np.zeros((20, 3)))
