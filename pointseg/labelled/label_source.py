@@ -8,7 +8,7 @@ import numpy as np
 
 from pointseg.errors import DataError, describe_os_error
 from pointseg.formats.scan_file import ScanFile, are_whole
-from pointseg.scans.array_file import load_array
+from pointseg.scans.prepared import load_array
 
 # In this order, without case, `scalar_` (which CloudCompare puts before every name), `-` and `_`. The classification of
 # a LAS file comes last: every such file has one, be it all zero.

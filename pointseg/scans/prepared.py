@@ -10,15 +10,14 @@ them. Scenes that we prepared also hold ``source.json``: what they were made fro
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pointseg.errors import DataError, UsageError
-from pointseg.scans.array_file import load_array
+from pointseg.errors import DataError, UsageError, describe_os_error, first_line
 from pointseg.scans.scene import Scene
 from pointseg.scans.tree import (
     ANNOTATION,
@@ -209,3 +208,25 @@ def read_array(folder: Path, part: str) -> np.ndarray:
     if not fits:
         raise DataError(f"{path}: is {array.dtype} {array.shape}, expected {expected}; {prepare_again(folder)}")
     return array.astype(dtype, copy=False)
+
+
+def load_array(path: Path, describe_remedy: Callable[[], str]) -> np.ndarray:
+    """The array in a ``.npy`` file, of any shape and dtype but objects.
+
+    Args:
+        path: of the file.
+        describe_remedy: what to do if it is bad, asked for only then.
+
+    Raises:
+        DataError: the file is missing, truncated, can't be read or is no array.
+    """
+    try:
+        array: np.ndarray = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(f"{path}: is missing; {describe_remedy()}") from None
+    except OSError as error:
+        raise DataError(f"{describe_os_error(error)}; {describe_remedy()}") from None
+    except Exception as error:
+        # NumPy reads the header as Python: what a damaged one raises can be anything, a MemoryError among it.
+        raise DataError(f"{path}: is truncated or no array ({first_line(error)}); {describe_remedy()}") from None
+    return array
