@@ -133,12 +133,13 @@ class _Work:
             self.times["reused"] += 1
             return
         self._predict(path, name)
-        self._num_removed += len(self._record.add(name, input_sha256, self._further))
+        self._num_removed += len(self._record.add(name, input_sha256, self._further, path))
         self.times["predicted"] += 1
 
     def _predict(self, path: Path, name: str) -> None:
         taxonomy = self._segmenter.taxonomy
         scan = read_scan_input(path, taxonomy, "normal" in self._segmenter.config.data.features, self._options)
+        self._record.refuse_other_source(name, path)
         for remark in scan.remarks:
             if remark not in self._told:  # one that holds for many scans is made once
                 self._told.add(remark)

@@ -442,3 +442,23 @@ def test_a_scan_in_millimetres_with_y_up_is_predicted_as_in_metres(
     np.testing.assert_array_equal(predicted("grey", "--fill-color", "0,0,0"), expected)
     with pytest.raises(UsageError, match="expected three whole numbers 0..255 with commas between, got '0,0,256'"):
         call("--fill-color", "0,0,256")
+
+
+def test_two_scans_of_one_name_do_not_take_each_others_place(
+    call: _Call, run: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As rooms of S3DIS's areas are called alike. One that was moved, or is the same, is no other one."""
+    call()
+    shutil.copytree(root / "val", root / "Area_2")
+    words = ["--run", str(run), "--data-root", str(root), "--split", "Area_2", "--out", str(tmp_path / "out")]
+    assert predict.main(words) == 0
+    assert "2 reused" in capsys.readouterr().out
+    name = "scene11800_00"
+    before = (tmp_path / "out" / f"{name}.txt").read_bytes()
+    np.save(root / "Area_2" / name / "coord.npy", np.load(root / "Area_2" / name / "coord.npy") * 1.5)
+    assert predict.main(words) == 1
+    line = next(line for line in capsys.readouterr().err.splitlines() if name in line)
+    assert f"Area_2/{name}: is called as {root / 'val' / name}, whose prediction is in" in line
+    assert (tmp_path / "out" / f"{name}.txt").read_bytes() == before
+    shutil.rmtree(root / "val" / name)
+    assert predict.main(words) == 0

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pointseg.atomic import write_text
+from pointseg.errors import DataError
 from pointseg.taxonomy import NAMES, Taxonomy, load_taxonomy, parse_class_table
 
 RECORD_NAME = "predictions.json"
@@ -59,7 +60,23 @@ class PredictionRecord:
             for key in ("prediction", *further)
         )
 
-    def add(self, scene: str, input_sha256: str | None, further: Iterable[str] = ()) -> list[Path]:
+    def refuse_other_source(self, scene: str, source: Path) -> None:
+        """Check that a prediction that is there is not of another scan that is called the same, as in S3DIS's areas.
+
+        A scan that was moved is the same one: what is refused lies in two places.
+
+        Raises:
+            DataError: both scans are there.
+        """
+        before = self._earlier.get(scene, {}).get("source")
+        if isinstance(before, str) and Path(before) != source.resolve() and Path(before).exists():
+            raise DataError(
+                f"{source}: is called as {before}, whose prediction is in {self.folder}; predict it with another --out"
+            )
+
+    def add(
+        self, scene: str, input_sha256: str | None, further: Iterable[str] = (), source: Path | None = None
+    ) -> list[Path]:
         """Record a prediction that was written. The record is replaced whole: an interruption leaves the old one.
 
         Files of ``SUFFIXES`` that an earlier call wrote beside another prediction of the scene are removed, unless
@@ -69,6 +86,7 @@ class PredictionRecord:
             scene: its name.
             input_sha256: of its input.
             further: keys of ``SUFFIXES``: files that were written with it.
+            source: the scan's file or folder.
 
         Returns:
             What was removed.
@@ -77,6 +95,8 @@ class PredictionRecord:
             OSError: the disk is full or can't be written.
         """
         finished = {"input": input_sha256, **{key: self._hash(scene, key) for key in ("prediction", *further)}}
+        if source is not None:
+            finished["source"] = str(source.resolve())
         earlier = self._earlier.get(scene, {})
         removed = []
         if self.scenes.get(scene, {}).items() >= {key: finished[key] for key in ("input", "prediction")}.items():
