@@ -22,14 +22,11 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        _flush_to_disk(temporary)
-        temporary.chmod(0o666 & ~read_umask())  # mkstemp makes files that only their owner reads
-        os.replace(temporary, path)
-    except OSError as error:
-        if not lacks_name(error, temporary):
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        with errors_name(path, temporary):
+            yield temporary
+            _flush_to_disk(temporary)
+            temporary.chmod(0o666 & ~read_umask())  # mkstemp makes files that only their owner reads
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -40,9 +37,15 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def lacks_name(error: OSError, temporary: Path) -> bool:
-    """Whether an error of the system names no file, or one that only we know."""
-    return error.errno is not None and (error.filename is None or str(temporary) in str(error.filename))
+@contextmanager
+def errors_name(path: Path, temporary: Path) -> Iterator[None]:
+    """Let errors of the system that name no file, or one that only we know, name ``path`` instead."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or (error.filename is not None and str(temporary) not in str(error.filename)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _flush_to_disk(path: Path) -> None:

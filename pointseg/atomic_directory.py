@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pointseg.atomic import TEMPORARY_PREFIX, lacks_name, read_umask
+from pointseg.atomic import TEMPORARY_PREFIX, errors_name, read_umask
 
 
 @contextmanager
@@ -20,19 +20,16 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{path.name}-", dir=path.parent))
     try:
-        yield temporary
-        temporary.chmod(0o777 & ~read_umask())
-        if path.exists():
-            # Two renames: a folder that holds something can't be replaced in one.
-            old = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{path.name}-old-", dir=path.parent))
-            os.replace(path, old)
-            os.replace(temporary, path)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.replace(temporary, path)
-    except OSError as error:
-        if not lacks_name(error, temporary):
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        with errors_name(path, temporary):
+            yield temporary
+            temporary.chmod(0o777 & ~read_umask())
+            if path.exists():
+                # Two renames: a folder that holds something can't be replaced in one.
+                old = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{path.name}-old-", dir=path.parent))
+                os.replace(path, old)
+                os.replace(temporary, path)
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
