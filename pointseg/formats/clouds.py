@@ -18,7 +18,7 @@ import numpy as np
 from pointseg.errors import DataError, first_line
 from pointseg.formats.libraries import require
 from pointseg.formats.lzf import decompress
-from pointseg.formats.scan_file import ScanFile, finite_rows, rgb_from_values, unit_normals, whole_numbers
+from pointseg.formats.scan_file import ScanFile, scan_of_values, whole_numbers
 
 _CHUNK_POINTS = 1_000_000
 _LAS_RECORD_BYTES, _SMALLEST_LAS_POINT = 54, 20
@@ -63,15 +63,9 @@ def read_las(path: Path) -> ScanFile:
         notes.append("all colours are zero and count as not given")
         rgb = None
     normal = _pop_normal(columns)
-    return ScanFile(
-        path,
-        xyz,
-        rgb=None if rgb is None else rgb_from_values(path, rgb, notes),
-        normal=None if normal is None else unit_normals(normal, finite_rows(xyz), notes),
-        fields=_whole_columns(columns),
-        fields_with_unclassified_zero=frozenset({_LAS_CLASSIFICATION}),
-        notes=notes,
-    )
+    scan = scan_of_values(path, xyz, rgb=rgb, normal=normal, fields=_whole_columns(columns), notes=notes)
+    scan.fields_with_unclassified_zero = frozenset({_LAS_CLASSIFICATION})
+    return scan
 
 
 @contextlib.contextmanager
@@ -211,16 +205,9 @@ def _scan_of_columns(path: Path, columns: dict[str, np.ndarray]) -> ScanFile:
         bits = packed.view("<u4")
         rgb = np.stack([(bits >> shift) & 255 for shift in (16, 8, 0)], axis=1).astype(np.uint8)
     elif columns.keys() >= set("rgb"):
-        rgb = rgb_from_values(path, np.stack([columns.pop(name) for name in "rgb"], axis=1), notes)
+        rgb = np.stack([columns.pop(name) for name in "rgb"], axis=1)
     normal = _pop_normal(columns)
-    return ScanFile(
-        path,
-        xyz,
-        rgb=rgb,
-        normal=None if normal is None else unit_normals(normal, finite_rows(xyz), notes),
-        fields=_whole_columns(columns),
-        notes=notes,
-    )
+    return scan_of_values(path, xyz, rgb=rgb, normal=normal, fields=_whole_columns(columns), notes=notes)
 
 
 def _split_lines(content: bytes) -> list[str]:
@@ -291,14 +278,8 @@ def _scan_of_table(path: Path, table: np.ndarray) -> ScanFile:
     elif width:
         notes.append(f"{width} numbers after x y z are not known and were left out")
     whole = None if label is None else whole_numbers("label", label)
-    return ScanFile(
-        path,
-        xyz,
-        rgb=None if rgb is None else rgb_from_values(path, rgb, notes),
-        normal=None if normal is None else unit_normals(normal, finite_rows(xyz), notes),
-        fields={} if whole is None else {"label": whole},
-        notes=notes,
-    )
+    fields = {} if whole is None else {"label": whole}
+    return scan_of_values(path, xyz, rgb=rgb, normal=normal, fields=fields, notes=notes)
 
 
 def _look_like_normals(values: np.ndarray) -> bool:

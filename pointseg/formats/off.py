@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.errors import DataError
-from pointseg.formats.scan_file import ScanFile, fan_triangles, finite_rows, rgb_from_values, unit_normals
+from pointseg.formats.scan_file import ScanFile, fan_triangles, scan_of_values
 
 _FIRST_WORD = re.compile(r"\s*(ST)?(C?)(N?)(C?)OFF\b(?!\s+BINARY)")
 
@@ -44,12 +44,4 @@ def read_off(path: Path) -> ScanFile:
     corners = np.array([corner for polygon in polygons for corner in polygon], dtype=np.int64)
     faces, num_dropped = fan_triangles(corners, num_corners, notes)
     xyz = np.ascontiguousarray(vertices[:, :3]) if num_vertices else np.zeros((0, 3))
-    return ScanFile(
-        path,
-        xyz,
-        faces,
-        None if rgb is None or not num_vertices else rgb_from_values(path, rgb, notes),
-        None if normal is None or not num_vertices else unit_normals(normal, finite_rows(xyz), notes),
-        num_dropped_faces=num_dropped,
-        notes=notes,
-    )
+    return scan_of_values(path, xyz, faces, rgb=rgb, normal=normal, num_dropped_faces=num_dropped, notes=notes)

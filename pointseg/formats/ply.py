@@ -16,9 +16,7 @@ from pointseg.formats.ply_header import MeshHeader, read_mesh_header
 from pointseg.formats.scan_file import (
     ScanFile,
     fan_triangles,
-    finite_rows,
-    rgb_from_values,
-    unit_normals,
+    scan_of_values,
     whole_numbers,
 )
 
@@ -83,12 +81,12 @@ def read_ply(path: str | os.PathLike[str]) -> ScanFile:
         if name not in used and (numbers := whole_numbers(name, vertices[name])) is not None
     }
     faces, num_dropped = _read_faces(header, data, notes)
-    return ScanFile(
-        path=path,
-        xyz=xyz if xyz.dtype == np.float32 else xyz.astype(np.float64, copy=False),
-        faces=faces,
-        rgb=None if rgb is None else rgb_from_values(path, rgb, notes),
-        normal=None if normal is None else unit_normals(normal, finite_rows(xyz), notes),
+    return scan_of_values(
+        path,
+        xyz if xyz.dtype == np.float32 else xyz.astype(np.float64, copy=False),
+        faces,
+        rgb=rgb,
+        normal=normal,
         fields=whole,
         num_dropped_faces=num_dropped,
         notes=notes,

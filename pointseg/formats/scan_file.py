@@ -118,6 +118,28 @@ class ScanFile:
         return Mesh(self.xyz.astype(np.float32, copy=False), self.faces, self.rgb, self.normal)
 
 
+def scan_of_values(
+    path: Path,
+    xyz: np.ndarray,
+    faces: np.ndarray | None = None,
+    *,
+    rgb: np.ndarray | None,
+    normal: np.ndarray | None,
+    notes: list[str],
+    fields: dict[str, np.ndarray] | None = None,
+    num_dropped_faces: int = 0,
+) -> ScanFile:
+    """A scan with colours and normals as its file has them: see :func:`rgb_from_values` and :func:`unit_normals`.
+
+    Raises:
+        DataError: there is no point, colours are out of range, or a face names a vertex that is not there.
+    """
+    scan = ScanFile(path, xyz, faces, fields=fields or {}, num_dropped_faces=num_dropped_faces, notes=notes)
+    scan.rgb = None if rgb is None else rgb_from_values(path, rgb, notes)
+    scan.normal = None if normal is None else unit_normals(normal, scan.is_finite, notes)
+    return scan
+
+
 def check_is_readable_file(path: str | os.PathLike[str]) -> None:
     """Refuse what no reader can read, before one is stuck in it: a pipe blocks whoever opens it.
 
