@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from pointseg.preparation.jobs import SceneKey
-from pointseg.preparation.prepared_source import read_source
 from pointseg.preparation.tree_report import (
     and_more,
     count_unknown,
     describe_tree,
-    read_facts,
+    facts_of,
+    read_sources,
     summarize_splits,
     summarize_stale,
 )
@@ -42,7 +42,8 @@ def build_report(
     those without), ``other_table`` (scenes whose labels are of another table of classes than the tree's), and ``notes``
     (text: the scenes that it holds for).
     """
-    facts = read_facts(root, tuple(lists))
+    sources = read_sources(root, tuple(lists))
+    facts = facts_of(sources)
     report = describe_tree(
         root,
         facts,
@@ -72,17 +73,12 @@ def build_report(
         "uneven": {part: without for part, without in uneven.items() if 0 < len(without) < len(scenes)},
         "other_table": [
             f"{split}/{scene}"
-            for split, of_split in facts.items()
-            for scene in of_split
-            if (split, scene) not in failures and _is_of_other_table(root / split / scene, taxonomy)
+            for split, of_split in sources.items()
+            for scene, source in of_split.items()
+            if (split, scene) not in failures and source["made_from"].get("classes") != taxonomy.ids_fingerprint
         ],
         "notes": notes,
     }
-
-
-def _is_of_other_table(folder: Path, taxonomy: Taxonomy) -> bool:
-    source = read_source(folder)
-    return source is not None and source["made_from"].get("classes") != taxonomy.ids_fingerprint
 
 
 def summarize_report(report: Mapping[str, Any], taxonomy: Taxonomy) -> list[str]:

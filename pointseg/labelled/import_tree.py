@@ -1,6 +1,5 @@
 """A folder of labelled scans to a prepared tree."""
 
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from pointseg.labelled.table import name_classes, place_table, write_table
 from pointseg.preparation.jobs import SceneJob, prepare_scenes
 from pointseg.preparation.parallel import map_scenes
 from pointseg.preparation.tree_report import write_report
-from pointseg.scans.tree import REPORT_NAME, SPLITS, scene_folders
+from pointseg.scans.tree import SPLITS, read_settings, scene_folders
 from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy, load_taxonomy, read_class_table
 
 DEFAULT_VAL_SHARE = 0.2
@@ -69,7 +68,7 @@ def import_scans(
         raise UsageError(f"--val-share {val_share:g}: is not a share from 0 to below 1; give one such as 0.2")
     refuse_benchmark_tree(out)
     found = find_scans(source, out)
-    earlier = _read_earlier_options(out)
+    earlier = read_settings(out).get("reading_options")
     lists = choose_splits(found, out, val_share)
     made_table = classes is None and not (out / CLASS_TABLE).exists()
     if made_table:
@@ -81,23 +80,18 @@ def import_scans(
     options = [str(source.absolute()), *reading.command_options]
     options += [] if val_share == DEFAULT_VAL_SHARE else ["--val-share", f"{val_share:g}"]
     unlisted = found.path_of_scene[""].values() if found.has_splits else ()
-    settings = {"source": str(source), "command": "import", "command_options": options}
+    settings = {
+        "source": str(source),
+        "command": "import",
+        "command_options": options,
+        "reading_options": reading.command_options,
+    }
     names = [path.relative_to(source).as_posix() for path in unlisted]
     tree = prepare_tree(out, taxonomy, jobs, lists, settings, names, workers)
-    changed = None if earlier is None or earlier == shlex.join(reading.command_options) else earlier
+    changed = None
+    if isinstance(earlier, list) and earlier != reading.command_options:
+        changed = shlex.join(map(str, earlier))
     return replace(tree, made_table=made_table, earlier_options=changed, other_files=found.other_files)
-
-
-def _read_earlier_options(out: Path) -> str | None:
-    """How an import before read its scans, as options of the command; None where there was none."""
-    try:
-        settings = json.loads((out / REPORT_NAME).read_text(encoding="utf-8"))["settings"]
-        words = [str(word) for word in settings["command_options"][1:]]  # the first is the folder
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if "--val-share" in words:  # says nothing of the reading, and comes last
-        words = words[: words.index("--val-share")]
-    return shlex.join(words)
 
 
 def prepare_tree(

@@ -16,16 +16,19 @@ Facts = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Split -> scene -> the facts in its ``source.json``."""
 
 
-def read_facts(root: Path, splits: Sequence[str]) -> Facts:
-    """The facts of all scenes that we prepared and that are in the tree."""
+def read_sources(root: Path, splits: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Split -> scene -> its ``source.json``, of all scenes that we prepared and that are in the tree."""
     return {
         split: {
-            folder.name: source["facts"]
-            for folder in scene_folders(root, split)
-            if (source := read_source(folder)) is not None
+            folder.name: source for folder in scene_folders(root, split) if (source := read_source(folder)) is not None
         }
         for split in splits
     }
+
+
+def facts_of(sources: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Facts:
+    """The facts in the sources of :func:`read_sources`."""
+    return {split: {scene: source["facts"] for scene, source in rows.items()} for split, rows in sources.items()}
 
 
 def describe_tree(
@@ -44,7 +47,7 @@ def describe_tree(
 
     Args:
         root: the prepared tree.
-        facts: of its scenes, by :func:`read_facts`.
+        facts: of its scenes, by :func:`facts_of`.
         taxonomies: the classes that they have labels of.
         lists: split -> scenes of its list.
         scans_of_split: split -> scenes that the source has for it.

@@ -8,7 +8,8 @@ from pointseg.preparation.tree_report import (
     and_more,
     count_unknown,
     describe_tree,
-    read_facts,
+    facts_of,
+    read_sources,
     summarize_splits,
     summarize_stale,
 )
@@ -44,7 +45,7 @@ def build_report(
         raw data, in no list), ``stale`` (in the tree, though the raw data no longer puts them there),
         ``unknown_labels``, ``without_axis_alignment``, settings.
     """
-    facts = read_facts(root, SPLITS)
+    facts = facts_of(read_sources(root, SPLITS))
     report = describe_tree(
         root,
         facts,

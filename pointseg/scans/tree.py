@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pointseg.commands import COMMANDS, called
 from pointseg.taxonomy import CLASS_TABLE
@@ -61,13 +62,20 @@ def prepare_command(root: str | os.PathLike[str]) -> str:
     """The command that makes the tree at ``root``, with the options in its report; RAW or SCANS if it has none."""
     own = (Path(root) / CLASS_TABLE).is_file()
     command, options = ("import", ["SCANS"]) if own else ("prepare", ["--raw", "RAW"])
+    settings = read_settings(root)
+    if isinstance(words := settings.get("command_options"), list):
+        options = [str(word) for word in words]
+        command = str(settings.get("command", command))
+    return called(command if command in COMMANDS else "prepare", *options, "--out", str(root))
+
+
+def read_settings(root: str | os.PathLike[str]) -> dict[str, Any]:
+    """What the tree at ``root`` was made with, by its report; empty where it has none that can be read."""
     try:
         settings = json.loads((Path(root) / REPORT_NAME).read_text(encoding="utf-8"))["settings"]
-        options = [str(word) for word in settings["command_options"]]
-        command = str(settings.get("command", command))
     except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return called(command if command in COMMANDS else "prepare", *options, "--out", str(root))
+        return {}
+    return settings if isinstance(settings, dict) else {}
 
 
 def prepare_again(folder: Path) -> str:
