@@ -4,6 +4,8 @@ A message says what is wrong, where, and what to do: ``PATH: problem; remedy``.
 """
 
 import errno
+import stat
+from pathlib import Path
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -44,6 +46,23 @@ def missing_library(what: str, library: str, extra: str) -> str:
 def install_command(extra: str) -> str:
     """The command that installs what an extra of our package names."""
     return f"pip install 'pointseg[{extra}]'"
+
+
+def regular_file(path: Path) -> Path:
+    """``path``, to be opened: a pipe may block whoever opens it for ever, and ``/dev/zero`` never ends.
+
+    What is missing or a folder is left for whoever opens it to say.
+
+    Raises:
+        DataError: it is a pipe, a socket or a device.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # a NUL in the name
+        return path
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise DataError(f"{path}: is no file, but a pipe, a socket or a device; give a file")
+    return path
 
 
 def first_line(error: BaseException) -> str:

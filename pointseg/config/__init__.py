@@ -21,7 +21,7 @@ from pointseg.config.sections import (
     Section,
     TrainConfig,
 )
-from pointseg.errors import UsageError
+from pointseg.errors import UsageError, regular_file
 from pointseg.taxonomy import CLASS_TABLE, NAMES, load_taxonomy
 
 __all__ = [
@@ -121,6 +121,7 @@ def find_config(name: str) -> Path:
         for candidate in (folder / name, folder / f"{name}.yaml"):
             if candidate.is_file():
                 return candidate
+    regular_file(Path(name))
     known = sorted({p.name for folder in (package.parent, package) for p in (folder / "configs").glob("*.yaml")})
     raise UsageError(f"{name}: no such config; give a path or one of {', '.join(known)}")
 

@@ -19,7 +19,7 @@ from pointseg.collapse.metrics import (
 from pointseg.engine.distributed import Processes
 from pointseg.engine.evaluation import count_scenes, new_statistics, summarize_scores
 from pointseg.engine.inference import Segmenter
-from pointseg.errors import DataError
+from pointseg.errors import DataError, regular_file
 from pointseg.metrics import SegmentationScores, score
 from pointseg.scans.tree import REPORT_NAME, name_splits
 from pointseg.taxonomy import GROUPS, Taxonomy
@@ -84,7 +84,7 @@ def read_class_frequency(root: str | Path, split: str | Sequence[str], taxonomy:
     """
     path = Path(root) / REPORT_NAME
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))["splits"]
+        report = json.loads(regular_file(path).read_text(encoding="utf-8"))["splits"]
         splits = [split] if isinstance(split, str) else split
         classes = [report[name]["classes"] for name in splits if name in report]
         if classes and None not in classes:

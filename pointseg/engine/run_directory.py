@@ -7,7 +7,7 @@ from typing import Any
 
 from pointseg.atomic import write_text
 from pointseg.config import Config, dump_config, load_config
-from pointseg.errors import UsageError
+from pointseg.errors import UsageError, regular_file
 from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy
 
 
@@ -70,5 +70,5 @@ class RunDirectory:
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Append one JSON object to ``metrics.jsonl``."""
-        with open(self.metrics_path, "a", encoding="utf-8") as file:
+        with open(regular_file(self.metrics_path), "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")

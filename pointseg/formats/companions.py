@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
+from pointseg.errors import regular_file
+
 _LIBRARY = re.compile(rb"^[ \t]*mtllib[ \t]+([^\r\n]+)", re.MULTILINE)
 _PICTURE = re.compile(rb"^[ \t]*map_kd[ \t]+([^\r\n]+)", re.MULTILINE | re.IGNORECASE)
 
@@ -17,11 +19,11 @@ def companion_files(path: Path) -> list[Path]:
     """
     try:
         if path.suffix.lower() == ".obj":
-            libraries = _find_named(path.parent, _LIBRARY, path.read_bytes(), find_beside)
+            libraries = _find_named(path.parent, _LIBRARY, regular_file(path).read_bytes(), find_beside)
             pictures = [_find_named(file.parent, _PICTURE, file.read_bytes(), find_picture) for file in libraries]
             return libraries + [file for found in pictures for file in found]
         if path.suffix.lower() == ".gltf":
-            header = json.loads(path.read_bytes())
+            header = json.loads(regular_file(path).read_bytes())
             names = [row.get("uri", "") for part in ("buffers", "images") for row in header.get(part, [])]
             files = [path.parent / unquote(name) for name in names if name and not name.startswith("data:")]
             return [file for file in files if file.is_file()]

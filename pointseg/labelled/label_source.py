@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pointseg.errors import DataError, describe_os_error
+from pointseg.errors import DataError, describe_os_error, regular_file
 from pointseg.formats.scan_file import ScanFile, are_whole
 from pointseg.scans.prepared import load_array
 
@@ -127,7 +127,7 @@ def _read_npy(path: Path) -> np.ndarray:
 def _read_text(path: Path) -> np.ndarray:
     """One number a line, with the ends of lines of any system."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = regular_file(path).read_text(encoding="utf-8-sig").splitlines()
         return _whole(path, np.array(lines, dtype=np.float64))
     except OSError as error:
         raise DataError(f"{describe_os_error(error)}; check the file") from None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pointseg.errors import UsageError
+from pointseg.errors import DataError, UsageError, regular_file
 from pointseg.formats.reading import READERS
 from pointseg.labelled.label_source import BESIDE
 from pointseg.preparation.split_lists import is_scene_name
@@ -73,9 +73,9 @@ def find_scans(source: Path, out: Path) -> FoundScans:
 def _begins_with_points(path: Path) -> bool:
     """Whether a text may be a table of points: many beside scans are none. What can't be read is left to fail."""
     try:
-        with open(path, "rb") as file:
+        with open(regular_file(path), "rb") as file:
             lines = file.read(1 << 12).decode("utf-8", errors="replace").splitlines()
-    except OSError:
+    except (OSError, DataError):
         return True
     return any(_has_three_numbers(line) for line in lines)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pointseg.config import Config, config_from_dict
 from pointseg.engine.run_directory import RunDirectory
-from pointseg.errors import DataError, UsageError
+from pointseg.errors import DataError, UsageError, regular_file
 from pointseg.laboratory.data import Rooms
 from pointseg.laboratory.methods import Method, configure
 
@@ -143,7 +143,7 @@ def _run_folder(out: Path, method: str, seed: int) -> str:
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(regular_file(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pointseg.atomic import write_text
-from pointseg.errors import DataError
+from pointseg.errors import DataError, regular_file
 from pointseg.taxonomy import NAMES, Taxonomy, load_taxonomy, parse_class_table
 
 RECORD_NAME = "predictions.json"
@@ -136,7 +136,7 @@ def hash_files(paths: Iterable[Path]) -> str | None:
     sha256 = hashlib.sha256()
     try:
         for path in paths:
-            with open(path, "rb") as file:
+            with open(regular_file(path), "rb") as file:
                 while chunk := file.read(_CHUNK_BYTES):
                     sha256.update(chunk)
     except OSError:
@@ -162,7 +162,7 @@ def read_taxonomy(folder: Path) -> Taxonomy | None:
 def _read(folder: Path) -> dict[str, Any]:
     """``settings``, ``scenes`` and ``classes``; all empty where there is no record, or none that can be read."""
     try:
-        content = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))
+        content = json.loads(regular_file(folder / RECORD_NAME).read_text(encoding="utf-8"))
         if isinstance(content["settings"], dict) and isinstance(content["scenes"], dict):
             classes = content.get("classes")
             scenes = {name: files for name, files in content["scenes"].items() if isinstance(files, dict)}

@@ -18,7 +18,7 @@ import numpy as np
 
 from pointseg.atomic import atomic_file
 from pointseg.commands import called
-from pointseg.errors import DataError, UsageError
+from pointseg.errors import DataError, UsageError, regular_file
 from pointseg.formats.ply import count_vertices
 from pointseg.output.prediction_record import RECORD_NAME, SUFFIXES
 from pointseg.scannet.raw_scan import mesh_path, scans_folder
@@ -90,7 +90,7 @@ def read_prediction(path: str | os.PathLike[str], num_vertices: int | None = Non
             number.
     """
     try:
-        content = Path(path).read_bytes()
+        content = regular_file(Path(path)).read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file; make it with: {called('predict')}") from None
     ids, problem = _parse_ids(content, num_vertices)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pointseg.atomic import TEMPORARY_PREFIX
+from pointseg.errors import regular_file
 from pointseg.preparation.jobs import SceneKey
 from pointseg.preparation.tree_report import and_more
 from pointseg.scans.tree import REPORT_NAME, SOURCE_NAME, SPLITS, prepare_command
@@ -57,7 +58,7 @@ def find_gaps(
     report_path = root / REPORT_NAME
     if report_path.exists():
         try:
-            report = _Report(root, json.loads(report_path.read_text(encoding="utf-8")))
+            report = _Report(root, json.loads(regular_file(report_path).read_text(encoding="utf-8")))
             problems += report.unlisted
             notes += report.find_notes(here)
             line_of_scene = report.find_problems(here, table_of_scene, find_table)

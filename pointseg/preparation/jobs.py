@@ -15,7 +15,7 @@ import numpy as np
 
 import pointseg
 from pointseg.atomic import TEMPORARY_PREFIX
-from pointseg.errors import DataError, describe_os_error
+from pointseg.errors import DataError, describe_os_error, regular_file
 from pointseg.preparation.parallel import map_scenes
 from pointseg.preparation.prepared_source import arrays_are_complete, read_source, write_scene
 from pointseg.taxonomy import Taxonomy
@@ -142,7 +142,7 @@ def describe_files(paths: Sequence[Path], folder: Path) -> dict[str, list[int]]:
     files = {}
     for path in paths:
         if path.exists():
-            status = path.stat()
+            status = regular_file(path).stat()
             files[Path(os.path.relpath(path, folder)).as_posix()] = [status.st_size, status.st_mtime_ns]
     return files
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
 
-from pointseg.errors import DataError
+from pointseg.errors import DataError, regular_file
 
 
 def is_scene_name(name: str) -> bool:
@@ -22,7 +22,7 @@ def read_list(path: Path) -> list[str]:
         OSError: it can't be read.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        lines = regular_file(path).read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError:
         raise DataError(f"{path}: is no text; put one scene name a line") from None
     scenes: dict[str, None] = {}

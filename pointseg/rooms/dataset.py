@@ -11,7 +11,7 @@ import numpy as np
 
 from pointseg.atomic import write_text
 from pointseg.atomic_directory import atomic_directory
-from pointseg.errors import UsageError
+from pointseg.errors import UsageError, regular_file
 from pointseg.preparation.parallel import map_scenes
 from pointseg.rooms.label_table import label_table_text
 from pointseg.rooms.raw_files import write_annotated_scene, write_mesh
@@ -122,7 +122,8 @@ def _claim_folder(raw: Path, num_scenes: Mapping[str, int], seed: int, num_verti
     else:
         try:
             # Folders from before there was a choice do not say their law.
-            existing: dict[str, Any] = {"frequency_law": "scannet200", **json.loads(path.read_text(encoding="utf-8"))}
+            stored = json.loads(regular_file(path).read_text(encoding="utf-8"))
+            existing: dict[str, Any] = {"frequency_law": "scannet200", **stored}
             same = all(existing[key] == value for key, value in of_scene.items())
             fewer = any(num_scenes[split] < existing[split] for split in SPLITS)
         except (ValueError, KeyError, TypeError):

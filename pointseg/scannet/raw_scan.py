@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pointseg.errors import DataError, UsageError
+from pointseg.errors import DataError, UsageError, regular_file
 from pointseg.formats.ply import BINARY_LITTLE_ENDIAN, Mesh, read_mesh, read_mesh_header
 from pointseg.scans.normals import vertex_normals
 from pointseg.taxonomy import IGNORE, load_taxonomy
@@ -114,7 +114,7 @@ def read_label_map(path: Path) -> LabelMap:
         DataError: it lacks a column, or an id is not a number.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with regular_file(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, delimiter="\t")
             missing = [
                 name for name in ("raw_category", *_ID_COLUMNS.values()) if name not in (reader.fieldnames or [])
@@ -264,7 +264,7 @@ def _read_scan_mesh(path: Path) -> Mesh:
 def _read_axis_alignment(path: Path, required: bool) -> np.ndarray | None:
     """(4, 4) float64 of the scene's info file; None where the scan gives no alignment."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = regular_file(path).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         if not required:
             return None
@@ -321,7 +321,7 @@ def _read_objects(path: Path) -> list[ScanObject]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(regular_file(path).read_bytes())
     except FileNotFoundError:
         raise DataError(f"{path}: is missing; download it") from None
     except (ValueError, RecursionError) as error:

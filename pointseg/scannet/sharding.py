@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pointseg.atomic import write_text
-from pointseg.errors import UsageError
+from pointseg.errors import UsageError, regular_file
 from pointseg.preparation.jobs import Failure, SceneJob, SceneKey
 from pointseg.preparation.prepared_source import read_source
 from pointseg.scans.tree import SPLITS
@@ -127,7 +127,7 @@ def find_open_scenes(
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return regular_file(path).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
 

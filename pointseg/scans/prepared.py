@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from pointseg.errors import DataError, UsageError, describe_os_error, first_line
+from pointseg.errors import DataError, UsageError, describe_os_error, first_line, regular_file
 from pointseg.scans.scene import Scene
 from pointseg.scans.tree import (
     ANNOTATION,
@@ -168,7 +168,7 @@ def _written_parts(folder: Path, version: tuple[int, int]) -> frozenset[str]:
 def load_source(folder: Path) -> dict[str, Any] | None:
     """The object in the ``source.json`` of a scene, whatever it has; None where there is none that can be read."""
     try:
-        source = json.loads((folder / SOURCE_NAME).read_text(encoding="utf-8"))
+        source = json.loads(regular_file(folder / SOURCE_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return source if isinstance(source, dict) else None
@@ -218,8 +218,9 @@ def load_array(path: Path, describe_remedy: Callable[[], str]) -> np.ndarray:
         describe_remedy: what to do if it is bad, asked for only then.
 
     Raises:
-        DataError: the file is missing, truncated, can't be read or is no array.
+        DataError: the file is missing, truncated, can't be read, no file or no array.
     """
+    regular_file(path)
     try:
         array: np.ndarray = np.load(path, allow_pickle=False)
     except FileNotFoundError:

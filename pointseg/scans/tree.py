@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pointseg.commands import COMMANDS, called
+from pointseg.errors import regular_file
 from pointseg.taxonomy import CLASS_TABLE
 
 SPLITS = ("train", "val", "test")
@@ -72,7 +73,7 @@ def prepare_command(root: str | os.PathLike[str]) -> str:
 def read_settings(root: str | os.PathLike[str]) -> dict[str, Any]:
     """What the tree at ``root`` was made with, by its report; empty where it has none that can be read."""
     try:
-        settings = json.loads((Path(root) / REPORT_NAME).read_text(encoding="utf-8"))["settings"]
+        settings = json.loads(regular_file(Path(root) / REPORT_NAME).read_text(encoding="utf-8"))["settings"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return settings if isinstance(settings, dict) else {}

@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pointseg.errors import DataError, UsageError
+from pointseg.errors import DataError, UsageError, regular_file
 
 IGNORE = -1
 _GOLDEN_RATIO = 0.618034
@@ -181,7 +181,7 @@ def read_class_table(path: Path) -> Taxonomy:
         DataError: it is no such table; the line says which row is wrong, and how.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = regular_file(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UsageError(f"{path}: there is no such table of classes; write one with the columns id and name") from None
     except (OSError, UnicodeDecodeError) as error:
