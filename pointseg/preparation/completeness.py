@@ -92,6 +92,7 @@ class _Report:
         self._pending = {(row["split"], row["scene"]): row["shard"] for row in report.get("pending", ())}
         self._stale = {(row["split"], row["scene"]): row["why"] for row in report["stale"]}
         self._settings = report["settings"]
+        self._doubts = report.get("doubts", {})
         self._unlisted = report["unlisted"]
 
     @property
@@ -105,8 +106,8 @@ class _Report:
         return [line] if self._unlisted else []
 
     def find_notes(self, here: Set[SceneKey]) -> list[str]:
-        """Whole splits that were not in the raw data, and scenes that are no longer there."""
-        notes = []
+        """What looked wrong in scenes, whole splits that were not in the raw data, and scenes no longer there."""
+        notes = [f"{scene}: {doubt}" for scene, doubts in self._doubts.items() for doubt in doubts]
         for split in sorted({of for of, _ in self._missing}):
             num_missing = sum(of == split for of, _ in self._missing)
             if num_missing and not _has_split(here, split):

@@ -12,7 +12,7 @@ from pointseg.scannet.raw_scan import LabelMap, RawScene, read_raw_scene, source
 from pointseg.taxonomy import load_taxonomy
 
 # Raise it when the same raw scan gives other arrays or other facts than before: scenes are then made anew.
-PREPARATION_VERSION = 1
+PREPARATION_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,10 @@ def scene_arrays(scene: RawScene) -> dict[str, np.ndarray]:
 
 
 def describe_scene(scene: RawScene) -> dict[str, Any]:
-    """What the report says of a scene: counts a class (label -> number), unknown labels, alignment."""
+    """What the report says of a scene: counts a class (label -> number), unknown labels, alignment, doubts."""
     facts: dict[str, Any] = {"num_points": scene.mesh.num_vertices, "alignment": scene.alignment}
+    if scene.doubts:
+        facts["doubts"] = scene.doubts
     annotation = scene.annotation
     if annotation is not None:
         facts["num_objects"] = len(annotation.object_label200)

@@ -9,7 +9,7 @@ import csv
 import hashlib
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ import numpy as np
 
 from pointseg.errors import DataError, UsageError, regular_file
 from pointseg.formats.ply import BINARY_LITTLE_ENDIAN, Mesh, read_mesh, read_mesh_header
+from pointseg.scannet.alignment import doubt_alignment, read_axis_alignment, transform
+from pointseg.scannet.belonging import doubt_segments, refuse_other_scene
 from pointseg.scans.normals import vertex_normals
 from pointseg.taxonomy import IGNORE, load_taxonomy
 
@@ -73,6 +75,8 @@ class RawScene:
     annotation: Annotation | None
     alignment: str
     """``applied``, ``absent`` (the scan gives none) or ``off`` (not asked for)."""
+    doubts: list[str] = field(default_factory=list)
+    """What looks as if a file were another scan's, a line each."""
 
 
 def scans_folder(raw: Path, split: str) -> Path:
@@ -116,11 +120,10 @@ def read_label_map(path: Path) -> LabelMap:
     try:
         with regular_file(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, delimiter="\t")
-            missing = [
-                name for name in ("raw_category", *_ID_COLUMNS.values()) if name not in (reader.fieldnames or [])
-            ]
-            if missing:
-                raise DataError(f"{path}: has no column {missing[0]!r}; use {LABEL_MAP_NAME} of the ScanNet release")
+            for name in ("raw_category", *_ID_COLUMNS.values()):
+                if (count := list(reader.fieldnames or ()).count(name)) != 1:
+                    what = f"{count} columns" if count else "no column"
+                    raise DataError(f"{path}: has {what} {name!r}; use {LABEL_MAP_NAME} of the ScanNet release")
             rows = [(reader.line_num, row) for row in reader]
             for line, row in rows:
                 if None in row.values():
@@ -155,18 +158,23 @@ def read_raw_scene(folder: Path, label_map: LabelMap, align: bool = True, labell
         DataError: a file is missing, truncated or not what it has to be.
     """
     mesh = _read_scan_mesh(_mesh_path(folder))
-    alignment = _read_axis_alignment(_info_path(folder), required=labelled) if align else None
+    alignment = read_axis_alignment(_info_path(folder), required=labelled) if align else None
     if alignment is not None:
-        mesh.xyz = _transform(mesh.xyz, alignment)
+        mesh.xyz = transform(mesh.xyz, alignment)
     assert mesh.faces is not None, "_read_scan_mesh refuses meshes without faces"
     mesh.normal = vertex_normals(mesh.xyz, mesh.faces)
+    doubts = []
+    if alignment is not None and (doubt := doubt_alignment(mesh.xyz, mesh.normal)) is not None:
+        doubts.append(f"{_info_path(folder).name} may be another scene's: turned by it, {doubt}")
     annotation = None
     if labelled:
         segment_of_vertex = _read_segments(_segments_path(folder), mesh.num_vertices)
         objects = _read_objects(_objects_path(folder))
         annotation = annotate_vertices(segment_of_vertex, objects, label_map)
+        found = doubt_segments(segment_of_vertex, mesh.faces, [o.segments for o in objects])
+        doubts += [f"{_segments_path(folder).name} may be another scan's: {doubt}" for doubt in found]
     state = "applied" if alignment is not None else "absent" if align else "off"
-    return RawScene(name=folder.name, mesh=mesh, annotation=annotation, alignment=state)
+    return RawScene(name=folder.name, mesh=mesh, annotation=annotation, alignment=state, doubts=doubts)
 
 
 @dataclass
@@ -261,36 +269,6 @@ def _read_scan_mesh(path: Path) -> Mesh:
     return mesh
 
 
-def _read_axis_alignment(path: Path, required: bool) -> np.ndarray | None:
-    """(4, 4) float64 of the scene's info file; None where the scan gives no alignment."""
-    try:
-        lines = regular_file(path).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        if not required:
-            return None
-        raise DataError(f"{path}: is missing; download it, or leave the scans unaligned by --no-align") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: is no text; {_DOWNLOAD_AGAIN}") from None
-    values = {key.strip(): value for key, _, value in (line.partition("=") for line in lines)}
-    if "axisAlignment" not in values:
-        return None
-    words = values["axisAlignment"].split()
-    try:
-        matrix = np.array([float(word) for word in words]).reshape(4, 4)
-    except ValueError:
-        raise DataError(f"{path}: axisAlignment is not 16 numbers but {len(words)} words; {_DOWNLOAD_AGAIN}") from None
-    rotation = matrix[:3, :3]
-    is_rigid = np.isfinite(matrix).all() and np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-2)
-    if not is_rigid or np.linalg.det(rotation) < 0 or not np.allclose(matrix[3], (0, 0, 0, 1)):
-        raise DataError(f"{path}: axisAlignment is no rotation and shift; {_DOWNLOAD_AGAIN}")
-    return matrix
-
-
-def _transform(xyz: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """(N, 3) float32: ``R x + t`` in float64. einsum, because a matrix product wakes all threads for three columns."""
-    return (np.einsum("nj,ij->ni", xyz.astype(np.float64), matrix[:3, :3]) + matrix[:3, 3]).astype(np.float32)
-
-
 def _read_segments(path: Path, num_vertices: int) -> np.ndarray:
     """(N,) int64: over-segment of each vertex."""
     segments = _as_integers(path, "segIndices", _read_json(path).get("segIndices"))
@@ -328,6 +306,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: is broken JSON ({error}); {_DOWNLOAD_AGAIN}") from None
     if not isinstance(content, dict):
         raise DataError(f"{path}: is a JSON {type(content).__name__}, expected an object; {_DOWNLOAD_AGAIN}")
+    refuse_other_scene(path, content)
     return content
 
 

@@ -13,8 +13,10 @@ from pointseg.preparation.tree_report import (
     summarize_splits,
     summarize_stale,
 )
-from pointseg.scans.tree import SPLITS
-from pointseg.taxonomy import load_taxonomy
+from pointseg.scans.tree import REPORT_NAME, SPLITS
+from pointseg.taxonomy import NAMES, load_taxonomy
+
+_MOST_WARNINGS = 5
 
 
 def build_report(
@@ -43,7 +45,8 @@ def build_report(
         ``splits`` (split -> counts, scene names, and points, objects and scenes of each class), ``failed``,
         ``pending`` (a shard has still to prepare it), ``missing`` (listed, not in the raw data), ``unlisted`` (in the
         raw data, in no list), ``stale`` (in the tree, though the raw data no longer puts them there),
-        ``unknown_labels``, ``without_axis_alignment``, settings.
+        ``unknown_labels``, ``without_axis_alignment``, ``doubts`` (``split/scene`` -> what looks as if a file were
+        another scan's, or why nothing can be learned from it), settings.
     """
     facts = facts_of(read_sources(root, SPLITS))
     report = describe_tree(
@@ -62,6 +65,7 @@ def build_report(
         "unknown_labels": count_unknown(facts, "unknown_labels", "objects"),
         "without_axis_alignment": without,
         "classes_without_category": classes_without_category,
+        "doubts": {f"{split}/{s}": doubts for split in facts for s, f in facts[split].items() if (doubts := _doubt(f))},
     }
 
 
@@ -88,10 +92,34 @@ def summarize_report(report: Mapping[str, Any]) -> list[str]:
     lost = report["classes_without_category"]
     if lost:
         lines.append(
-            f"the label map lacks {len(lost)} of the 200 classes ({', '.join(lost[:3])}{and_more(lost, 3)}); "
-            "ScanNet published a newer one with ScanNet200"
+            f"warning: no row of the label map leads to {len(lost)} of the 200 classes "
+            f"({', '.join(lost[:5])}{and_more(lost, 5)}): it may be cut; ScanNet published a newer one with ScanNet200"
         )
     return lines + summarize_stale(report)
+
+
+def find_lost_classes(report: Mapping[str, Any]) -> list[str]:
+    """Classes of the benchmarks that scans are annotated with and the label map has no row for.
+
+    A table that was published has a row for every category of its scans: the end of this one is missing.
+    """
+    names = {name for benchmark in NAMES for name in load_taxonomy(benchmark).class_names}
+    return [name for name in report["unknown_labels"] if name in names]
+
+
+def list_warnings(report: Mapping[str, Any]) -> list[str]:
+    """A line for each scene whose files may not be its own, the first five."""
+    lines = [f"{scene}: {doubt}" for scene, doubts in report["doubts"].items() for doubt in doubts]
+    if len(lines) > _MOST_WARNINGS:
+        lines[_MOST_WARNINGS:] = [f"{len(lines) - _MOST_WARNINGS} more such lines: see doubts in {REPORT_NAME}"]
+    return lines
+
+
+def _doubt(facts: Mapping[str, Any]) -> list[str]:
+    doubts = list(facts.get("doubts", ()))
+    if "points200" in facts and not facts["points200"] and not facts["points20"]:
+        doubts.append("none of its vertices is labelled")
+    return doubts
 
 
 def _find_unlisted(lists: Mapping[str, list[str]], scans_of_split: Mapping[str, set[str]]) -> list[str]:

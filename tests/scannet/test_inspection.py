@@ -231,10 +231,11 @@ def test_another_label_map(tree):
 
 
 def test_older_version_of_the_preparation(tree, monkeypatch):
-    monkeypatch.setattr(origin, "PREPARATION_VERSION", 2)
+    monkeypatch.setattr(origin, "PREPARATION_VERSION", origin.PREPARATION_VERSION + 1)
     done = check(tree)
     assert len(done.error_lines) == 4
-    assert f"{tree}/{SCENE}: was made by version 1 of the preparation, now 2; run: " in done.err
+    before, now = origin.PREPARATION_VERSION - 1, origin.PREPARATION_VERSION
+    assert f"{tree}/{SCENE}: was made by version {before} of the preparation, now {now}; run: " in done.err
 
 
 def test_the_remedy_keeps_the_options(tree):

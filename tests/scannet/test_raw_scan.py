@@ -206,6 +206,28 @@ BAD = {
     ),
     "odd object id": (OBJECTS, lambda p: edit_json(p, lambda c: c["segGroups"][1].update(id="a")), "id of segGroups"),
     "no info": (INFO, lambda p: p.unlink(), "--no-align"),
+    "another scene's objects": (
+        OBJECTS,
+        lambda p: edit_json(p, lambda c: c.update(sceneId="scannet.b")),
+        "is of b, by ",
+    ),
+    "another scene's objects, as of the first release": (
+        OBJECTS,
+        lambda p: edit_json(p, lambda c: c.update(sceneId="scene0001_01")),
+        "is of scene0001_01, by its sceneId, not of ",
+    ),
+    "objects of another scene's segments": (
+        OBJECTS,
+        lambda p: edit_json(p, lambda c: c.update(segmentsFile="scannet.b_vh_clean_2.0.010000.segs.json")),
+        "is of b, by its segmentsFile, not of ",
+    ),
+    "another scene's segments": (SEGMENTS, lambda p: edit_json(p, lambda c: c.update(sceneId="b")), "is of b, by its "),
+    "empty info": (INFO, lambda p: p.write_text(""), "is empty or cut"),
+    "info that is cut before the alignment": (
+        INFO,
+        lambda p: p.write_text("appVersionId = 1\naxisAl"),
+        "is empty or cut",
+    ),
     "15 numbers": (INFO, lambda p: p.write_text("axisAlignment = " + "1 " * 15), "not 16 numbers but 15"),
     "words": (INFO, lambda p: p.write_text("axisAlignment = " + "a " * 16), "not 16 numbers"),
     "NaN alignment": (INFO, lambda p: p.write_text("axisAlignment = " + "nan " * 16), "no rotation"),
@@ -251,3 +273,21 @@ def test_an_id_of_an_object_that_is_no_number_of_64_bits_is_refused(scan, label_
     path.write_text(json.dumps(content))
     with pytest.raises(DataError, match=r"the id of segGroups\[0\] is no whole number"):
         read_raw_scene(scan, label_map)
+
+
+@pytest.mark.parametrize("prefix", ["scannet.", ""])
+def test_names_of_both_releases_are_of_the_scene(scan, label_map, prefix):
+    """And a file that says nothing of its scene is believed."""
+    owner = {"sceneId": f"{prefix}{SCENE}", "segmentsFile": f"{prefix}{SEGMENTS}"}
+    edit_json(scan / OBJECTS, lambda content: content.update(owner))
+    read_raw_scene(scan, label_map)
+    edit_json(scan / OBJECTS, lambda content: [content.pop(key) for key in owner])
+    edit_json(scan / SEGMENTS, lambda content: content.pop("sceneId"))
+    assert read_raw_scene(scan, label_map).doubts == []
+
+
+def test_a_label_map_with_a_column_twice_is_refused(tmp_path):
+    path = tmp_path / "map.tsv"
+    path.write_text("id\traw_category\tid\tnyu40id\n1\twall\t2\t1\n")
+    with pytest.raises(DataError, match=r"map\.tsv: has 2 columns 'id'; use "):
+        read_label_map(path)
