@@ -18,7 +18,7 @@ from pointseg.errors import UsageError
 from pointseg.output.analysis_table import format_analyses
 from pointseg.output.json_text import format_json
 from pointseg.output.plots import ClassFigures, RunFigures, check_plot_path, draw_analysis, order_by_frequency
-from pointseg.scans.prepared import list_scenes, refuse_labels_of_other_classes
+from pointseg.scans.prepared import check_labels, check_scenes, list_scenes
 from pointseg.scans.tree import name_splits
 from pointseg.taxonomy import Taxonomy
 
@@ -53,7 +53,8 @@ def main(argv: Sequence[str]) -> None:
     root, split = choose_scenes(segmenters, arguments.data_root, arguments.split)
     data, taxonomy = segmenters[0].config.data, segmenters[0].taxonomy
     folders = list_scenes(root, split)
-    refuse_labels_of_other_classes(folders, taxonomy)
+    check_scenes(folders, taxonomy, data.features)
+    check_labels(folders, taxonomy)
     frequency = read_class_frequency(root, data.train_split, taxonomy)
     analyses = [analyze_scenes(segmenter, folders) for segmenter in segmenters]
     histories = [read_history(RunDirectory(run)) for run in arguments.run]

@@ -11,7 +11,7 @@ from pointseg.output.evaluation_tables import format_classes, format_scenes
 from pointseg.output.json_text import format_json
 from pointseg.output.report import format_evaluation
 from pointseg.run_arguments import add_run_arguments, load_run
-from pointseg.scans.prepared import list_scenes, refuse_labels_of_other_classes
+from pointseg.scans.prepared import check_labels, check_scenes, list_scenes
 from pointseg.scans.tree import name_splits
 
 
@@ -33,7 +33,8 @@ def main(argv: Sequence[str]) -> None:
     data = segmenter.config.data
     split = arguments.split or data.val_split or "val"
     folders = list_scenes(arguments.data_root or data.root, split)
-    refuse_labels_of_other_classes(folders, segmenter.taxonomy)
+    check_scenes(folders, segmenter.taxonomy, data.features)
+    check_labels(folders, segmenter.taxonomy)
     alone = Processes(0, 1, choose_device(arguments.device))
     evaluation = evaluate_scenes(segmenter, folders, arguments.tta, alone, detailed=True)
     if arguments.json:

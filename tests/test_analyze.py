@@ -253,7 +253,11 @@ def test_a_diverged_network_is_reported_with_its_scene(tree: Path, tmp_path: Pat
     state = torch.load(run.last_checkpoint, weights_only=True)
     state["model"]["conv_input.0.weight"].fill_(torch.nan)
     torch.save(state, run.last_checkpoint)
-    with pytest.raises(DataError, match=r"scene0000_00: .*NaN or infinite.*diverged: use another checkpoint"):
+    with pytest.raises(DataError, match=r"last\.pt: 1 of \d+ weights are not finite, first conv_input\.0\.weight"):
+        main(["--run", str(run.path)])
+    state["model"]["conv_input.0.weight"].fill_(1e38)  # finite, as no sum of them is
+    torch.save(state, run.last_checkpoint)
+    with pytest.raises(DataError, match=r"scene0000_00: .*not finite, it has diverged; use another checkpoint"):
         main(["--run", str(run.path)])
 
 

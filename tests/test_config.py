@@ -89,3 +89,33 @@ def test_broken_yaml_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"broken\.yaml: not valid YAML") as caught:
         load_config(str(tmp_path / "broken.yaml"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train:\n  passes: 1\ndata:\n  root: x\ntrain:\n  passes: 9\n", "line 5 has the key 'train' of line 1 again"),
+        ("train:\n  passes: 1\n  log_every: 2\n  passes: 9\n", "line 4 has the key 'passes' of line 2 again"),
+        ("loss:\n  collapse:\n    weight: 0\n    'weight': 1\n", "line 4 has the key 'weight' of line 3 again"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    """At any depth: PyYAML takes the last, and half of what somebody wrote would not count."""
+    path = tmp_path / "twice.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message) as caught:
+        load_config(str(path))
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_key_that_a_mapping_takes_over_may_be_given_anew(tmp_path: Path) -> None:
+    """That is what YAML's ``<<`` is for. On the command line the last of two values counts, as in other programs."""
+    path = tmp_path / "merged.yaml"
+    text = "augment: &a\n  scale: [0.9, 1.1]\n  mix_probability: 0.5\n"
+    path.write_text(text)
+    before = load_config(str(path)).augment
+    path.write_text("data: {root: x}\n" + text + "  <<: {mix_probability: 0.1, copy_paste: 2}\n")
+    augment = load_config(str(path)).augment
+    assert augment == before.model_copy(update={"copy_paste": 2})
+    assert load_config(str(path), ["train.passes=2", "train.passes=3"]).train.passes == 3

@@ -39,6 +39,20 @@ __all__ = [
 ]
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping: YAML forbids it, and PyYAML takes the last."""
+
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        line_of_key: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and line_of_key.setdefault(key.value, line) != line:
+                where = f"line {line} has the key {key.value!r} of line {line_of_key[key.value]} again"
+                raise yaml.MarkedYAMLError(problem=f"{where}; leave one of them")
+        return node
+
+
 class Config(Section):
     """A whole run."""
 
@@ -86,7 +100,7 @@ def load_config(name: str, overrides: list[str] | None = None) -> Config:
     """
     path = find_config(name)
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}; mend the file") from None
     if not isinstance(tree, dict):
@@ -147,7 +161,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
             raise UsageError(f"{override}: {section} is a value, not a section; see configs/scannet200.yaml")
         tree = child
     try:
-        tree[last] = yaml.safe_load(value)
+        tree[last] = yaml.load(value, _Loader)
     except yaml.YAMLError:
         raise UsageError(f"{override}: {value!r} is not a YAML value; quote it") from None
 

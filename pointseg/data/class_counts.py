@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 
-from pointseg.scans.prepared import read_array
+from pointseg.scans.prepared import read_labels
 from pointseg.taxonomy import Taxonomy
 
 
@@ -56,13 +56,13 @@ def count_classes(folders: Sequence[Path], taxonomy: Taxonomy) -> ClassCounts:
     """Count the labels of prepared scenes.
 
     Raises:
-        DataError: a scene's labels are missing or damaged.
+        DataError: a scene's labels are missing, damaged or out of range.
     """
     points = torch.zeros(taxonomy.num_classes, dtype=torch.int64)
     scenes = torch.zeros(taxonomy.num_classes, dtype=torch.int64)
     for folder in folders:
-        label = torch.from_numpy(read_array(folder, taxonomy.segment))
-        count = torch.bincount(label[(label >= 0) & (label < taxonomy.num_classes)], minlength=taxonomy.num_classes)
+        label = torch.from_numpy(read_labels(folder, taxonomy))
+        count = torch.bincount(label[label >= 0], minlength=taxonomy.num_classes)
         points += count
         scenes += count > 0
     return ClassCounts(points, scenes)

@@ -121,6 +121,7 @@ def load_weights(model: torch.nn.Module, state: dict[str, torch.Tensor], path: P
 
     Raises:
         UsageError: some do not; the first that do not are named.
+        DataError: some are not finite: a network of those predicts its first class everywhere.
     """
     own = model.state_dict()
     problems = [f"{k} is missing" for k in own.keys() - state.keys()]
@@ -135,6 +136,12 @@ def load_weights(model: torch.nn.Module, state: dict[str, torch.Tensor], path: P
         raise UsageError(
             f"{path}: {len(problems)} weights do not fit the network ({shown}); set model.channels, model.layers and "
             "data.features as they were when it was trained"
+        )
+    wrong = [name for name, weight in state.items() if not torch.isfinite(weight).all()]
+    if wrong:
+        raise DataError(
+            f"{path}: {len(wrong)} of {len(state)} weights are not finite, first {wrong[0]}: the network has diverged; "
+            "use another checkpoint, or train again with a lower optimizer.lr"
         )
     model.load_state_dict(state)
 

@@ -24,8 +24,8 @@ from pointseg.engine.run_directory import RunDirectory
 from pointseg.engine.run_log import RunLog, Tally
 from pointseg.errors import DataError, StoppedError, UsageError
 from pointseg.models import build_network
-from pointseg.scans.prepared import list_scenes, refuse_labels_of_other_classes, refuse_scenes_without_labels
-from pointseg.scans.tree import name_splits
+from pointseg.scans.prepared import check_labels, check_scenes, list_scenes, refuse_scenes_without_labels
+from pointseg.scans.tree import SPLITS, name_splits
 from pointseg.taxonomy import Taxonomy, load_taxonomy
 
 _WEIGHTS = ("model", "class_counts", "progress")
@@ -100,7 +100,8 @@ class Trainer:
         self.taxonomy = load_taxonomy(config.taxonomy)
         self.val_folders = list_scenes(config.data.root, config.data.val_split) if config.data.val_split else []
         refuse_scenes_without_labels(self.val_folders)  # now, and not after the first passes
-        refuse_labels_of_other_classes([*train_folders, *self.val_folders], self.taxonomy)
+        check_scenes([*train_folders, *self.val_folders], self.taxonomy, config.data.features)
+        check_labels(self.val_folders, self.taxonomy)
         self.class_counts = self.count_classes(train_folders, earlier)
         self.taxonomy = self.taxonomy.with_counted_groups(self.class_counts.points.tolist())
         self.objective = self.build_objective().to(device)
@@ -123,6 +124,7 @@ class Trainer:
             restore(self, earlier)
         elif processes.is_first:
             warn_of_missing_classes(self.class_counts, config, self.taxonomy)
+            warn_of_shared_scenes(train_folders, self.val_folders)
         self.parallel = DistributedDataParallel(self.objective) if processes.world_size > 1 else self.objective
 
     def count_classes(self, train_folders: list[Path], earlier: dict[str, Any] | None) -> ClassCounts:
@@ -277,5 +279,24 @@ def warn_of_missing_classes(counts: ClassCounts, config: Config, taxonomy: Taxon
         print(
             f"warning: {where}: {len(missing)} of {len(names)} classes occur in no training scene and can't be "
             f"learned: {shown}",
+            file=sys.stderr,
+        )
+
+
+def warn_of_shared_scenes(train_folders: list[Path], val_folders: list[Path]) -> None:
+    """Say which scenes are trained on and validated on: their scores say nothing of other scenes.
+
+    Folders of other names than train, val and test, as S3DIS's areas, have rooms of the same names.
+    """
+
+    def name(folder: Path) -> str:
+        return folder.name if folder.parent.name in SPLITS else str(folder)
+
+    shared = sorted({name(folder) for folder in train_folders} & {name(folder) for folder in val_folders})
+    if shared:
+        more = f" and {len(shared) - 3} more" if len(shared) > 3 else ""
+        print(
+            f"warning: {len(shared)} of {len(val_folders)} scenes to validate on are trained on, too "
+            f"({', '.join(shared[:3])}{more}): their scores say nothing of new scenes",
             file=sys.stderr,
         )

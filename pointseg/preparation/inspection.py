@@ -66,6 +66,8 @@ class SceneInspection:
     """Fingerprint of the table that its labels come from, where it says so."""
     has_source: bool = False
     """Whether it has a ``source.json``, as every scene has that we prepared."""
+    made_as: str | None = None
+    """Its name when it was prepared, where it says so."""
 
     @property
     def key(self) -> SceneKey:
@@ -123,7 +125,7 @@ def inspect_tree(
     if taxonomies is None:
         taxonomies = (_number_classes(root, scenes),)
         notes.append(f"there is no {root / CLASS_TABLE}, so classes have numbers; name them with --classes TSV")
-    problems += gaps + _find_uneven_parts(root, scenes)
+    problems += gaps + _find_renamed(root, scenes, gaps) + _find_uneven_parts(root, scenes)
     num_bare = sum(scene.num_zero_normals for scene in scenes)
     if num_bare:
         notes.append(f"{num_bare} vertices have a zero normal: other programs write them for vertices without a face")
@@ -153,6 +155,16 @@ def _number_classes(root: Path, scenes: Sequence[SceneInspection]) -> Taxonomy:
     return Taxonomy(
         root.name, names, np.arange(num_classes, dtype=np.int32), np.array(choose_colors(num_classes), dtype=np.uint8)
     )
+
+
+def _find_renamed(root: Path, scenes: Sequence[SceneInspection], gaps: Sequence[str]) -> list[str]:
+    """A line for each scene that was prepared under another name, unless there is one that it should not be there."""
+    problems = []
+    for scene in scenes:
+        where = root / scene.split / scene.name
+        if scene.made_as not in (None, scene.name) and not any(gap.startswith(f"{where}: ") for gap in gaps):
+            problems.append(f"{where}: is {scene.made_as}, by its {SOURCE_NAME}; give the folder its name again")
+    return problems
 
 
 def _find_uneven_parts(root: Path, scenes: Sequence[SceneInspection]) -> list[str]:
@@ -199,6 +211,7 @@ def inspect_scene(folder: Path, taxonomies: Sequence[Taxonomy] | None, origin: O
             source = read_source(folder)
             if source is None:
                 raise ValueError("it lacks what the preparation writes")
+            scene.made_as = str(source.get("scene", folder.name))
             scene.problems += _check_checksums(folder, source, segments, set(arrays))
             scene.problems += _check_raw_files(folder, source, origin)
             scene.table = source["made_from"][origin.table_key]

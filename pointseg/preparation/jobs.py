@@ -123,6 +123,7 @@ def prepare_scene(job: SceneJob) -> SceneOutcome:
         return SceneOutcome(job, "failed", describe_os_error(error), made_from)
     source = {
         "pointseg": pointseg.__version__,
+        "scene": job.out.name,
         "raw_folder": str(job.source_folder.absolute()),
         "made_from": made_from,
         "facts": dict(content.facts),

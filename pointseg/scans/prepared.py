@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -65,25 +65,74 @@ def read_scene(folder: str | os.PathLike[str], taxonomy: Taxonomy) -> Scene:
         DataError: an array is missing, broken, or of another length, or a label is out of range.
     """
     folder = Path(folder)
-    segment = taxonomy.segment
     coord = read_array(folder, "coord")
     color, normal = (read_array(folder, part) if has_part(folder, part) else None for part in ("color", "normal"))
     label = instance = None
     if has_annotation(folder):
-        _refuse_other_segment(folder, taxonomy)
-        label = read_array(folder, segment)
-        low, high = label.min(initial=IGNORE), label.max(initial=IGNORE)
-        if low < IGNORE or high >= taxonomy.num_classes:
-            raise DataError(
-                f"{folder}/{segment}.npy: labels are {low}..{high}, expected {IGNORE}..{taxonomy.num_classes - 1}; "
-                f"{prepare_again(folder)}"
-            )
+        label = read_labels(folder, taxonomy)
         if (folder / "instance.npy").exists():
             instance = read_array(folder, "instance")
     try:
         return Scene(name=folder.name, xyz=coord, rgb=color, normal=normal, label=label, instance=instance)
     except DataError as error:
         raise DataError(f"{folder.parent}/{error}") from None
+
+
+def read_labels(folder: Path, taxonomy: Taxonomy) -> np.ndarray:
+    """(N,) int64 labels of a prepared scene, IGNORE = -1.
+
+    Raises:
+        DataError: they are missing, broken or of other classes, or one is out of range.
+    """
+    _refuse_other_segment(folder, taxonomy)
+    label = read_array(folder, taxonomy.segment)
+    low, high = label.min(initial=IGNORE), label.max(initial=IGNORE)
+    if low < IGNORE or high >= taxonomy.num_classes:
+        raise DataError(
+            f"{folder}/{taxonomy.segment}.npy: labels are {low}..{high}, expected "
+            f"{IGNORE}..{taxonomy.num_classes - 1}; {prepare_again(folder)}"
+        )
+    return label
+
+
+def check_scenes(folders: Sequence[Path], taxonomy: Taxonomy, features: Sequence[str]) -> None:
+    """Look at the heads of all arrays of prepared scenes: what could not be read is found before the work begins.
+
+    Args:
+        folders: of the scenes.
+        taxonomy: the classes.
+        features: inputs of the network: ``xyz``, ``rgb``, ``normal``.
+
+    Raises:
+        DataError: a scene has no points, or labels of another table; or an array is missing, truncated, or of another
+            length or dtype than it has to be.
+    """
+    refuse_labels_of_other_classes(folders, taxonomy)
+    for folder in folders:
+        parts = geometry_parts(folder)
+        for part, feature in (("color", "rgb"), ("normal", "normal")):
+            if feature in features and part not in parts:
+                raise DataError(
+                    f"{folder}: has no {part}.npy, and the network takes {feature} as input; add it, or train with "
+                    f"data.features without {feature}"
+                )
+        if has_annotation(folder):
+            parts += [taxonomy.segment, *(["instance"] if has_part(folder, "instance") else [])]
+        lengths = {part: len(_open_array(folder, part, "r")) for part in parts}
+        if lengths["coord"] == 0:
+            raise DataError(f"{folder}: the scene has no points; take it out of the tree and the lists")
+        for part, length in lengths.items():
+            if length != lengths["coord"]:
+                raise DataError(
+                    f"{folder}/{part}.npy: has {length} rows, coord.npy has {lengths['coord']}; {prepare_again(folder)}"
+                )
+
+
+def check_labels(folders: Sequence[Path], taxonomy: Taxonomy) -> None:
+    """Read the labels of prepared scenes that have any, before the work begins. Raises: DataError as read_labels."""
+    for folder in folders:
+        if has_annotation(folder):
+            read_labels(folder, taxonomy)
 
 
 def _refuse_other_segment(folder: Path, taxonomy: Taxonomy) -> None:
@@ -191,14 +240,25 @@ def read_array(folder: Path, part: str) -> np.ndarray:
         DataError: the file is missing, truncated, can't be read or is no array, or its shape or dtype can't be what
             it should.
     """
+    dtype = np.int64 if part in ANNOTATION else _DTYPES[part]
+    return _open_array(folder, part).astype(dtype, copy=False)
+
+
+def _open_array(folder: Path, part: str, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
+    """The array as it is in the file, annotation as (N,). Arguments and errors as :func:`read_array`.
+
+    Args:
+        folder: of the scene.
+        part: name of the array.
+        mmap_mode: ``r``: only its head is read.
+    """
     path = folder / f"{part}.npy"
-    array = load_array(path, lambda: prepare_again(folder))
+    array = load_array(path, lambda: prepare_again(folder), mmap_mode)
     if part in ANNOTATION:
         # Some published trees hold columns (N, 1), and any integer type.
         if np.issubdtype(array.dtype, np.integer) and array.ndim == 2 and array.shape[1] == 1:
             array = array[:, 0]
         fits = np.issubdtype(array.dtype, np.integer) and array.ndim == 1
-        dtype: type = np.int64
         expected = "integers (N,)"
     else:
         dtype = _DTYPES[part]
@@ -207,22 +267,23 @@ def read_array(folder: Path, part: str) -> np.ndarray:
         expected = f"{np.dtype(dtype)} (N, 3)"
     if not fits:
         raise DataError(f"{path}: is {array.dtype} {array.shape}, expected {expected}; {prepare_again(folder)}")
-    return array.astype(dtype, copy=False)
+    return array
 
 
-def load_array(path: Path, describe_remedy: Callable[[], str]) -> np.ndarray:
+def load_array(path: Path, describe_remedy: Callable[[], str], mmap_mode: Literal["r"] | None = None) -> np.ndarray:
     """The array in a ``.npy`` file, of any shape and dtype but objects.
 
     Args:
         path: of the file.
         describe_remedy: what to do if it is bad, asked for only then.
+        mmap_mode: of ``numpy.load``; ``r``: only the head is read, and whether the file is as long as it says.
 
     Raises:
         DataError: the file is missing, truncated, can't be read, no file or no array.
     """
     regular_file(path)
     try:
-        array: np.ndarray = np.load(path, allow_pickle=False)
+        array: np.ndarray = np.load(path, mmap_mode, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path}: is missing; {describe_remedy()}") from None
     except OSError as error:

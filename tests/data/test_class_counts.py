@@ -1,5 +1,6 @@
 """Counts of the training split, and the priors made of them."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -54,3 +55,13 @@ def test_a_checkpoint_keeps_them() -> None:
 def test_missing_labels_are_refused(prepared_root: Path) -> None:
     with pytest.raises(DataError, match="segment200.npy: is missing"):
         count_classes(list_scenes(prepared_root, "test"), load_taxonomy("scannet200"))
+
+
+@pytest.mark.parametrize("label", [-2, 200])
+def test_labels_out_of_range_are_refused(prepared_root: Path, tmp_path: Path, label: int) -> None:
+    folder = Path(shutil.copytree(list_scenes(prepared_root, "train")[0], tmp_path / "train" / "room"))
+    labels = np.load(folder / "segment200.npy")
+    labels[3] = label
+    np.save(folder / "segment200.npy", labels)
+    with pytest.raises(DataError, match=r"train/room/segment200\.npy: labels are .*expected -1\.\.199"):
+        count_classes([folder], load_taxonomy("scannet200"))

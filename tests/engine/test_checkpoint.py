@@ -125,3 +125,16 @@ def test_a_checkpoint_whose_parts_are_something_else_is_refused(
     torch.save({**torch.load(path, weights_only=True), **spoil}, path)
     with pytest.raises(DataError, match="is no checkpoint of pointseg"):
         read_checkpoint(path, config)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("name", ["weight", "running_var"])
+def test_weights_that_are_not_finite_are_named(name: str, value: float) -> None:
+    """Buffers too. The largest comparison with NaN is false, so that such a network says wall of every point."""
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    key = "0.weight" if name == "weight" else "1.running_var"
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    state[key].view(-1)[0] = value
+    with pytest.raises(DataError, match=rf"^run/last\.pt: 1 of 7 weights are not finite, first {key}: .*diverged; use"):
+        load_weights(model, state, Path("run/last.pt"))
+    assert all(weight.isfinite().all() for weight in model.state_dict().values()), "and nothing was copied"

@@ -133,3 +133,15 @@ def test_a_stray_changes_nothing_of_the_rest(segmenter: Segmenter, scene: Scene,
         clean, spoiled = segmenter.forward_scene(scene)[0], segmenter.forward_scene(added)[0]
         of_point = [v.features[v.voxel_of_point[: scene.num_points]] for v in (clean, spoiled)]
         assert torch.isclose(*of_point, atol=1e-4).all(dim=1).float().mean() > 0.99
+
+
+@pytest.mark.parametrize("tta", ["none", "rot4"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_logits_that_are_not_finite_are_refused_with_the_scene(
+    trained_run: Path, scene: Scene, tta: str, value: float
+) -> None:
+    segmenter = load_segmenter(trained_run, device="cpu")
+    with torch.no_grad():
+        next(reversed(list(segmenter.network.parameters())))[-1] = value
+    with pytest.raises(DataError, match=rf"^{scene.name}: the network's logits are not finite, it has diverged; use "):
+        segmenter.predict_scene(scene, tta)

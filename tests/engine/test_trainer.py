@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -305,3 +306,45 @@ def test_only_a_second_ctrl_c_stops_at_once() -> None:
             assert stop.requested
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("split", "part", "change", "message"),
+    [
+        ("train", "segment200", lambda label: label + 198, r"labels are -1\.\.20\d, expected -1\.\.199"),
+        ("val", "segment200", lambda label: label - 7, r"labels are -8\.\.-1, expected -1\.\.199"),
+        ("train", "coord", lambda xyz: xyz[:0], "the scene has no points"),
+        ("val", "normal", lambda normal: normal[:-1], r"normal\.npy: has 599 rows, coord\.npy has 600"),
+    ],
+)
+def test_a_bad_scene_is_found_when_training_begins(
+    tiny_overrides: list[str], prepared_root: Path, tmp_path: Path, split: str, part: str, change, message: str
+) -> None:
+    """And not when the scene's turn comes, hours later, or at the first validation."""
+    root = Path(shutil.copytree(prepared_root, tmp_path / "tree"))
+    path = sorted((root / split).iterdir())[-1] / f"{part}.npy"
+    np.save(path, change(np.load(path)))
+    with pytest.raises(DataError, match=message) as caught:
+        train(["--cfg", "demo", *tiny_overrides, f"data.root={root}"])
+    assert str(path.parent) in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_scenes_that_are_trained_and_validated_on_are_named(
+    tiny_overrides: list[str], prepared_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A copy in another split, and a split that is both; who trains for the test server may mean it."""
+    root = Path(shutil.copytree(prepared_root, tmp_path / "tree"))
+    first = sorted((root / "train").iterdir())[0]
+    train(["--cfg", "demo", *tiny_overrides, f"data.root={root}", "train.passes=1"])
+    assert "are trained on, too" not in capsys.readouterr().err
+    shutil.copytree(first, root / "val" / first.name)
+    for splits, message in (
+        ("train", f"warning: 1 of 3 scenes to validate on are trained on, too ({first.name}): "),
+        ("[train,val]", "warning: 3 of 3 scenes to validate on are trained on, too ("),
+    ):
+        run = f"run.dir={tmp_path / splits}"
+        train(
+            ["--cfg", "demo", *tiny_overrides, f"data.root={root}", "train.passes=1", run, f"data.train_split={splits}"]
+        )
+        assert message in capsys.readouterr().err

@@ -405,3 +405,15 @@ def test_no_tree(tmp_path, where):
     assert done.status == 2
     assert len(done.error_lines) == 1
     assert "prepare them with: python data_prep/preprocess_scannet.py" in done.err
+
+
+def test_two_scenes_that_changed_names(tree):
+    """Both are in the lists, so that only what they say of themselves shows it."""
+    first, second, aside = (tree / "train" / name for name in ("scene0000_00", "scene0001_00", "aside"))
+    first.rename(aside)
+    second.rename(first)
+    aside.rename(second)
+    done = check(tree)
+    assert done.status == 1
+    assert f"{first}: is scene0001_00, by its source.json; give the folder its name again" in done.err
+    assert f"{second}: is scene0000_00, by its source.json; give the folder its name again" in done.err

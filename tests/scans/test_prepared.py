@@ -7,7 +7,14 @@ from pointseg.atomic_directory import atomic_directory
 from pointseg.errors import DataError, UsageError
 from pointseg.preparation.prepared_source import read_source, write_scene
 from pointseg.scans import prepared
-from pointseg.scans.prepared import geometry_files, list_scenes, read_scene, refuse_labels_of_other_classes
+from pointseg.scans.prepared import (
+    check_labels,
+    check_scenes,
+    geometry_files,
+    list_scenes,
+    read_scene,
+    refuse_labels_of_other_classes,
+)
 from pointseg.taxonomy import Taxonomy, load_taxonomy, parse_class_table
 
 SOURCE = {"facts": {}, "made_from": {}, "raw_folder": ""}
@@ -287,3 +294,51 @@ def test_nobody_is_told_to_delete_what_we_did_not_make(tmp_path):
     ) as e:
         read_scene(folder, load_taxonomy("scannet200"))
     assert "; delete" not in str(e.value)
+
+
+XYZ = np.float32([[0, 0, 0], [1, 1, 1], [2, 2, 2]])
+UNREADABLE = {
+    "no points": ("coord", lambda array: array[:0], "the scene has no points; take it out"),
+    "other length": ("normal", lambda array: array[:2], r"normal\.npy: has 2 rows, coord\.npy has 5"),
+    "other number of labels": ("segment200", lambda array: array[:4], r"segment200\.npy: has 4 rows, coord\.npy has 5"),
+    "other number of instances": ("instance", lambda array: array[:1], r"instance\.npy: has 1 rows"),
+    "other shape": ("color", lambda array: array[:, :2], r"color\.npy: is uint8 \(5, 2\), expected uint8 \(N, 3\)"),
+    "other dtype": ("segment200", lambda array: array * 1.0, r"segment200\.npy: is float64 \(5,\), expected integers"),
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_a_scene_that_could_not_be_read_is_found_by_the_heads_of_its_files(tmp_path, case):
+    part, change, message = UNREADABLE[case]
+    folder = tmp_path / "val" / "a"
+    write_scene(folder, scene_arrays(), SOURCE)
+    taxonomy = load_taxonomy("scannet200")
+    check_scenes([folder], taxonomy, ("xyz", "rgb", "normal"))
+    np.save(folder / f"{part}.npy", change(np.load(folder / f"{part}.npy")))
+    with pytest.raises(DataError, match=message):
+        check_scenes([folder], taxonomy, ("xyz", "rgb", "normal"))
+
+
+def test_a_scene_that_is_cut_or_lacks_an_input_is_found_by_the_heads(tmp_path):
+    folder = tmp_path / "test" / "a"
+    folder.mkdir(parents=True)
+    np.save(folder / "coord.npy", XYZ)
+    taxonomy = load_taxonomy("scannet200")
+    check_scenes([folder], taxonomy, ("xyz",))
+    with pytest.raises(DataError, match=r"a: has no color\.npy, and the network takes rgb as input; "):
+        check_scenes([folder], taxonomy, ("xyz", "rgb"))
+    np.save(folder / "color.npy", np.zeros((3, 3), np.uint8))
+    (folder / "color.npy").write_bytes((folder / "color.npy").read_bytes()[:-1])
+    with pytest.raises(DataError, match=r"color\.npy: is truncated or no array"):
+        check_scenes([folder], taxonomy, ("xyz",))
+    (folder / "coord.npy").unlink()
+    with pytest.raises(DataError, match=r"coord\.npy: is missing"):
+        check_scenes([folder], taxonomy, ("xyz",))
+
+
+def test_labels_out_of_range_are_found_without_reading_the_scenes(tmp_path):
+    folder = tmp_path / "val" / "a"
+    write_scene(folder, {**scene_arrays(), "segment20": np.arange(5) + 17}, SOURCE)
+    check_labels([folder], load_taxonomy("scannet200"))
+    with pytest.raises(DataError, match=r"val/a/segment20\.npy: labels are -1\.\.21, expected -1\.\.19"):
+        check_labels([folder, tmp_path / "val" / "b"], load_taxonomy("scannet20"))

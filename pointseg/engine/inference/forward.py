@@ -6,6 +6,7 @@ from pointseg.config import Config
 from pointseg.data.batch import collate
 from pointseg.data.voxelize import Voxels
 from pointseg.engine.network import autocast, explain_out_of_memory, run_network
+from pointseg.errors import DataError
 from pointseg.models import Network, NetworkOutput
 
 LESS_MEMORY = (
@@ -31,10 +32,16 @@ class Forward:
         """Logits (M, K) and last features (M, D) of the voxels of one scene, on the network's device.
 
         Raises:
-            DataError: a GPU's memory is too small; the line says for what, and what helps.
+            DataError: a GPU's memory is too small; the line says for what, and what helps. Or a logit is not finite.
         """
         batch = collate([(name, voxels)]).to(self._device)
         self.network.eval()
         amp = autocast(self._amp, self._device)
         with torch.inference_mode(), explain_out_of_memory(batch, LESS_MEMORY), amp:
-            return run_network(self.network, batch)
+            output = run_network(self.network, batch)
+        # The sum is not finite where one of them is not, and takes no memory. Most of NaN would be the first class.
+        if not output.logits.sum(dtype=torch.float32).isfinite():
+            helps = "use another checkpoint, or train with a lower optimizer.lr"
+            remedy = helps if self._amp == "none" else f"try inference.amp: none in the run's config.yaml, or {helps}"
+            raise DataError(f"{name}: the network's logits are not finite, it has diverged; {remedy}")
+        return output
