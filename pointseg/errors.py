@@ -8,6 +8,22 @@ import stat
 from pathlib import Path
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REMEDIES = {
+    errno.EACCES: "check who may read and write it",
+    errno.EPERM: "check who may read and write it",
+    errno.EROFS: "choose a place that can be written",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path",
+    errno.EISDIR: "give a file",
+    errno.EEXIST: "choose another name",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "mend the links that lead to it",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "raise the limit of open files (ulimit -n)",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f), or choose another disk",
+    errno.EIO: "check the disk",
+    errno.ESTALE: "check the disk",
+}
 
 
 class PointsegError(Exception):
@@ -71,9 +87,15 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def describe_os_error(error: OSError) -> str:
-    """One line for an ``OSError``: the file, what the system said, and what to do."""
+def describe_os_error(error: OSError, remedy: str | None = None) -> str:
+    """One line for an ``OSError``: the file, what the system said, and what to do.
+
+    Args:
+        error: of the system.
+        remedy: what to do, where that is known better than by the kind of the error.
+    """
     where = error.filename if error.filename is not None else "a file"
     if error.errno in _DISK_FULL:
         return f"{where}: the disk is full; free some space and run the same command again"
-    return f"{where}: {error.strerror or error}"
+    remedy = remedy or _REMEDIES.get(error.errno or 0)
+    return f"{where}: {error.strerror or error}" + (f"; {remedy}" if remedy else "")

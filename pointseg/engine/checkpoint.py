@@ -1,8 +1,11 @@
 """Checkpoints: written whole or not at all, read without running anything (``weights_only``)."""
 
+import errno
 import hashlib
 import io
 import re
+import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,9 @@ from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import DataError, UsageError, first_line
 from pointseg.models import Network
 from pointseg.taxonomy import Taxonomy, load_taxonomy
+
+_CUT_OFF = "it is cut off or damaged"
+_ANOTHER = "give another copy of the file, or train again"
 
 
 def save_checkpoint(path: Path, config: Config, taxonomy: Taxonomy, state: dict[str, Any]) -> None:
@@ -54,8 +60,12 @@ def read_tensors(path: Path) -> Any:
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # To seek in a file that is cut off is an invalid argument.
+        reason = _CUT_OFF if error.errno == errno.EINVAL else error.strerror or str(error)
+        raise DataError(f"{path}: can't be read as a checkpoint ({reason}); {_ANOTHER}") from None
     except Exception as error:  # a damaged file raises anything: RuntimeError, EOFError, UnpicklingError, TypeError
         raise DataError(f"{path}: {_explain(error)}") from None
 
@@ -65,8 +75,16 @@ def is_checkpoint(content: Any) -> bool:
     if not isinstance(content, dict) or not {"config", "taxonomy", "model"} <= content.keys():
         return False
     config, weights = content["config"], content["model"]
-    knows_inputs = isinstance(config, dict) and isinstance(config.get("data"), dict) and "features" in config["data"]
-    return knows_inputs and isinstance(weights, dict) and all(isinstance(w, torch.Tensor) for w in weights.values())
+    features = (
+        config["data"].get("features") if isinstance(config, dict) and isinstance(config.get("data"), dict) else 0
+    )
+    if not isinstance(features, (list, tuple)) or not all(isinstance(name, str) for name in features):
+        return False
+    if not isinstance(content["taxonomy"], str) or not isinstance(config.get("taxonomy", ""), str):
+        return False
+    return isinstance(weights, dict) and all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in weights.items()
+    )
 
 
 def read_checkpoint(path: Path, config: Config, any_classes: bool = False) -> dict[str, Any]:
@@ -84,11 +102,13 @@ def read_checkpoint(path: Path, config: Config, any_classes: bool = False) -> di
     if not path.is_file():
         raise UsageError(f"{path}: no such checkpoint; train first: {called('train', '--cfg', 'NAME')}")
     checkpoint = read_tensors(path)
+    _refuse_changed_bytes(path)
     if not is_checkpoint(checkpoint):
         raise DataError(
             f"{path}: is no checkpoint of pointseg; give one that training wrote, or make a run of it first: "
             f"{called('convert', str(path), '--out', 'RUN')}"
         )
+    _check_class_counts(checkpoint, path)
     if not any_classes and checkpoint["taxonomy"] != load_taxonomy(config.taxonomy).fingerprint:
         raise UsageError(
             f"{path}: was trained on {checkpoint['config'].get('taxonomy')} with other classes than this "
@@ -101,6 +121,34 @@ def read_checkpoint(path: Path, config: Config, any_classes: bool = False) -> di
             f"{', '.join(config.data.features)}; set data.features=[{', '.join(trained_features)}]"
         )
     return checkpoint
+
+
+def _refuse_changed_bytes(path: Path) -> None:
+    """Raises: DataError where a checksum of the file does not hold. ``torch.load`` asks for none of them."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            whole = archive.testzip() is None
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, struct.error, EOFError):
+        whole = False
+    if not whole:
+        raise DataError(f"{path}: can't be read as a checkpoint ({_CUT_OFF}); {_ANOTHER}")
+
+
+def _check_class_counts(checkpoint: dict[str, Any], path: Path) -> None:
+    """Raises: DataError where it has counts of classes that are none. One that was converted has none at all."""
+    if "class_counts" not in checkpoint:
+        return
+    counts = checkpoint["class_counts"]
+    found = [counts.get(name) for name in ("points", "scenes")] if isinstance(counts, dict) else []
+    are_counts = [
+        isinstance(values, torch.Tensor)
+        and values.dtype == torch.int64
+        and values.dim() == 1
+        and not bool((values < 0).any())
+        for values in found
+    ]
+    if not found or not all(are_counts) or found[0].shape != found[1].shape:  # type: ignore[union-attr]
+        raise DataError(f"{path}: its class_counts are no counts of points and scenes; {_ANOTHER}")
 
 
 def fingerprint(state: dict[str, Any]) -> str:
@@ -131,6 +179,11 @@ def load_weights(model: torch.nn.Module, state: dict[str, torch.Tensor], path: P
         for k in own.keys() & state.keys()
         if own[k].shape != state[k].shape
     ]
+    problems += [
+        f"{k} is {state[k].dtype}, {state[k].layout}, expected {own[k].dtype}"
+        for k in own.keys() & state.keys()
+        if own[k].shape == state[k].shape and not _is_of_kind(state[k], own[k])
+    ]
     if problems:
         shown = "; ".join(sorted(problems)[:3])
         raise UsageError(
@@ -146,6 +199,12 @@ def load_weights(model: torch.nn.Module, state: dict[str, torch.Tensor], path: P
     model.load_state_dict(state)
 
 
+def _is_of_kind(found: torch.Tensor, own: torch.Tensor) -> bool:
+    """Whether one can be copied into the other without a loss but that of digits."""
+    is_plain = found.layout == torch.strided and not found.is_quantized and not found.is_meta
+    return is_plain and found.dtype.is_floating_point == own.dtype.is_floating_point and not found.is_complex()
+
+
 def _explain(error: Exception) -> str:
     """What ``torch.load`` found wrong, in one line; it says so in paragraphs."""
     text = str(error)
@@ -155,8 +214,13 @@ def _explain(error: Exception) -> str:
             f"holds {refused[1]}, and reading that would run code of the file; where you trust it, save its tensors "
             "alone: {'state_dict': ...}"
         )
-    reason = "it is no file of torch.save" if "Weights only load failed" in text else first_line(error)
-    return f"can't be read as a checkpoint ({reason}); use another one or train again"
+    if "PytorchStreamReader" in text or isinstance(error, (EOFError, UnicodeDecodeError)):
+        reason = _CUT_OFF
+    elif "Weights only load failed" in text or "weights_only" in text:
+        reason = "it is no file of torch.save"
+    else:
+        reason = first_line(error)[:200]
+    return f"can't be read as a checkpoint ({reason}); {_ANOTHER}"
 
 
 def load_initial_weights(network: Network, config: Config) -> str | None:

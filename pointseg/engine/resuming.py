@@ -9,7 +9,8 @@ from pointseg.atomic import write_text
 from pointseg.config import Config, config_from_dict
 from pointseg.engine.checkpoint import load_weights
 from pointseg.engine.run_directory import RunDirectory
-from pointseg.errors import UsageError
+from pointseg.engine.training_state import check_training_state, unusable_part
+from pointseg.errors import UsageError, first_line
 
 if TYPE_CHECKING:
     from pointseg.engine.trainer import Trainer
@@ -33,15 +34,23 @@ def restore(trainer: "Trainer", state: dict[str, Any]) -> None:
 
     Raises:
         UsageError: it is of another config or other scenes, or holds no training to go on with.
+        DataError: a part of it is not what training writes.
     """
     directory, path = trainer.directory, trainer.directory.last_checkpoint
     check_resumable(state, trainer.config, trainer.train_scenes, path)
+    check_training_state(state, trainer, path)
     load_weights(trainer.network, state["model"], path)
-    if trainer.objective.collapse is not None:
-        trainer.objective.collapse.load_state_dict(state["collapse"])
-    trainer.update.load_state_dict(state["optimizer"], state["scaler"])
-    trainer.schedule.load_state_dict(state["schedule"])
-    vars(trainer.progress).update(state["progress"])
+    try:
+        if trainer.objective.collapse is not None:
+            trainer.objective.collapse.load_state_dict(state["collapse"])
+        own_groups = trainer.update.optimizer.state_dict()["param_groups"]
+        groups = [{**own, **saved} for own, saved in zip(own_groups, state["optimizer"]["param_groups"], strict=True)]
+        trainer.update.load_state_dict({**state["optimizer"], "param_groups": groups}, state["scaler"])
+        trainer.schedule.load_state_dict(state["schedule"])
+    except Exception as error:  # PyTorch's own, of what is no more than looked through above
+        raise unusable_part(path, "state of training", f"can't be loaded ({first_line(error)})") from error
+    known = vars(trainer.progress).keys()
+    vars(trainer.progress).update({name: value for name, value in state["progress"].items() if name in known})
     if trainer.processes.is_first:
         drop_metrics_after(directory, trainer.progress.step, not trainer.progress.validation_is_due)
         directory.keep_config(trainer.config)
@@ -58,6 +67,7 @@ def check_resumable(state: dict[str, Any], config: Config, train_scenes: Sequenc
 
     Raises:
         UsageError: it does not; the line says what differs.
+        DataError: it does not say which scenes it began with in the way in which training does.
     """
     if "optimizer" not in state:
         raise UsageError(
@@ -70,9 +80,12 @@ def check_resumable(state: dict[str, Any], config: Config, train_scenes: Sequenc
             f"{path}: can't resume with another {', '.join(changed)}; leave the config as it was, "
             "or begin a new run with run.dir=PATH"
         )
-    if state.get("train_scenes", train_scenes) != train_scenes:
+    began_with = state.get("train_scenes", train_scenes)
+    if not isinstance(began_with, list):
+        raise unusable_part(path, "train_scenes", f"is {type(began_with).__name__}, expected names")
+    if began_with != train_scenes:
         raise UsageError(
-            f"{path}: began with {len(state['train_scenes'])} training scenes, and {config.data.root} has "
+            f"{path}: began with {len(began_with)} training scenes, and {config.data.root} has "
             f"{len(train_scenes)}, not the same; give it those, or begin a new run with run.dir=PATH"
         )
 

@@ -1,11 +1,12 @@
 """The folder of a run: config, checkpoints and what was measured."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pointseg.atomic import write_text
+from pointseg.atomic import errors_name, write_text
 from pointseg.config import Config, dump_config, load_config
 from pointseg.errors import UsageError, regular_file
 from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy
@@ -69,6 +70,18 @@ class RunDirectory:
         write_text(self.config_path, dump_config(config.model_copy(update={"taxonomy": taxonomy})))
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
-        """Append one JSON object to ``metrics.jsonl``."""
-        with open(regular_file(self.metrics_path), "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        """Append one JSON object to ``metrics.jsonl``: a whole line, or none.
+
+        Raises:
+            OSError: the disk is full or can't be written.
+        """
+        line = (json.dumps(row) + "\n").encode()
+        path = regular_file(self.metrics_path)
+        with errors_name(path, path), open(path, "ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            try:
+                while line:
+                    line = line[file.write(line) :]
+            except OSError:
+                file.truncate(end)  # the next line would be joined to what there was room for
+                raise

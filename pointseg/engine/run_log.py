@@ -1,12 +1,16 @@
 """What a run tells: a progress bar for people, ``metrics.jsonl`` and TensorBoard for later."""
 
+import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from pointseg.atomic import errors_name
 from pointseg.data.batch import Batch
 from pointseg.engine.run_directory import RunDirectory
 
@@ -72,7 +76,12 @@ class RunLog:
     def __init__(self, directory: RunDirectory, num_steps: int, first_step: int, enabled: bool) -> None:
         self._directory = directory
         self._enabled = enabled
-        self._writer = SummaryWriter(str(directory.tensorboard_path), purge_step=first_step) if enabled else None
+        self._excepthook = threading.excepthook
+        self._writer: SummaryWriter | None = None
+        if enabled:
+            threading.excepthook = self._ignore_full_disk
+            with self._errors_name_the_folder():
+                self._writer = SummaryWriter(str(directory.tensorboard_path), purge_step=first_step)
         hidden = None if enabled else True  # None: shown on a terminal, not in a file
         self._bar = tqdm(total=num_steps, initial=first_step, desc="train", unit="step", disable=hidden)
 
@@ -105,15 +114,42 @@ class RunLog:
         self._write("collapse", step, flatten_measures(measures))
 
     def close(self) -> None:
-        """Write out what is left."""
+        """Write out what is left.
+
+        Raises:
+            OSError: that can't be written, and nothing else is wrong.
+        """
         self._bar.close()
-        if self._writer is not None:
-            self._writer.close()
+        is_ending_with_an_error = sys.exc_info()[0] is not None
+        try:
+            if self._writer is not None:
+                with self._errors_name_the_folder():
+                    self._writer.close()
+        except OSError:
+            if not is_ending_with_an_error:
+                raise
+        finally:
+            threading.excepthook = self._excepthook
 
     def _write(self, kind: str, step: int, row: Mapping[str, float | None]) -> None:
         if self._writer is None:
             return
         self._directory.append_metrics({"kind": kind, "step": step, **row})
-        for name, value in row.items():
-            if value is not None:
-                self._writer.add_scalar(f"{kind}/{name}", value, step)
+        with self._errors_name_the_folder():
+            for name, value in row.items():
+                if value is not None:
+                    self._writer.add_scalar(f"{kind}/{name}", value, step)
+
+    @contextmanager
+    def _errors_name_the_folder(self) -> Iterator[None]:
+        """TensorBoard's writer knows no name of a file where a disk is full."""
+        path = self._directory.tensorboard_path
+        with errors_name(path, path):
+            yield
+
+    def _ignore_full_disk(self, arguments: threading.ExceptHookArgs) -> None:
+        """TensorBoard writes in a thread, which prints a traceback of the error that the next call raises."""
+        if not (
+            issubclass(arguments.exc_type, OSError) and type(arguments.thread).__module__.startswith("tensorboard")
+        ):
+            self._excepthook(arguments)

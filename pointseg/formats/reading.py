@@ -41,8 +41,8 @@ def read_scan_file(path: str | os.PathLike[str]) -> ScanFile:
         raise
     except OSError as error:
         where = error.filename if error.filename is not None else path
-        what = describe_os_error(error) if error.filename is not None else f"{where}: {error.strerror or error}"
-        raise DataError(f"{_one_line(what)}; fetch or export it again") from None
+        named = OSError(error.errno, error.strerror or str(error), os.fspath(where))
+        raise DataError(_one_line(describe_os_error(named, "fetch or export it again"))) from None
     except BaseException as error:  # libraries in Rust end with one that is no Exception
         reason = _one_line(str(error)) or type(error).__name__
         kind = path.suffix[1:].upper()

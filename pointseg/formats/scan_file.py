@@ -151,7 +151,7 @@ def check_is_readable_file(path: str | os.PathLike[str]) -> None:
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file; check the path") from None
     except OSError as error:
-        raise DataError(f"{describe_os_error(error)}; check the path") from None
+        raise DataError(describe_os_error(error, "check the path")) from None
     except ValueError:  # a NUL in the name
         raise DataError(f"{str(path)!r}: is no name of a file; check the path") from None
     if stat.S_ISDIR(status.st_mode):

@@ -130,7 +130,7 @@ def _read_text(path: Path) -> np.ndarray:
         lines = regular_file(path).read_text(encoding="utf-8-sig").splitlines()
         return _whole(path, np.array(lines, dtype=np.float64))
     except OSError as error:
-        raise DataError(f"{describe_os_error(error)}; check the file") from None
+        raise DataError(describe_os_error(error, "check the file")) from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: is no text; write one whole number a line") from None
     except ValueError:

@@ -287,7 +287,7 @@ def load_array(path: Path, describe_remedy: Callable[[], str], mmap_mode: Litera
     except FileNotFoundError:
         raise DataError(f"{path}: is missing; {describe_remedy()}") from None
     except OSError as error:
-        raise DataError(f"{describe_os_error(error)}; {describe_remedy()}") from None
+        raise DataError(describe_os_error(error, describe_remedy())) from None
     except Exception as error:
         # NumPy reads the header as Python: what a damaged one raises can be anything, a MemoryError among it.
         raise DataError(f"{path}: is truncated or no array ({first_line(error)}); {describe_remedy()}") from None

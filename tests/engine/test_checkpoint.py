@@ -3,6 +3,7 @@
 import errno
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -53,6 +54,41 @@ def test_a_damaged_file_is_refused_in_one_line(config: Config, tmp_path: Path, c
     with pytest.raises(DataError, match="can't be read as a checkpoint") as caught:
         read_checkpoint(path, config)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_checkpoint_cut_off_anywhere_is_refused_by_its_name(config: Config, tmp_path: Path, seed: int) -> None:
+    """At every byte of its ends, and at a hundred others: never an error that names no file."""
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, config, CLASSES, {"model": {"w": torch.ones(1000)}})
+    content = path.read_bytes()
+    rng = np.random.default_rng(seed)
+    ends = [*range(seed, 90, 3), *range(len(content) - 1 - seed, len(content) - 90, -3)]
+    for size in [*ends, *rng.integers(len(content), size=100).tolist()]:
+        path.write_bytes(content[:size])
+        with pytest.raises(DataError, match="; give another copy of the file, or train again") as caught:
+            read_checkpoint(path, config)
+        assert str(caught.value).startswith(f"{path}: can't be read as a checkpoint (")
+        assert "\n" not in str(caught.value)
+
+
+def test_a_changed_byte_of_the_weights_is_found(config: Config, tmp_path: Path) -> None:
+    """PyTorch reads past it: the network would have another weight."""
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, config, CLASSES, {"model": {"w": torch.full((1000,), 1.5)}})
+    content = path.read_bytes()
+    at = content.index(torch.full((10,), 1.5).numpy().tobytes()) + 2000
+    path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    assert not torch.equal(torch.load(path)["model"]["w"], torch.full((1000,), 1.5))
+    with pytest.raises(DataError, match="it is cut off or damaged"):
+        read_checkpoint(path, config)
+
+
+def test_weights_of_another_kind_are_named() -> None:
+    network = torch.nn.Linear(3, 2)
+    for odd in (torch.zeros(2, 3, dtype=torch.bool), torch.zeros(2, 3).to_sparse(), torch.zeros(2, 3, device="meta")):
+        with pytest.raises(UsageError, match="1 weights do not fit the network .weight is torch"):
+            load_weights(network, {"weight": odd, "bias": torch.zeros(2)}, Path("x.pt"))
 
 
 def test_a_file_of_something_else_is_refused(config: Config, tmp_path: Path) -> None:
@@ -115,7 +151,15 @@ def test_a_failed_write_keeps_the_old_checkpoint(config: Config, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "spoil", [{"config": {}}, {"config": None}, {"config": {"data": {}}}, {"model": {"w": 1.0}}, {"model": None}]
+    "spoil",
+    [
+        *(
+            {"config": config}
+            for config in ({}, None, {"data": {}}, {"data": {"features": 7}}, {"data": {"features": [7]}})
+        ),
+        *({"model": model} for model in ({"w": 1.0}, None, {7: torch.ones(2)})),
+        {"taxonomy": None},
+    ],
 )
 def test_a_checkpoint_whose_parts_are_something_else_is_refused(
     config: Config, tmp_path: Path, spoil: dict[str, object]

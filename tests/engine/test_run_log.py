@@ -1,10 +1,18 @@
 """The progress bar calls the losses as ``metrics.jsonl`` does."""
 
+import errno
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from pointseg.engine.history import read_history
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.engine.run_log import RunLog
+from pointseg.errors import StoppedError, describe_os_error
 
 
 def test_the_bar_and_the_log_use_the_same_names(tmp_path: Path) -> None:
@@ -16,3 +24,54 @@ def test_the_bar_and_the_log_use_the_same_names(tmp_path: Path) -> None:
     assert shown.startswith("loss 1.150 = recognition 1.000 + λ · collapse 0.300, lr ")
     (line,) = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert {"loss", "recognition", "collapse"} <= json.loads(line).keys()
+
+
+@contextmanager
+def no_file_larger_than(num_bytes: int) -> Iterator[None]:
+    """As on a full disk, writing ends in the middle of what was to be written."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_line_of_metrics_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    """The error names the file, and what is written once there is room again is on a line of its own."""
+    directory = RunDirectory(tmp_path)
+    rows = [{"kind": "val", "step": step, "miou": 0.5} for step in range(3)]
+    directory.append_metrics(rows[0])
+    with (
+        no_file_larger_than(directory.metrics_path.stat().st_size + 10),
+        pytest.raises(OSError) as caught,
+    ):
+        directory.append_metrics(rows[1])
+    assert caught.value.errno == errno.EFBIG
+    assert describe_os_error(caught.value).startswith(f"{directory.metrics_path}: ")
+    directory.append_metrics(rows[2])
+    assert [row["step"] for row in read_history(directory)["val"]] == [0, 2]
+    assert len(directory.metrics_path.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("ending", [None, StoppedError("r: stopped after step 3; --resume goes on")])
+def test_a_full_disk_under_tensorboard_is_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], ending: Exception | None
+) -> None:
+    """TensorBoard writes in a thread: its traceback is not shown, and its error hides no other."""
+    log = RunLog(RunDirectory(tmp_path), num_steps=10, first_step=0, enabled=True)
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    (tmp_path / "metrics.jsonl").write_text("")
+    log._directory.append_metrics = lambda row: None
+    log._writer.add_text("long", "x" * 10_000)
+    with no_file_larger_than(events.stat().st_size + 10), pytest.raises((OSError, StoppedError)) as caught:
+        try:
+            if ending is not None:
+                raise ending
+        finally:
+            log.close()
+    if ending is not None:
+        assert caught.value is ending
+    else:
+        assert describe_os_error(caught.value).startswith(f"{tmp_path / 'tensorboard'}: ")
+    assert "Traceback" not in capfd.readouterr().err
