@@ -108,7 +108,7 @@ def _search_grid(keys: Tensor, grid: KeyGrid, geometry: ConvGeometry) -> Tensor:
     room = max(steps)
     rows = torch.arange(len(keys), dtype=torch.int32, device=keys.device)
     row_of_cell = torch.full((grid.num_cells + 2 * room,), -1, dtype=torch.int32, device=keys.device)
-    row_of_cell[keys + room] = rows
+    row_of_cell.scatter_(0, keys + room, rows)
     table = torch.empty((len(steps), len(keys)), dtype=torch.int32, device=keys.device)
 
     def look_up(offset: int) -> None:
@@ -189,7 +189,7 @@ def _strided_pairs(
 
 
 class _OutputOnAxis(NamedTuple):
-    """For each input (M,): an output that sees it on one axis, from which position of the kernel, and if there is one."""
+    """For each input (M,): an output that sees it on one axis, from where in the kernel, and whether there is one."""
 
     kernel_position: Tensor
     output: Tensor

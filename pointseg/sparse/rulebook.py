@@ -59,7 +59,7 @@ class Block:
         num_pairs = self.pair_of_sum.numel()
         pairs_per_row = torch.diff(F.pad(self.first_pair, (0, 1), value=num_pairs))
         row_of_sum = torch.repeat_interleave(pairs_per_row, output_size=num_pairs)
-        return torch.empty_like(self.input_row).index_put_((self.pair_of_sum.long(),), row_of_sum.to(torch.int32))
+        return torch.empty_like(self.input_row).scatter_(0, self.pair_of_sum.long(), row_of_sum.int())
 
 
 @dataclass(frozen=True)
@@ -153,23 +153,25 @@ def _count_pairs(table: Tensor, rows_per_block: int) -> Tensor:
 def _cut_table(table: Tensor, first_row: int, rows_per_block: int, num_pairs: list[list[int]]) -> list[Block]:
     """Blocks of ``table`` (K, rows), which starts at output row ``first_row``; each step does all blocks at once.
 
-    ``num_pairs`` are the pairs of each offset in each block. Since they say how many cells are taken, no step makes
-    the host wait to learn it: a scatter moves these to their places, and all others to a place 0 that is cut off.
+    ``num_pairs`` are the pairs of each offset in each block. They say how many cells are taken, so that no step makes
+    the host wait to learn it: a scatter moves these cells to their places, all others to a place that is cut off.
     """
     num_rows = table.shape[1]
     total = sum(map(sum, num_pairs))
     table = _by_blocks(table, rows_per_block, -1).contiguous()
-    occupied = table >= 0
-    pair = occupied.view(-1).cumsum(0)  # counted from 1
-    input_row = table.new_empty(total + 1).scatter_(0, pair * occupied.view(-1), table.view(-1))[1:]
+    taken = (table >= 0).long()
+    place = taken.view(-1).cumsum(0).mul_(taken.view(-1))  # from 1; 0 is cut off
 
-    pairs_per_row = occupied.sum(1)
+    def take(cells: Tensor) -> Tensor:
+        return cells.new_empty(total + 1).scatter_(0, place, cells.view(-1))[1:]
+
+    input_row = take(table)
+    pairs_per_row = taken.sum(1)
     first_pair = pairs_per_row.view(-1).cumsum(0).view_as(pairs_per_row).sub_(pairs_per_row)
-    first_of_block = first_pair[:, :1].clone()
-    by_row = occupied.cumsum(1).add_(first_pair[:, None]).mul_(occupied)
-    pair = pair.view_as(table).sub(first_of_block[:, None] + 1).int()
-    pair_of_sum = table.new_empty(total + 1).scatter_(0, by_row.view(-1), pair.view(-1))[1:]
-    first_pair = first_pair.sub_(first_of_block).int()
+    position_by_row = take(taken.cumsum(1).add_(first_pair.sub(1)[:, None]))
+    pair = torch.arange(total, dtype=torch.int32, device=table.device)
+    pair_of_sum = torch.empty_like(pair).scatter_(0, position_by_row, pair)
+    first_pair = first_pair.int()
 
     blocks = []
     stop = 0
@@ -177,15 +179,14 @@ def _cut_table(table: Tensor, first_row: int, rows_per_block: int, num_pairs: li
         start, stop = stop, stop + sum(counts)
         row = index * rows_per_block
         block_rows = min(rows_per_block, num_rows - row)
-        pairs = slice(start, stop)
         blocks.append(
             Block(
                 first_row + row,
                 block_rows,
-                input_row[pairs],
+                input_row[start:stop],
                 counts,
-                pair_of_sum[pairs],
-                first_pair[index, :block_rows],
+                pair_of_sum[start:stop].sub_(start),
+                first_pair[index, :block_rows].sub_(start),
             )
         )
     return blocks
