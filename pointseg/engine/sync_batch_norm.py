@@ -19,7 +19,7 @@ class SyncBatchNorm(nn.BatchNorm1d):
         if not self.training:
             return super().forward(features)
         values = features.float() if features.dtype != torch.float64 else features
-        local = torch.cat([values.sum(dim=0), values.new_tensor([float(len(values))])])
+        local = torch.cat([values.sum(dim=0), values.new_full((1,), len(values))])
         total = differentiable_all_reduce(local)
         num_points = total[-1].detach().clamp_min(1)
         mean = total[:-1] / num_points

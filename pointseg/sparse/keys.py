@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -48,9 +49,14 @@ class KeyGrid:
         _, _, y, z = self.shape
         return y * z, z, 1
 
-    def encode(self, indices: Tensor) -> Tensor:
-        """Keys (M,) int64 of ``indices`` (M, 4) (batch, x, y, z), which must lie in the grid."""
-        columns = indices.unbind(1)
+    @property
+    def end(self) -> tuple[int, int, int, int]:
+        """(batch, x, y, z) of the last key."""
+        b, x, y, z = (start + size - 1 for start, size in zip(self.origin, self.shape, strict=True))
+        return b, x, y, z
+
+    def encode(self, columns: Sequence[Tensor]) -> Tensor:
+        """Keys (M,) int64 of voxels that lie in the grid; ``columns`` are batch, x, y and z, (M,) each."""
         keys = columns[0].long() - self.origin[0]
         for column, start, size in zip(columns[1:], self.origin[1:], self.shape[1:], strict=True):
             keys.mul_(size).add_(column).sub_(start)
@@ -68,28 +74,48 @@ class KeyGrid:
         return torch.stack(columns[::-1], dim=1).to(torch.int32)
 
 
-def corners(indices: Tensor) -> tuple[list[int], list[int]]:
-    """The smallest and the largest (batch, x, y, z) of ``indices`` (M, 4), M >= 1."""
-    low, high = torch.aminmax(indices, dim=0)
-    both = torch.stack([low, high]).tolist()
-    return both[0], both[1]
+@dataclass(frozen=True)
+class VoxelSet:
+    """Where voxels are, and what the host knows of it: an accelerator is asked once, not by every layer.
 
-
-def sort_unique(keys: Tensor, indices: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Sorted keys and the permutation that sorts them, or None where they were sorted already.
-
-    Raises:
-        ValueError: two voxels have the same key; the message has the first such pair.
+    ``indices`` (M, 4) int32 (batch, x, y, z) lie in the box from ``low`` to ``high`` (inclusive), which may be larger
+    than need be. Where ``ascending``, each is larger than the one before, so that none is there twice.
     """
-    if keys.numel() < 2 or bool((keys[1:] > keys[:-1]).all()):
-        return keys, None
-    sorted_keys, permutation = torch.sort(keys, stable=True)
-    same = (sorted_keys[1:] == sorted_keys[:-1]).nonzero()[:, 0]
-    if same.numel() > 0:
-        pairs = torch.stack([permutation[same], permutation[same + 1]], dim=1).tolist()
-        first, second = min(pairs, key=lambda pair: pair[1])
-        raise ValueError(
-            f"voxels {first} and {second} are both (batch, x, y, z) = {tuple(indices[first].tolist())}; "
-            "a voxel may occur once"
-        )
-    return sorted_keys, permutation
+
+    indices: Tensor
+    low: tuple[int, ...] = (0, 0, 0, 0)
+    high: tuple[int, ...] = (0, 0, 0, 0)
+    ascending: bool = True
+
+    @classmethod
+    def read(cls, indices: Tensor) -> "VoxelSet":
+        """Read the box and the order of ``indices`` (M, 4) int32."""
+        if indices.shape[0] == 0:
+            return cls(indices)
+        low, high = torch.aminmax(indices, dim=0)
+        ascending = torch.zeros(len(indices) - 1, dtype=torch.bool, device=indices.device)
+        for column in indices.unbind(1)[::-1]:
+            before, after = column[:-1], column[1:]
+            ascending = (after > before) | ((after == before) & ascending)
+        numbers = torch.cat([low, high, ascending.all().int()[None]]).tolist()
+        return cls(indices, tuple(numbers[:4]), tuple(numbers[4:8]), bool(numbers[8]))
+
+    @cached_property
+    def order(self) -> Tensor | None:
+        """(M,) int64: the rows in ascending order; None where they are in it.
+
+        Raises:
+            ValueError: a voxel is there twice; the message has the first such pair.
+        """
+        if self.ascending:
+            return None
+        sorted_keys, order = torch.sort(KeyGrid.around(self.low, self.high).encode(self.indices.unbind(1)), stable=True)
+        same = sorted_keys[1:] == sorted_keys[:-1]
+        if bool(same.any()):
+            pairs = torch.stack([order[:-1][same], order[1:][same]], dim=1).tolist()
+            first, second = min(pairs, key=lambda pair: pair[1])
+            raise ValueError(
+                f"voxels {first} and {second} are both (batch, x, y, z) = {tuple(self.indices[first].tolist())}; "
+                "a voxel may occur once"
+            )
+        return order

@@ -116,9 +116,9 @@ class _SparseConvolutionLayer(SparseModule):
             )
 
     def _check_same_geometry(self, found: NeighbourMap, tensor: SparseConvTensor) -> None:
-        if found.geometry != self.geometry or found.input_indices.shape[0] != tensor.num_voxels:
+        if found.geometry != self.geometry or len(found.inputs.indices) != tensor.num_voxels:
             raise ValueError(
-                f"indice_key {self.indice_key!r} belongs to {found.geometry} on {found.input_indices.shape[0]} voxels, "
+                f"indice_key {self.indice_key!r} belongs to {found.geometry} on {len(found.inputs.indices)} voxels, "
                 f"this layer has {self.geometry} on {tensor.num_voxels}; give it a key of its own"
             )
 
@@ -160,7 +160,7 @@ class SubMConv3d(_SparseConvolutionLayer):
             return self._multiply(tensor)
         found = tensor.find_indice_pair(self.indice_key)
         if found is None:
-            found = map_submanifold(tensor.indices, tensor.spatial_shape, self.geometry, self._num_channels)
+            found = map_submanifold(tensor.voxels, tensor.spatial_shape, self.geometry, self._num_channels)
             if self.indice_key is not None:
                 tensor.indice_dict[self.indice_key] = found
         elif not found.submanifold:
@@ -208,11 +208,11 @@ class SparseConv3d(_SparseConvolutionLayer):
             return self._multiply(tensor)
         if tensor.find_indice_pair(self.indice_key) is not None:
             raise ValueError(f"indice_key {self.indice_key!r} is taken by an earlier layer; give this one its own")
-        found = map_strided(tensor.indices, tensor.spatial_shape, self.geometry, self._num_channels)
+        found = map_strided(tensor.voxels, tensor.spatial_shape, self.geometry, self._num_channels)
         if self.indice_key is not None:
             tensor.indice_dict[self.indice_key] = found
         features = sparse_convolution(tensor.features, self.weight, found.forward, found.backward, self.bias)
-        return tensor.derive(features, found.output_indices, found.output_shape)
+        return tensor.derive(features, found.outputs, found.output_shape)
 
 
 class SparseInverseConv3d(_SparseConvolutionLayer):
@@ -243,9 +243,9 @@ class SparseInverseConv3d(_SparseConvolutionLayer):
                 f"indice_key {self.indice_key!r} has kernel size {found.geometry.kernel_size}, "
                 f"this layer {self.geometry.kernel_size}"
             )
-        if found.output_indices.shape[0] != tensor.num_voxels:
+        if len(found.outputs.indices) != tensor.num_voxels:
             raise ValueError(
-                f"indice_key {self.indice_key!r} led to {found.output_indices.shape[0]} voxels, got {tensor.num_voxels}"
+                f"indice_key {self.indice_key!r} led to {len(found.outputs.indices)} voxels, got {tensor.num_voxels}"
             )
         features = sparse_convolution(tensor.features, self.weight, found.backward, found.forward, self.bias)
-        return tensor.derive(features, found.input_indices, found.input_shape)
+        return tensor.derive(features, found.inputs, found.input_shape)

@@ -5,8 +5,9 @@ operations, so the joins cost more than they bring, above all where data loading
 takes whole blocks through all their operations, and the threads meet once, at the end.
 """
 
+import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,8 +29,9 @@ _NUMBERS_PER_BLOCK = 1_048_576
 _PAIRS_PER_PRODUCT = 300
 # Fewer pairs than this are not worth a second thread.
 _MIN_PAIRS_TO_SHARE = 4096
-# An accelerator wants few large products.
-_PAIRS_PER_BLOCK_ACCELERATOR = 4_194_304
+# An accelerator wants few large products: so many cells of a table, of which two fifths are pairs in a 3x3x3 kernel on
+# a surface.
+_CELLS_PER_BLOCK_ACCELERATOR = 8_388_608
 # A table is cut a piece at a time, for the same reason: this many of its cells.
 _CELLS_PER_CUT = 262_144
 # From so many rows the number of pairs is estimated, which sets the rows of a block.
@@ -57,7 +59,7 @@ class Block:
         num_pairs = self.pair_of_sum.numel()
         pairs_per_row = torch.diff(F.pad(self.first_pair, (0, 1), value=num_pairs))
         row_of_sum = torch.repeat_interleave(pairs_per_row, output_size=num_pairs)
-        return torch.empty_like(self.input_row).index_put_((self.pair_of_sum.long(),), row_of_sum.to(torch.int32))
+        return torch.empty_like(self.input_row).scatter_(0, self.pair_of_sum.long(), row_of_sum.int())
 
 
 @dataclass(frozen=True)
@@ -74,23 +76,32 @@ class Rulebook:
     mirrored: bool = False
 
     @classmethod
-    def from_table(cls, table: Tensor, num_channels: int) -> "Rulebook":
-        """Build from ``table`` (K, num_outputs) int32: the input row of each offset and output row, -1 = none.
+    def from_tables(cls, tables: Sequence[Tensor], num_channels: int) -> "list[Rulebook]":
+        """Build one from each table (K, num_outputs) int32: the input row of each offset and output row, -1 = none.
 
-        Blocks have the best size for features of ``num_channels``, and serve any other number as well.
+        Blocks have the best size for features of ``num_channels``, and serve any other number as well. An accelerator
+        is asked once, for the numbers of pairs of all tables.
         """
+        rows_per_block = [_choose_rows_per_block(table, num_channels) for table in tables]
+        counts = [_count_pairs(table, rows) for table, rows in zip(tables, rows_per_block, strict=True)]
+        num_pairs = iter(torch.cat(counts).tolist())
+        return [
+            cls._cut(table, rows, list(itertools.islice(num_pairs, len(count))))
+            for table, rows, count in zip(tables, rows_per_block, counts, strict=True)
+        ]
+
+    @classmethod
+    def _cut(cls, table: Tensor, rows_per_block: int, num_pairs: list[list[int]]) -> "Rulebook":
         num_offsets, num_outputs = table.shape
-        if num_outputs == 0:
-            return cls(num_offsets, 0, table.device, [])
-        rows_per_block = _choose_rows_per_block(table, num_channels)
-        rows_per_cut = rows_per_block * max(1, _CELLS_PER_CUT // (num_offsets * rows_per_block))
-        starts = range(0, num_outputs, rows_per_cut)
+        blocks_per_cut = max(1, _CELLS_PER_CUT // (num_offsets * rows_per_block))
+        firsts = range(0, len(num_pairs), blocks_per_cut)
 
         def cut(piece: int) -> list[Block]:
-            row = starts[piece]
-            return _cut_table(table[:, row : row + rows_per_cut], row, rows_per_block)
+            counts = num_pairs[firsts[piece] : firsts[piece] + blocks_per_cut]
+            row = firsts[piece] * rows_per_block
+            return _cut_table(table[:, row : row + len(counts) * rows_per_block], row, rows_per_block, counts)
 
-        pieces = run_parts(cut, len(starts), table.device)
+        pieces = run_parts(cut, len(firsts), table.device)
         return cls(num_offsets, num_outputs, table.device, [block for blocks in pieces for block in blocks])
 
     @property
@@ -111,34 +122,56 @@ class Rulebook:
 def _choose_rows_per_block(table: Tensor, num_channels: int) -> int:
     """Rows with about the wanted number of pairs, from an estimate; on a CPU, as many blocks for every thread."""
     num_offsets, num_outputs = table.shape
+    if num_outputs == 0:
+        return 1
+    if table.device.type != "cpu":
+        # By cells, since the host would have to wait for a number of pairs.
+        return -(-num_outputs // (1 + table.numel() // _CELLS_PER_BLOCK_ACCELERATOR))
     sample = table[:, :: max(1, num_outputs // _SAMPLED_ROWS)]
     num_pairs = num_outputs * int((sample >= 0).sum()) // sample.shape[1]
-    if table.device.type != "cpu":
-        num_blocks = 1 + num_pairs // _PAIRS_PER_BLOCK_ACCELERATOR
-    elif num_pairs < _MIN_PAIRS_TO_SHARE:
-        num_blocks = 1
-    else:
-        num_threads = num_threads_on(table.device)
-        pairs_per_block = max(_NUMBERS_PER_BLOCK // max(num_channels, 32), _PAIRS_PER_PRODUCT * num_offsets)
-        num_blocks = num_threads * -(-num_pairs // (num_threads * pairs_per_block))
+    if num_pairs < _MIN_PAIRS_TO_SHARE:
+        return num_outputs
+    num_threads = num_threads_on(table.device)
+    pairs_per_block = max(_NUMBERS_PER_BLOCK // max(num_channels, 32), _PAIRS_PER_PRODUCT * num_offsets)
+    num_blocks = num_threads * -(-num_pairs // (num_threads * pairs_per_block))
     return -(-num_outputs // num_blocks)
 
 
-def _cut_table(table: Tensor, first_row: int, rows_per_block: int) -> list[Block]:
-    """Blocks of ``table`` (K, rows), which starts at output row ``first_row``; each step does all blocks at once."""
+def _by_blocks(table: Tensor, rows_per_block: int, fill: int) -> Tensor:
+    """(K, rows) to (num_blocks, K, rows_per_block), filled up at the end."""
     num_offsets, num_rows = table.shape
     num_blocks = -(-num_rows // rows_per_block)
-    table = F.pad(table, (0, num_blocks * rows_per_block - num_rows), value=-1)
-    table = table.view(num_offsets, num_blocks, rows_per_block).transpose(0, 1).contiguous()
-    occupied = table >= 0
-    input_row = torch.masked_select(table, occupied)
-    num_pairs = occupied.sum(2).tolist()
+    table = F.pad(table, (0, num_blocks * rows_per_block - num_rows), value=fill)
+    return table.view(num_offsets, num_blocks, rows_per_block).transpose(0, 1)
 
-    pair = occupied.view(num_blocks, -1).cumsum(1, dtype=torch.int32).sub_(1).view_as(table)
-    by_row = occupied.transpose(1, 2).contiguous()
-    pair_of_sum = torch.masked_select(pair.transpose(1, 2).contiguous(), by_row)
-    pairs_per_row = by_row.sum(2)
-    first_pair = (pairs_per_row.cumsum(1) - pairs_per_row).to(torch.int32)
+
+def _count_pairs(table: Tensor, rows_per_block: int) -> Tensor:
+    """(num_blocks, K) int32: the pairs of each offset in each block of ``table`` (K, num_outputs)."""
+    return _by_blocks(table >= 0, rows_per_block, False).sum(2, dtype=torch.int32)
+
+
+def _cut_table(table: Tensor, first_row: int, rows_per_block: int, num_pairs: list[list[int]]) -> list[Block]:
+    """Blocks of ``table`` (K, rows), which starts at output row ``first_row``; each step does all blocks at once.
+
+    ``num_pairs`` are the pairs of each offset in each block. They say how many cells are taken, so that no step makes
+    the host wait to learn it: a scatter moves these cells to their places, all others to a place that is cut off.
+    """
+    num_rows = table.shape[1]
+    total = sum(map(sum, num_pairs))
+    table = _by_blocks(table, rows_per_block, -1).contiguous()
+    taken = (table >= 0).long()
+    place = taken.view(-1).cumsum(0).mul_(taken.view(-1))  # from 1; 0 is cut off
+
+    def take(cells: Tensor) -> Tensor:
+        return cells.new_empty(total + 1).scatter_(0, place, cells.view(-1))[1:]
+
+    input_row = take(table)
+    pairs_per_row = taken.sum(1)
+    first_pair = pairs_per_row.view(-1).cumsum(0).view_as(pairs_per_row).sub_(pairs_per_row)
+    position_by_row = take(taken.cumsum(1).add_(first_pair.sub(1)[:, None]))
+    pair = torch.arange(total, dtype=torch.int32, device=table.device)
+    pair_of_sum = torch.empty_like(pair).scatter_(0, position_by_row, pair)
+    first_pair = first_pair.int()
 
     blocks = []
     stop = 0
@@ -146,15 +179,14 @@ def _cut_table(table: Tensor, first_row: int, rows_per_block: int) -> list[Block
         start, stop = stop, stop + sum(counts)
         row = index * rows_per_block
         block_rows = min(rows_per_block, num_rows - row)
-        pairs = slice(start, stop)
         blocks.append(
             Block(
                 first_row + row,
                 block_rows,
-                input_row[pairs],
+                input_row[start:stop],
                 counts,
-                pair_of_sum[pairs],
-                first_pair[index, :block_rows],
+                pair_of_sum[start:stop].sub_(start),
+                first_pair[index, :block_rows].sub_(start),
             )
         )
     return blocks

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pointseg.sparse.keys import VoxelSet
+
 Shape3 = tuple[int, int, int]
 
 
@@ -36,12 +38,12 @@ class SparseConvTensor:
         batch_size: int,
         indice_dict: dict[str, Any] | None = None,
     ) -> None:
+        _check_features(features, indices)
         self.features = features
-        self.indices = indices
+        self.voxels = VoxelSet.read(indices)
         self.spatial_shape: Shape3 | None = None if spatial_shape is None else _checked_shape(spatial_shape)
         self.batch_size = int(batch_size)
         self.indice_dict: dict[str, Any] = {} if indice_dict is None else indice_dict
-        _check_features(features, indices)
         self._check_indices()
 
     def __repr__(self) -> str:
@@ -49,6 +51,11 @@ class SparseConvTensor:
             f"SparseConvTensor(features={tuple(self.features.shape)} {self.features.dtype}, "
             f"spatial_shape={self.spatial_shape}, batch_size={self.batch_size})"
         )
+
+    @property
+    def indices(self) -> Tensor:
+        """(M, 4) int32 (batch, x, y, z)."""
+        return self.voxels.indices
 
     @property
     def num_voxels(self) -> int:
@@ -62,13 +69,13 @@ class SparseConvTensor:
             ValueError: the features are not one row a voxel.
         """
         _check_features(feature, self.indices)
-        return self.derive(feature, self.indices, self.spatial_shape)
+        return self.derive(feature, self.voxels, self.spatial_shape)
 
-    def derive(self, features: Tensor, indices: Tensor, spatial_shape: Shape3 | None) -> "SparseConvTensor":
+    def derive(self, features: Tensor, voxels: VoxelSet, spatial_shape: Shape3 | None) -> "SparseConvTensor":
         """A tensor of the same batch that shares the neighbour maps; for layers, whose results need no checks."""
         tensor = object.__new__(SparseConvTensor)
         tensor.features = features
-        tensor.indices = indices
+        tensor.voxels = voxels
         tensor.spatial_shape = spatial_shape
         tensor.batch_size = self.batch_size
         tensor.indice_dict = self.indice_dict
@@ -95,11 +102,11 @@ class SparseConvTensor:
             raise ValueError(f"batch_size: expected at least 1, got {self.batch_size}")
         if self.num_voxels == 0:
             return
-        inside = (self.indices[:, 0] >= 0) & (self.indices[:, 0] < self.batch_size)
-        if self.spatial_shape is not None:
-            size = torch.tensor(self.spatial_shape, dtype=torch.int32, device=self.indices.device)
-            inside &= ((self.indices[:, 1:] >= 0) & (self.indices[:, 1:] < size)).all(dim=1)
-        if not bool(inside.all()):
+        sizes = (self.batch_size, *(self.spatial_shape or ()))
+        low, high = self.voxels.low[: len(sizes)], self.voxels.high[: len(sizes)]
+        if min(low) < 0 or any(top >= size for top, size in zip(high, sizes, strict=True)):
+            columns = self.indices[:, : len(sizes)]
+            inside = ((columns >= 0) & (columns < torch.tensor(sizes, device=columns.device))).all(dim=1)
             first = int((~inside).nonzero()[0, 0])
             raise ValueError(
                 f"voxel {first} is (batch, x, y, z) = {tuple(self.indices[first].tolist())}, outside the batch of "

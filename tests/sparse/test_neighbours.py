@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from pointseg.sparse.keys import VoxelSet
 from pointseg.sparse.neighbours import ConvGeometry, submanifold_table
 from pointseg.sparse.rulebook import Rulebook
 from tests.sparse.dense_reference import random_voxels
@@ -30,14 +31,14 @@ def test_both_searches_find_what_a_dictionary_finds(
     """Voxels fill a third of two small grids, so borders of axes and scenes have neighbours to mistake."""
     indices = random_voxels(150, (6, 5, 7), batch_size=2, order=order) - torch.tensor([0, 3, 3, 3]).int()
     geometry = ConvGeometry(kernel_size, dilation=(dilation,) * 3)
-    table = submanifold_table(indices, geometry, dense_grid)
+    table = submanifold_table(VoxelSet.read(indices), geometry, dense_grid)
     assert torch.equal(table, literal_table(indices, kernel_size, dilation))
 
 
 def test_a_rulebook_holds_each_pair_of_its_table_once() -> None:
     """Whatever the cut into blocks, the pairs read from a rulebook are those of the table, offset by offset."""
     table = torch.randint(-40, 60, (7, 20000), generator=torch.Generator().manual_seed(0)).clamp(min=-1).int()
-    rulebook = Rulebook.from_table(table, num_channels=64)
+    (rulebook,) = Rulebook.from_tables([table], num_channels=64)
     assert len(rulebook.blocks) > 1
     assert rulebook.num_pairs == (table >= 0).sum()
     found = torch.full_like(table, -1)

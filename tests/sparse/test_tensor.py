@@ -73,7 +73,7 @@ def test_keys_decode_to_the_voxels_and_keep_their_order() -> None:
     far = voxels.long() * torch.tensor([1, 10**6, 100, 10**4]) - torch.tensor([0, 10**7, 500, 5])
     far = far.int()
     grid = KeyGrid.around(far.amin(0).tolist(), far.amax(0).tolist(), margin=(1, 2, 3))
-    keys = grid.encode(far)
+    keys = grid.encode(far.unbind(1))
     assert keys.dtype == torch.int64
     assert keys.max() > 2**31
     assert torch.equal(grid.decode(keys), far)
