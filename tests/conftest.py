@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from pointseg.preparation.prepared_source import write_scene
+from tests.pretended_gpu import PretendedGpu, reason_to_do_without
 
 TINY_NETWORK = (
     "model.stem_channels=8",
@@ -32,10 +33,16 @@ PLAIN_AUGMENTATION = (
     "augment.mix_probability=0",
 )
 
+HAS_GPU = torch.cuda.is_available()
+"""A real one; while a test marked ``gpu`` runs, torch finds one anywhere."""
+if not HAS_GPU:
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is imported
+
 _INSTALL = {
     "torch_scatter": "pip install --no-build-isolation torch-scatter",
     "spconv": "pip install -e '.[cu118]'",
     "spconv_triton": "pip install -e '.[triton]'",
+    "triton": "pip install triton",
     "scenezoo": "pip install 'pointseg[datasets]'",
     "trimesh": "pip install 'pointseg[formats]'",
     "DracoPy": "pip install 'pointseg[formats]'",
@@ -43,26 +50,68 @@ _INSTALL = {
     "lazrs": "pip install 'pointseg[formats]'",
     "PIL": "pip install 'pointseg[formats]'",
 }
+_PRETENDED = pytest.StashKey[PretendedGpu]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first backward pass starts autograd's threads, one for each device that is known by then."""
+    if not HAS_GPU and reason_to_do_without() is None and any(item.get_closest_marker("gpu") for item in items):
+        from tests.pretended_gpu.shim import load_shim
+
+        load_shim()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what this machine lacks; what is optional but has to be there, as in CI, is missed with a failure."""
-    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
-        pytest.skip("needs a GPU")
-    for marker in item.iter_markers("needs"):
-        (what,) = marker.args
+    on_gpu = item.get_closest_marker("gpu") is not None
+    needed = [marker.args[0] for marker in item.iter_markers("needs")]
+    if on_gpu and not HAS_GPU:
+        if "spconv" in needed:
+            pytest.skip("spconv's kernels run on a real GPU alone")
+        if item.get_closest_marker("rehearsal") and not os.environ.get("POINTSEG_REHEARSAL"):
+            pytest.skip("takes minutes without a real GPU; type: make gpu-rehearsal")
+        needed.insert(0, "pretended_gpu")
+    for what in needed:
         reason = _reason_to_skip(what)
         if reason is not None:
             if what in os.environ.get("POINTSEG_REQUIRE", "").split(","):
                 pytest.fail(reason)
             pytest.skip(reason)
+    if on_gpu and not HAS_GPU:
+        item.stash[_PRETENDED] = _pretend_gpu("spconv_triton" in needed)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """A test that ran on the pretended GPU fails where streams of it raced."""
+    try:
+        return (yield)
+    finally:
+        gpu = item.stash.get(_PRETENDED, None)
+        if gpu is not None:
+            del item.stash[_PRETENDED]
+            gpu.__exit__(None, None, None)
+            assert not gpu.state.races, f"streams raced: {dict(gpu.state.races)}"
+
+
+def _pretend_gpu(with_triton: bool) -> PretendedGpu:
+    if with_triton:
+        from tests.pretended_gpu.triton_interpreter import interpret_kernels
+
+        interpret_kernels()
+    return PretendedGpu().__enter__()
 
 
 def _reason_to_skip(what: str) -> str | None:
-    """Why a test marked ``needs(what)`` can't run here; None: it can."""
+    """Why a test that needs ``what`` can't run here; None: it can."""
     if what == "network":
         return None if _pip_finds_packages() else "pip can't reach the package index: no network"
-    return f"{what} is not installed: {_INSTALL[what]}" if importlib.util.find_spec(what) is None else None
+    if what == "pretended_gpu":
+        return reason_to_do_without()
+    for module in ("spconv_triton", "triton") if what == "spconv_triton" else (what,):
+        if importlib.util.find_spec(module) is None:
+            return f"{module} is not installed: {_INSTALL[module]}"
+    return None
 
 
 @functools.cache
@@ -76,7 +125,7 @@ def _pip_finds_packages() -> bool:
 @pytest.fixture
 def spconv_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets spconv train on the CPU. Its tests are marked ``needs("spconv")``."""
-    if torch.cuda.is_available():
+    if HAS_GPU:
         pytest.skip("compares on the CPU, where spconv must not take its GPU algorithms")
     # spconv asks for the current CUDA stream even where the tensors are on the CPU.
     monkeypatch.setattr("spconv.pytorch.ops.get_current_stream", lambda: 0)

@@ -4,6 +4,7 @@ Written as one would with spconv's own modules at hand, and with nothing of ours
 cross-entropy, SGD, PyTorch's mixed precision. No center branch, no folding, no fused update.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -99,7 +100,8 @@ class BareTrainingStep:
 
     def __init__(self, config: Config, device: torch.device, batch: Batch, seed: int = 0) -> None:
         torch.manual_seed(seed)
-        self.device, self.amp, self.batch = device, config.train.amp, batch.to(device)
+        self.device, self.batch = device, batch.to(device)
+        self.amp = "none" if config.train.amp == "none" else "fp16"  # spconv has no bfloat16
         self.network = BareUNet(config).to(device).train()
         self.optimizer = torch.optim.SGD(
             self.network.parameters(), lr=config.optimizer.lr, momentum=0.9, nesterov=True, weight_decay=1e-4
@@ -121,10 +123,14 @@ class BarePrediction:
 
     def __init__(self, config: Config, device: torch.device, batch: Batch, seed: int = 0) -> None:
         torch.manual_seed(seed)
-        self.device, self.amp, self.batch = device, config.inference.amp, batch.to(device)
+        self.batch = batch.to(device)
         self.network = BareUNet(config).to(device).eval()
+        if config.inference.amp != "none" and device.type == "cuda":
+            # Under autocast spconv predicts with some layers in float16 and some not, and fails; this is its way.
+            self.network.half()
+            self.batch = replace(self.batch, features=self.batch.features.half())
 
     def run(self) -> None:
         """The forward pass."""
-        with torch.inference_mode(), autocast(self.amp, self.device):
+        with torch.inference_mode():
             self.network(self.batch)

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -98,9 +98,9 @@ class StepMeasurement:
         return peak_memory_gib(self.device)
 
     def wait_share(self) -> float | None:
-        """Of steps with a loader; None where that is not asked for, or no network of ours."""
+        """Of steps with a loader; None where that is not asked for, or nothing of ours trains."""
         job = self.job
-        if not job.num_steps_with_loader or job.backend == BARE:
+        if not job.trains or not job.num_steps_with_loader or job.backend == BARE:
             return None
         return measure_wait_share(
             self.config, job.device, job.num_voxels, job.scene, job.num_steps_with_loader, job.seed
@@ -108,7 +108,10 @@ class StepMeasurement:
 
 
 def measure_step(job: StepJob, model: str, backends: Sequence[str], num_repeats: int) -> list[StepRow]:
-    """Measure all backends in turn: all processes are there at the same time, and one of them works.
+    """Measure all backends, predicting and training, each in a process of its own.
+
+    On a CPU in turn: all processes are there at the same time, and one of them works. A GPU has no memory for all of
+    them, and nobody else: there one process follows the other.
 
     Args:
         job: what all have in common.
@@ -121,32 +124,55 @@ def measure_step(job: StepJob, model: str, backends: Sequence[str], num_repeats:
     """
     if job.num_steps_with_loader:
         choose_data_device(job.config.data.device, job.device)
-    with ExitStack() as stack:
-        children = {
-            (backend, trains): stack.enter_context(
-                Child(backend, StepMeasurement, replace(job, backend=backend, trains=trains))
-            )
-            for backend in backends
-            for trains in (False, True)
-        }
-        seconds = measure_in_turn(
-            {name: partial(child.call, "measure") for name, child in children.items()}, num_repeats
-        )
-        peak_gib = {backend: children[backend, True].call("peak_gib") for backend in backends}
-        wait_share = {backend: children[backend, True].call("wait_share") for backend in backends}
-        num_voxels = children[backends[0], True].call("read_num_voxels")
+    names = [(backend, trains) for backend in backends for trains in (False, True)]
+    at_a_time = 1 if job.device.type == "cuda" else len(names)
+    measured: dict[tuple[str, bool], _Measured] = {}
+    for first in range(0, len(names), at_a_time):
+        measured |= _measure_together(job, names[first : first + at_a_time], num_repeats)
+    seconds = {name: values.seconds for name, values in measured.items()}
     reference = BARE if BARE in backends else "spconv"
     return [
         StepRow(
             backend=backend,
             model=model,
-            num_voxels=num_voxels,
+            num_voxels=measured[backend, True].num_voxels,
             forward_s=seconds[backend, False],
             step_s=seconds[backend, True],
-            peak_gib=peak_gib[backend],
+            peak_gib=measured[backend, True].peak_gib,
             inference_vs_spconv=speedup(seconds.get((reference, False)), seconds[backend, False]),
             training_vs_spconv=speedup(seconds.get((reference, True)), seconds[backend, True]),
-            wait_share=wait_share[backend],
+            wait_share=measured[backend, True].wait_share,
         )
         for backend in backends
     ]
+
+
+class _Measured(NamedTuple):
+    """Of one process."""
+
+    seconds: float
+    peak_gib: float
+    wait_share: float | None
+    num_voxels: int
+
+
+def _measure_together(
+    job: StepJob, names: Sequence[tuple[str, bool]], num_repeats: int
+) -> dict[tuple[str, bool], _Measured]:
+    """Each (backend, whether it trains) in a process; they are measured in turn, and gone when this returns."""
+    with ExitStack() as stack:
+        children = {
+            (backend, trains): stack.enter_context(
+                Child(backend, StepMeasurement, replace(job, backend=backend, trains=trains))
+            )
+            for backend, trains in names
+        }
+        seconds = measure_in_turn(
+            {name: partial(child.call, "measure") for name, child in children.items()}, num_repeats
+        )
+        return {
+            name: _Measured(
+                seconds[name], child.call("peak_gib"), child.call("wait_share"), child.call("read_num_voxels")
+            )
+            for name, child in children.items()
+        }

@@ -6,7 +6,7 @@ from pointseg.config import Config
 from pointseg.data.batch import Batch
 from pointseg.data.class_counts import ClassCounts
 from pointseg.engine.inference import Segmenter
-from pointseg.engine.network import autocast, run_network
+from pointseg.engine.network import autocast, choose_amp, run_network
 from pointseg.engine.objective import Objective
 from pointseg.engine.optimizer import Update
 from pointseg.models import build_network
@@ -17,13 +17,13 @@ class TrainingStep:
 
     def __init__(self, config: Config, device: torch.device, batch: Batch, seed: int = 0) -> None:
         torch.manual_seed(seed)
-        self.amp = config.train.amp
         self.device = device
         self.batch = batch.to(device)
         self.network = build_network(config, device)
+        self.amp = choose_amp(config.train.amp, self.network)
         self.class_counts = count_labels(batch.labels, self.network.num_classes)
         self.objective = Objective(self.network, config.loss, self.class_counts).to(device)
-        self.update = Update(self.objective, config.optimizer, config.train.amp, device)
+        self.update = Update(self.objective, config.optimizer, self.amp, device)
 
     def run(self, batch: Batch | None = None) -> None:
         """Forward, backward, update."""
@@ -38,13 +38,13 @@ class Prediction:
 
     def __init__(self, config: Config, device: torch.device, batch: Batch, seed: int = 0) -> None:
         torch.manual_seed(seed)
-        self.amp = config.inference.amp
         self.device = device
         self.batch = batch.to(device)
         without_prior = config.model_copy(
             update={"inference": config.inference.model_copy(update={"logit_adjustment": 0.0})}
         )
         self.network = Segmenter(build_network(config, device), without_prior, device).network.eval()
+        self.amp = choose_amp(config.inference.amp, self.network)
 
     def run(self) -> None:
         """The forward pass."""

@@ -222,7 +222,7 @@ class TrainConfig(Section):
     passes: PositiveInt = 600
     """Passes over the training split."""
     amp: Literal["none", "fp16", "bf16"] = "fp16"
-    """Mixed precision; fp16 needs a GPU, on a CPU it is taken as none."""
+    """Mixed precision; fp16 needs a GPU, on a CPU it is taken as none; spconv and spconv_triton take bf16 as fp16."""
     sync_batch_norm: bool = False
     """Whether batch norm shares its statistics between processes."""
     validate_every: int = Field(default=10, ge=0)

@@ -19,6 +19,11 @@ def autocast(amp: str, device: torch.device) -> AbstractContextManager[object]:
     return nullcontext()
 
 
+def choose_amp(amp: str, network: Network) -> str:
+    """The config's mixed precision as the network has it: fp16, with all that it needs, for a bf16 that is not there."""
+    return "fp16" if amp == "bf16" and not network.has_bfloat16 else amp
+
+
 @contextmanager
 def explain_out_of_memory(what: Batch | str, remedy: str) -> Iterator[None]:
     """Say what a GPU has no memory for, of a batch how large it is, and what helps.

@@ -17,7 +17,7 @@ from pointseg.data.class_counts import ClassCounts, count_classes
 from pointseg.data.loader import TrainingLoader, derive_seed
 from pointseg.engine.checkpoint import load_initial_weights, read_checkpoint, save_checkpoint
 from pointseg.engine.distributed import Processes
-from pointseg.engine.network import autocast, explain_out_of_memory
+from pointseg.engine.network import autocast, choose_amp, explain_out_of_memory
 from pointseg.engine.objective import Losses, Objective
 from pointseg.engine.optimizer import Update, build_schedule
 from pointseg.engine.run_directory import RunDirectory
@@ -115,7 +115,8 @@ class Trainer:
                 train_folders, config, processes.rank, processes.world_size, device, self.taxonomy
             )
         self.num_steps = config.train.passes * self.loader.batches_per_pass
-        self.update = Update(self.objective, config.optimizer, config.train.amp, device)
+        self.amp = choose_amp(config.train.amp, self.network)
+        self.update = Update(self.objective, config.optimizer, self.amp, device)
         self.schedule = build_schedule(self.update.optimizer, config.optimizer, self.num_steps)
         self.progress = Progress()
         if earlier is not None:
@@ -192,7 +193,7 @@ class Trainer:
         torch.manual_seed(derive_seed(self.config.run.seed, self.processes.rank, self.progress.step))
         self.objective.collapse_weight = self.collapse_weight()
         with explain_out_of_memory(batch, _LESS_MEMORY):
-            with autocast(self.config.train.amp, self.processes.device):
+            with autocast(self.amp, self.processes.device):
                 losses: Losses = self.parallel(batch)
             self.update(losses.total)
         if self.progress.step + 1 < self.num_steps:

@@ -30,6 +30,7 @@ class Network(nn.Module):
         coarsest_voxel: edge of the coarsest voxels that the network pools, in voxels. A grid that is moved by a
             multiple of it is pooled as before.
         context: how far the network is let see around the core of a tile, in coarsest voxels.
+        has_bfloat16: whether it computes in bfloat16 under an autocast to it; where not, in float16.
         classifier_prefix: what the names of the classifier's weights begin with in the ``state_dict``.
     """
 
@@ -38,6 +39,7 @@ class Network(nn.Module):
     feature_channels: int
     coarsest_voxel: int = 1
     context: int = 2
+    has_bfloat16: bool = True
     classifier_prefix: str = "final."
 
     def forward(self, features: Tensor, coords: Tensor, batch_size: int, spatial_shape: Extent) -> NetworkOutput:

@@ -189,6 +189,7 @@ class SparseUNet(Network):
         self.feature_channels = channels[-1]
         self.checkpoint_activations = checkpoint_activations
         self._backend = find_backend(backend)
+        self.has_bfloat16 = self._backend.has_bfloat16
 
         make = self._backend
         stem = make.SubMConv3d(in_channels, stem_channels, kernel_size=5, padding=1, bias=False, indice_key="stem")

@@ -22,6 +22,8 @@ class Backend:
     SubMConv3d: Any
     SparseConv3d: Any
     SparseInverseConv3d: Any
+    has_bfloat16: bool
+    """Whether it computes in bfloat16 under an autocast to it, and not in float16."""
 
 
 def backend(name: str = "auto") -> Backend:
@@ -59,4 +61,5 @@ def _torch_backend() -> Backend:
         modules.SubMConv3d,
         modules.SparseConv3d,
         modules.SparseInverseConv3d,
+        has_bfloat16=True,
     )

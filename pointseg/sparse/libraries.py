@@ -1,5 +1,6 @@
 """Other libraries with spconv's API: spconv itself, whichever CUDA it is for, and spconv-triton."""
 
+import functools
 import importlib
 from functools import partial
 from typing import Any
@@ -32,14 +33,43 @@ def load_spconv_triton() -> Backend:
 
 
 def _library_backend(name: str, library: Any, options: dict[str, Any]) -> Backend:
+    layers = (library.SubMConv3d, library.SparseConv3d, library.SparseInverseConv3d)
     return Backend(
         name,
         library.SparseConvTensor,
         library.SparseSequential,
-        partial(library.SubMConv3d, **options),
-        partial(library.SparseConv3d, **options),
-        partial(library.SparseInverseConv3d, **options),
+        *(partial(_heed_autocast(layer), **options) for layer in layers),
+        has_bfloat16=False,
     )
+
+
+@functools.cache
+def _heed_autocast(layer: type) -> type:
+    """The library's layer, computing in float16 under autocast, whichever half type that is for.
+
+    Left alone, it does so when it trains. In evaluation mode some layers do and others don't, and one after another
+    fails: features and weights are of two types then.
+    """
+
+    class HalfPrecisionLayer(layer):  # type: ignore[misc, valid-type]
+        def _conv_forward(
+            self,
+            training: bool,
+            tensor: Any,
+            weight: torch.Tensor,
+            bias: torch.Tensor | None,
+            *args: Any,
+            **options: Any,
+        ) -> Any:
+            if not torch.is_autocast_enabled("cuda"):
+                return super()._conv_forward(training, tensor, weight, bias, *args, **options)
+            with torch.autocast("cuda", enabled=False):
+                tensor, weight = tensor.replace_feature(tensor.features.half()), weight.half()
+                bias = None if bias is None else bias.half()
+                return super()._conv_forward(training, tensor, weight, bias, *args, **options)
+
+    HalfPrecisionLayer.__name__ = HalfPrecisionLayer.__qualname__ = layer.__name__
+    return HalfPrecisionLayer
 
 
 def _import_or_refuse(name: str, module: str) -> Any:

@@ -5,7 +5,7 @@ import torch
 from pointseg.config import Config
 from pointseg.data.batch import collate
 from pointseg.data.voxelize import Voxels
-from pointseg.engine.network import autocast, explain_out_of_memory, run_network
+from pointseg.engine.network import autocast, choose_amp, explain_out_of_memory, run_network
 from pointseg.errors import DataError
 from pointseg.models import Network, NetworkOutput
 
@@ -25,7 +25,7 @@ class Forward:
 
     def __init__(self, network: Network, config: Config, device: torch.device) -> None:
         self.network = network.for_inference()
-        self._amp = config.inference.amp
+        self._amp = choose_amp(config.inference.amp, network)
         self._device = device
 
     def __call__(self, voxels: Voxels, name: str) -> NetworkOutput:
