@@ -29,9 +29,13 @@ TOUCH_S = 10.0
 SILENCE_S = 45.0
 """How long nobody has touched the file of a holder that is gone."""
 _POLL_S = 0.5
-_WRITING_S = 2.0
+_SHORT_S = 0.01
+_WRITING_S = 0.3
 """How long it takes at most from making the file to writing into it."""
+_PATIENCE_S = 2.0
+"""How long to wait for what somebody who has the lock writes into the file."""
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
+_MANY_TIMES = 1000
 _held: set[int] = set()
 
 
@@ -92,6 +96,7 @@ def hold_folder(
 
 def _acquire(path: Path, me: _Holder, remedy: str, wait: bool) -> int:
     """The descriptor of the file, which is locked and says who holds it."""
+    known_by = time.monotonic() + _PATIENCE_S
     while True:
         with errors_name(path.parent, path):
             file, is_new = _open(path)
@@ -106,8 +111,10 @@ def _acquire(path: Path, me: _Holder, remedy: str, wait: bool) -> int:
         if other is None:
             return file
         _close(file)
-        if other is _GONE or (other.share is not None and other.share == me.share):
-            continue  # one that lets us in has the lock to itself for a moment
+        is_known = other is not _UNKNOWN or time.monotonic() > known_by
+        if other is _GONE or not is_known or (other.share is not None and other.share == me.share):
+            time.sleep(_SHORT_S)  # one that lets us in has the lock to itself for a moment
+            continue
         if not wait:
             raise UsageError(f"{path.parent}: {_describe(other, me)}; wait for it, or {remedy}")
         time.sleep(_POLL_S)
@@ -117,22 +124,25 @@ def _enter(file: int, path: Path, me: _Holder, is_new: bool, wait: bool) -> _Hol
     """Lock the file and write into it, or say who keeps us out; ``_GONE``: it is no longer the file of this name."""
     alone = _lock(file, fcntl.LOCK_EX | (0 if wait and me.share is None else fcntl.LOCK_NB))
     if alone is False and (me.share is None or _lock(file, fcntl.LOCK_SH | fcntl.LOCK_NB) is False):
-        return _read_soon(path)
+        return _read_anew(path) or _UNKNOWN
     if not _is_at(path, file):
         return _GONE
     other = _read(file)
+    if other is None and not is_new:
+        time.sleep(_WRITING_S)
+        other = _read_anew(path)
     if alone is False:
         return None if other is not None and other.share == me.share else other or _UNKNOWN
     goes_together = other is not None and other.share is not None and other.share == me.share
     # One of this machine would have its lock if it lived.
-    is_dead = is_new or goes_together or (alone is True and other is not None and other.machine == me.machine)
+    is_dead = other is None or goes_together or (alone is True and other.machine == me.machine)
     if not is_dead:
+        assert other is not None
         if _is_touched(path, other):
             return _read(file) or _UNKNOWN
         if not _is_at(path, file):
             return _GONE
-        if other is not None:
-            complain(f"{path.parent}: PID {other.pid} on {other.host} is gone without a word; going on in its place")
+        complain(f"{path.parent}: PID {other.pid} on {other.host} is gone without a word; going on in its place")
     os.ftruncate(file, 0)
     os.pwrite(file, json.dumps(asdict(me)).encode(), 0)
     os.fsync(file)
@@ -164,19 +174,19 @@ def _close(file: int) -> None:
 
 def _open(path: Path) -> tuple[int, bool]:
     """A descriptor of the file, and whether it is new."""
-    while True:
+    for _ in range(_MANY_TIMES):  # others may take file and folder away again and again
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:
             with suppress(FileNotFoundError):
                 return os.open(path, os.O_RDWR), False
         except FileNotFoundError:
-            pass
+            path.parent.mkdir(parents=True, exist_ok=True)
         else:
             with suppress(OSError):  # whatever the mask: one that a killed process leaves hinders nobody of the group
                 os.fchmod(file, 0o666)
             return file, True
+    raise OSError(errno.EBUSY, "its lock can't be opened", str(path))
 
 
 def _lock(file: int, operation: int) -> bool | None:
@@ -207,32 +217,27 @@ def _read(file: int) -> _Holder | None:
         return None
 
 
-def _read_soon(path: Path) -> _Holder:
-    """Who holds the file of this name, which may just be about to write it."""
-    for _ in range(20):
-        with suppress(OSError), open(path, "rb") as file:
-            holder = _read(file.fileno())
-            if holder is not None:
-                return holder
-        time.sleep(0.05)
-    return _UNKNOWN
+def _read_anew(path: Path) -> _Holder | None:
+    """As the file of this name says; NFS asks the server."""
+    try:
+        with open(path, "rb") as file:
+            return _read(file.fileno())
+    except OSError:
+        return None
 
 
-def _is_touched(path: Path, other: _Holder | None) -> bool:
+def _is_touched(path: Path, other: _Holder) -> bool:
     """Whether somebody on another machine touches the file within a time; not where it is taken away meanwhile.
 
     It is opened anew each time: then NFS asks the server.
     """
-    seconds = _WRITING_S
-    if other is not None:
-        seconds = SILENCE_S
-        complain(
-            f"{path.parent}: PID {other.pid} on {other.host} {other.does} here since {other.since}, or did; looking "
-            f"for {seconds:.0f} s whether it still does"
-        )
-    before, end = _state(path), time.monotonic() + seconds
+    complain(
+        f"{path.parent}: PID {other.pid} on {other.host} {other.does} here since {other.since}, or did; looking for "
+        f"{SILENCE_S:.0f} s whether it still does"
+    )
+    before, end = _state(path), time.monotonic() + SILENCE_S
     while before is not None and time.monotonic() < end:
-        time.sleep(min(_POLL_S, seconds / 10))
+        time.sleep(min(_POLL_S, SILENCE_S / 10))
         now = _state(path)
         if now != before:
             return now is not None

@@ -14,8 +14,9 @@ from pointseg import predict
 from pointseg.engine.inference import PointOutput, Segmenter, load_segmenter
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import UsageError
+from pointseg.folder_lock import LOCK_NAME, hold_folder
 from pointseg.formats.ply import Mesh, read_mesh, write_mesh
-from pointseg.output.prediction_record import RECORD_NAME
+from pointseg.output.prediction_record import RECORD_NAME, fingerprint
 from pointseg.taxonomy import load_taxonomy
 from tests.scans.rooms import furnished_room
 
@@ -214,6 +215,20 @@ def test_a_mesh_is_known_by_its_content(call: _Call, run: Path, tmp_path: Path) 
     assert call() == []
     write_mesh(path, Mesh(xyz, rgb=np.ones((50, 3), np.uint8), normal=normal))
     assert call() == ["room"]
+
+
+def test_calls_with_other_settings_do_not_share_a_folder(call: _Call, run: Path, tmp_path: Path) -> None:
+    """Those with the same may: their files go together."""
+    out = tmp_path / "out"
+    settings = load_segmenter(run).describe_settings("none")
+    with hold_folder(out, "predicts", "", share=fingerprint(settings)):
+        message = r"out: PID \d+ on .* predicts here with other settings since .* choose another folder with --out"
+        with pytest.raises(UsageError, match=message):
+            call("--tta", "rot4")
+        assert [path.name for path in out.iterdir()] == [LOCK_NAME]
+        assert len(call()) == 2
+    assert len(call("--tta", "rot4")) == 2
+    assert {path.suffix for path in out.iterdir()} == {".txt", ".json"}
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "2.5", "many", ""])

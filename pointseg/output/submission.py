@@ -152,14 +152,13 @@ def inspect_folder(folder: Path, num_vertices_of: Mapping[str, int], taxonomy: T
             found.problems.append(f"{path}: is missing; predict the whole split")
             continue
         content = path.read_bytes()
+        _inspect_scene(found, scene, str(path), content, num_vertices, taxonomy)
         if hashes is not None and hashes.get(scene) != hashlib.sha256(content).hexdigest():
             how = "is another one than" if scene in hashes else "is not among those that"
             found.problems.append(
-                f"{path}: {how} {RECORD_NAME} tells of, so other weights or settings may have made it; predict the "
-                "split again, which takes only what is not as it was"
+                f"{path}: {how} {RECORD_NAME} tells of, so other weights or settings may have made it; run the same "
+                "predict again, which makes only what is not as it was"
             )
-        else:
-            _inspect_scene(found, scene, str(path), content, num_vertices, taxonomy)
     suffixes = (".txt", *SUFFIXES.values())
     expected = {RECORD_NAME, *(f"{scene}{suffix}" for scene in num_vertices_of for suffix in suffixes)}
     names = {child.name for child in folder.iterdir() if not child.name.startswith(LOCK_NAME)}
