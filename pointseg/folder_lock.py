@@ -85,9 +85,10 @@ def hold_folder(
             toucher.start()
             yield
         finally:
-            left.set()
-            toucher.join()
-            _release(path, file, me)
+            if os.getpid() == me.pid:  # and not a forked process on its way out
+                left.set()
+                toucher.join()
+                _release(path, file, me)
     finally:
         for parent in made:
             with suppress(OSError):

@@ -54,7 +54,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(
 ) -> None:
     """Neither begun again nor resumed beside itself; a killed one, whose workers live on, is resumed at once."""
     run = tmp_path / "run"
-    overrides = [*tiny_overrides, "train.passes=100000", "train.validate_every=0", "data.num_workers=2"]
+    overrides = [*tiny_overrides, "train.passes=10000", "train.validate_every=0", "data.num_workers=2"]
     first = start(overrides)
     try:
         wait_for(first, run, 4)
