@@ -14,8 +14,9 @@ from pointseg import predict
 from pointseg.engine.inference import PointOutput, Segmenter, load_segmenter
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import UsageError
+from pointseg.folder_lock import LOCK_NAME, hold_folder
 from pointseg.formats.ply import Mesh, read_mesh, write_mesh
-from pointseg.output.prediction_record import RECORD_NAME
+from pointseg.output.prediction_record import RECORD_NAME, fingerprint
 from pointseg.taxonomy import load_taxonomy
 from tests.scans.rooms import furnished_room
 
@@ -216,6 +217,20 @@ def test_a_mesh_is_known_by_its_content(call: _Call, run: Path, tmp_path: Path) 
     assert call() == ["room"]
 
 
+def test_calls_with_other_settings_do_not_share_a_folder(call: _Call, run: Path, tmp_path: Path) -> None:
+    """Those with the same may: their files go together."""
+    out = tmp_path / "out"
+    settings = load_segmenter(run).describe_settings("none")
+    with hold_folder(out, "predicts", "", share=fingerprint(settings)):
+        message = r"out: PID \d+ on .* predicts here with other settings since .* choose another folder with --out"
+        with pytest.raises(UsageError, match=message):
+            call("--tta", "rot4")
+        assert [path.name for path in out.iterdir()] == [LOCK_NAME]
+        assert len(call()) == 2
+    assert len(call("--tta", "rot4")) == 2
+    assert {path.suffix for path in out.iterdir()} == {".txt", ".json"}
+
+
 @pytest.mark.parametrize("text", ["0", "-1", "2.5", "many", ""])
 def test_a_budget_below_one_is_a_wrong_call(call: _Call, text: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--max-voxels: expected a whole number of at least 1, or none, got") as error:
@@ -384,7 +399,7 @@ def test_a_full_disk_leaves_no_prediction(call: _Call, tmp_path: Path, monkeypat
         with pytest.raises(OSError, match="No space left") as error:
             call("--probabilities")
     assert error.value.filename == str(tmp_path / "out" / "scene11800_00.probabilities.npy")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_mesh_of_somebody_is_not_written_over(run: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A prediction counts as finished while its settings, its input and it itself are what they were."""
 
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,27 @@ def test_a_finished_scene_is_known_to_a_later_call_with_equal_settings(tmp_path:
     assert record.is_finished("a", "i1")
     assert not record.is_finished("a", "i2")
     assert not record.is_finished("b", "i1")
+
+
+def test_calls_that_share_a_folder_lose_nothing_of_each_other(tmp_path: Path) -> None:
+    """Each keeps 25 scenes, all at the same time."""
+    together = threading.Barrier(4)
+
+    def finish(call: int) -> None:
+        record = PredictionRecord(tmp_path, SETTINGS, CLASSES)
+        together.wait(30)
+        for index in range(25):
+            write_prediction(tmp_path / f"{call}_{index}.txt", np.arange(1, 4))
+            record.add(f"{call}_{index}", "i1")
+
+    threads = [threading.Thread(target=finish, args=(call,)) for call in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    record = PredictionRecord(tmp_path, SETTINGS, CLASSES)
+    assert all(record.is_finished(f"{call}_{index}", "i1") for call in range(4) for index in range(25))
+    assert {path.suffix for path in tmp_path.iterdir()} == {".txt", ".json"}
 
 
 @pytest.mark.parametrize("key", SETTINGS)

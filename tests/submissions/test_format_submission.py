@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pointseg.errors import UsageError
-from pointseg.output.prediction_record import PredictionRecord
+from pointseg.output.prediction_record import RECORD_NAME, PredictionRecord
 from pointseg.output.submission import read_prediction
 from pointseg.taxonomy import load_taxonomy
 
@@ -17,6 +17,13 @@ SCENE = "scene0708_00"
 
 def _call(script: ModuleType, predictions: Path, raw: Path, out: Path, *more: str) -> int:
     return script.main(["--predictions", str(predictions), "--raw", str(raw), "--out", str(out), *more])
+
+
+def _record(predictions: Path, taxonomy: str, **settings: str) -> None:
+    """What ``predict`` notes of all predictions that are there."""
+    record = PredictionRecord(predictions, {"taxonomy": taxonomy, **settings}, load_taxonomy(taxonomy))
+    for path in sorted(predictions.glob("*.txt")):
+        record.add(path.stem, "of the input")
 
 
 def test_the_zip_holds_the_predictions_and_passes_the_check(
@@ -101,7 +108,7 @@ def test_what_predict_writes_beside_the_predictions_is_no_news(
     format_submission: ModuleType, raw: Path, predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its record and its meshes stay out of the zip, without a word; a mesh of another scene gets one."""
-    PredictionRecord(predictions, {"taxonomy": "scannet200"}, load_taxonomy("scannet200")).add(SCENE, "of the input")
+    _record(predictions, "scannet200")
     (predictions / f"{SCENE}.ply").write_bytes(b"ply")
     (predictions / "scene0011_00.ply").write_bytes(b"ply")
     out = tmp_path / "submission.zip"
@@ -118,13 +125,40 @@ def test_predictions_say_which_benchmark_they_are_for(
     """2 is the floor of the 20 classes, and a chair of the 200: such a zip would be taken, and score nothing."""
     for path in predictions.iterdir():
         path.write_text("2\n" * len(path.read_text().splitlines()))
-    PredictionRecord(predictions, {"taxonomy": "scannet20"}, load_taxonomy("scannet20")).add(SCENE, "of the input")
+    _record(predictions, "scannet20")
     with pytest.raises(UsageError, match=r"predictions\.json: these predictions are for scannet20; leave out"):
         _call(format_submission, predictions, raw, tmp_path / "s.zip", "--taxonomy", "scannet200")
     assert _call(format_submission, predictions, raw, tmp_path / "s.zip") == 0
     (predictions / f"{SCENE}.txt").write_text("1191\n" * 7)
     assert _call(format_submission, predictions, raw, tmp_path / "s.zip") == 1
     assert "line 1 is 1191, no class of scannet20" in capsys.readouterr().err
+
+
+def test_all_files_have_to_be_of_one_prediction(
+    format_submission: ModuleType, raw: Path, predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that was put there, and those that an earlier call made with other settings, are named."""
+    out, path = tmp_path / "s.zip", predictions / f"{SCENE}.txt"
+    _record(predictions, "scannet200", tta="none")
+    before = path.read_bytes()
+    path.write_bytes(b"3\n" * 7)
+    assert _call(format_submission, predictions, raw, out) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{path}: is another one than predictions.json tells of" in line
+    path.write_bytes(before)
+    assert _call(format_submission, predictions, raw, out) == 0
+    out.unlink()
+    PredictionRecord(predictions, {"taxonomy": "scannet200", "tta": "full"}, load_taxonomy("scannet200")).add(SCENE, "")
+    capsys.readouterr()
+    assert _call(format_submission, predictions, raw, out) == 1
+    others = sorted(set(predictions.glob("*.txt")) - {path})
+    lines = capsys.readouterr().err.splitlines()
+    assert len(others) == len(lines) > 0
+    for other, line in zip(others, lines, strict=True):
+        assert f"{other}: is not among those that predictions.json tells of" in line
+    assert not out.exists()
+    (predictions / RECORD_NAME).unlink()  # as those of another program
+    assert _call(format_submission, predictions, raw, out) == 0
 
 
 def test_ids_are_those_of_the_chosen_benchmark(
