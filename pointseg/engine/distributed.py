@@ -35,6 +35,14 @@ class Processes:
         dist.all_reduce(tensor)
         return tensor.cpu().numpy()
 
+    def mean(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The mean of a floating-point tensor over all processes, on each of them."""
+        if self.world_size == 1:
+            return tensor
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total / self.world_size
+
     def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
         """The tensors of all processes, of one shape and dtype, in the order of their ranks; on the CPU."""
         if self.world_size == 1:
