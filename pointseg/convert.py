@@ -15,6 +15,7 @@ from pointseg.config import Config, config_from_dict, load_config
 from pointseg.engine.checkpoint import is_checkpoint, read_checkpoint, read_tensors, save_checkpoint, write_tensors
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import DataError, UsageError
+from pointseg.folder_lock import LOCK_NAME, hold_folder
 from pointseg.models import PublishedNetwork
 from pointseg.models.published import DEFAULT_PREFIX, name_published, read_published
 from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy, load_taxonomy
@@ -71,17 +72,22 @@ def make_run(
     """
     if not file.is_file():
         raise UsageError(f"{file}: no such file or folder; give a published checkpoint, or the folder of a run")
-    RunDirectory(run).refuse_overwriting("choose another folder with --out")
-    if run.exists() and not (run.is_dir() and next(run.iterdir(), None) is None):
-        raise UsageError(f"{run}: is there already, and is no empty folder; choose another one with --out")
+    _refuse_overwriting(run)
     network = read_published(_read_state(file), str(file))
     taxonomy = choose_taxonomy(network.num_classes, str(file), classes)
     config = make_config(network, taxonomy, str(file), str(run), data_root, voxel_size_m)
-    with atomic_directory(run) as temporary:
+    with hold_folder(run, "converts", "choose another folder with --out"), atomic_directory(run) as temporary:
+        _refuse_overwriting(run)  # one that began meanwhile
         directory = RunDirectory(temporary)
         directory.begin(config, taxonomy)
         save_checkpoint(directory.last_checkpoint, config, taxonomy, {"model": network.weights})
     print(_describe(network, taxonomy, config, run))
+
+
+def _refuse_overwriting(run: Path) -> None:
+    RunDirectory(run).refuse_overwriting("choose another folder with --out")
+    if run.exists() and not (run.is_dir() and all(child.name == LOCK_NAME for child in run.iterdir())):
+        raise UsageError(f"{run}: is there already, and is no empty folder; choose another one with --out")
 
 
 def choose_taxonomy(num_classes: int, where: str, classes: str | None) -> Taxonomy:

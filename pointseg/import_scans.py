@@ -1,11 +1,13 @@
 """``pointseg import SOURCE --out PREPARED [--classes TSV] [--dataset NAME] [--label-field NAME] [--val-share S]``."""
 
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from pointseg.command_line import CommandParser
 from pointseg.commands import called, complain, run_command
 from pointseg.errors import UsageError
+from pointseg.folder_lock import hold_folder
 from pointseg.labelled.dataset_job import import_dataset
 from pointseg.labelled.datasets import DATASETS
 from pointseg.labelled.import_report import find_problems, summarize_report
@@ -20,16 +22,8 @@ def main(argv: Sequence[str]) -> int:
     """Import, say what was done, and return 1 if a scan is bad or the tree can't be trained on."""
     args = build_parser().parse_args(argv)
     reading = Reading(scan_options(args), args.label_field, args.estimate_normals)
-    if args.dataset is None:
-        share = DEFAULT_VAL_SHARE if args.val_share is None else args.val_share
-        tree = import_scans(args.source, args.out, reading, classes=args.classes, val_share=share, workers=args.workers)
-    else:
-        if args.classes or args.val_share is not None or reading.command_options:
-            raise UsageError(
-                f"--dataset {args.dataset}: has its own classes, splits and axes; leave out --classes, --val-share, "
-                "--label-field, --unit, --up, --fill-color and --estimate-normals"
-            )
-        tree = import_dataset(args.dataset, args.source, args.out, args.workers)
+    with hold_folder(args.out, "imports", "choose another folder with --out"):
+        tree = import_source(args, reading)
     _describe(tree, args.out)
     if tree.earlier_options is not None:
         complain(
@@ -40,6 +34,19 @@ def main(argv: Sequence[str]) -> int:
     for problem in problems:
         complain(problem)
     return 1 if problems else 0
+
+
+def import_source(args: Namespace, reading: Reading) -> ImportedTree:
+    """Import what the arguments of :func:`build_parser` mean."""
+    if args.dataset is None:
+        share = DEFAULT_VAL_SHARE if args.val_share is None else args.val_share
+        return import_scans(args.source, args.out, reading, classes=args.classes, val_share=share, workers=args.workers)
+    if args.classes or args.val_share is not None or reading.command_options:
+        raise UsageError(
+            f"--dataset {args.dataset}: has its own classes, splits and axes; leave out --classes, --val-share, "
+            "--label-field, --unit, --up, --fill-color and --estimate-normals"
+        )
+    return import_dataset(args.dataset, args.source, args.out, args.workers)
 
 
 def build_parser() -> CommandParser:

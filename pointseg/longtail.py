@@ -10,8 +10,8 @@ from pointseg.command_line import CommandParser
 from pointseg.commands import run_command
 from pointseg.config import load_config
 from pointseg.errors import UsageError
+from pointseg.folder_lock import hold_folder
 from pointseg.laboratory.data import make_rooms
-from pointseg.laboratory.lock import hold_folder
 from pointseg.laboratory.methods import BASELINE, COMBINATIONS, DEFAULT_NAMES, METHODS, choose_methods, configure
 from pointseg.laboratory.plan import plan_runs
 from pointseg.laboratory.scheduler import do_runs
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     num_scenes = dict(zip(SPLITS, arguments.rooms, strict=True))
     rooms = make_rooms(arguments.data or arguments.out / "data", num_scenes, arguments.vertices)
     runs = plan_runs(arguments.out, methods, range(arguments.seeds), arguments.cfg, overrides, rooms)
-    with hold_folder(arguments.out):
+    with hold_folder(arguments.out, "compares methods", "choose another --out"):
         do_runs(runs, num_at_once, arguments.split, lambda line: print(line, flush=True))
 
     command = shlex.join(["python", "-m", "pointseg.longtail", *argv])

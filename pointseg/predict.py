@@ -13,11 +13,12 @@ from pointseg.commands import program_name, run_command
 from pointseg.engine.inference import Segmenter, Wanted
 from pointseg.engine.inference.prediction import infer_scan
 from pointseg.errors import DataError, PointsegError, UsageError
+from pointseg.folder_lock import hold_folder
 from pointseg.formats.companions import companion_files
 from pointseg.formats.scan_file import check_is_readable_file
 from pointseg.metrics.class_shares import count_ids, format_shares
 from pointseg.output.prediction_files import ArrayFiles, is_predicted_mesh, write_predicted_mesh
-from pointseg.output.prediction_record import SUFFIXES, PredictionRecord, hash_files
+from pointseg.output.prediction_record import SUFFIXES, PredictionRecord, fingerprint, hash_files
 from pointseg.output.submission import read_prediction, write_prediction
 from pointseg.run_arguments import add_run_arguments, load_run
 from pointseg.scan_arguments import add_scan_arguments, scan_options
@@ -47,16 +48,22 @@ def main(argv: Sequence[str]) -> int:
     settings = segmenter.describe_settings(arguments.tta) | given
     if (out := Path(arguments.out)).exists() and not out.is_dir():
         raise UsageError(f"{out}: is no folder; give the folder for the predictions with --out")
-    record = PredictionRecord(out, settings, segmenter.taxonomy)
     further = [key for key in SUFFIXES if getattr(arguments, key)]
+    # Calls with the same settings may share the work: their files go together.
+    with hold_folder(out, "predicts", "choose another folder with --out", share=fingerprint(settings)):
+        record = PredictionRecord(out, settings, segmenter.taxonomy)
+        return predict_scans(paths, _Work(segmenter, record, arguments.tta, further, options))
+
+
+def predict_scans(paths: Sequence[Path], work: "_Work") -> int:
+    """Do the work for all scans, and say what was done; 1 if a scan is bad."""
     for path in paths:
-        _refuse_to_overwrite(path, record, "ply" in further)
-    work = _Work(segmenter, record, arguments.tta, further, options)
+        _refuse_to_overwrite(path, work.record, "ply" in work.further)
     for path in tqdm(paths, desc="predict", unit="scene", disable=True if len(paths) == 1 else None):
         try:
             work.finish(path)
         except PointsegError as error:
-            old = record.path(scan_name(path))
+            old = work.record.path(scan_name(path))
             stays = f"; {old} is of an earlier call" if old.is_file() else ""
             _say(f"{error}{stays}")
             work.times["failed"] += 1
@@ -107,9 +114,9 @@ class _Work:
         options: ScanOptions,
     ) -> None:
         self._segmenter = segmenter
-        self._record = record
+        self.record = record
         self._tta = tta
-        self._further = further
+        self.further = further
         self._options = options
         self._told: set[str] = set()
         self._points_of_id: Counter[int] = Counter()
@@ -128,41 +135,41 @@ class _Work:
         if not path.is_dir():
             check_is_readable_file(path)
         input_sha256 = hash_files(geometry_files(path) if path.is_dir() else [path, *companion_files(path)])
-        if self._record.is_finished(name, input_sha256, self._further):
-            self._points_of_id += count_ids(read_prediction(self._record.path(name)))
+        if self.record.is_finished(name, input_sha256, self.further):
+            self._points_of_id += count_ids(read_prediction(self.record.path(name)))
             self.times["reused"] += 1
             return
         self._predict(path, name)
-        self._num_removed += len(self._record.add(name, input_sha256, self._further, path))
+        self._num_removed += len(self.record.add(name, input_sha256, self.further, path))
         self.times["predicted"] += 1
 
     def _predict(self, path: Path, name: str) -> None:
         taxonomy = self._segmenter.taxonomy
         scan = read_scan_input(path, taxonomy, "normal" in self._segmenter.config.data.features, self._options)
-        self._record.refuse_other_source(name, path)
+        self.record.refuse_other_source(name, path)
         for remark in scan.remarks:
             if remark not in self._told:  # one that holds for many scans is made once
                 self._told.add(remark)
                 _say(remark)
-        wanted = Wanted(True, *(key in self._further for key in _ARRAYS))
-        with ArrayFiles({key: self._record.path(name, key) for key in _ARRAYS if key in self._further}) as files:
+        wanted = Wanted(True, *(key in self.further for key in _ARRAYS))
+        with ArrayFiles({key: self.record.path(name, key) for key in _ARRAYS if key in self.further}) as files:
             prediction = infer_scan(self._segmenter, scan, self._tta, wanted, files.allocate)
-        write_prediction(self._record.path(name), prediction.ids)
-        if "ply" in self._further:
-            path = self._record.path(name, "ply")
+        write_prediction(self.record.path(name), prediction.ids)
+        if "ply" in self.further:
+            path = self.record.path(name, "ply")
             write_predicted_mesh(path, scan.file, taxonomy, prediction.labels, prediction.confidence)
         self._points_of_id += count_ids(prediction.ids)
 
     def describe(self, num_scenes: int) -> str:
         """The last lines: what was done and where it is, and which classes were found."""
-        times, folder = self.times, self._record.folder
-        why = f" (earlier ones differ in {', '.join(self._record.changed)})" if self._record.changed else ""
+        times, folder = self.times, self.record.folder
+        why = f" (earlier ones differ in {', '.join(self.record.changed)})" if self.record.changed else ""
         lines = [
             f"{num_scenes - times['failed']} of {num_scenes} scenes: {times['reused']} reused, "
             f"{times['predicted']} predicted{why}: {folder}/<scene>.txt, one id a vertex"
         ]
-        if self._further:
-            lines.append("with " + ", ".join(f"<scene>{SUFFIXES[key]}" for key in self._further))
+        if self.further:
+            lines.append("with " + ", ".join(f"<scene>{SUFFIXES[key]}" for key in self.further))
         if self._num_removed:
             lines.append(f"removed {self._num_removed} files that went with earlier predictions of these scenes")
         if self._points_of_id:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pointseg.command_line import CommandParser
 from pointseg.commands import complain, run_command
+from pointseg.folder_lock import hold_folder
 from pointseg.preparation.tree_report import and_more
 from pointseg.scannet.report import summarize_report
 from pointseg.scannet.sharding import parse_shard
@@ -35,15 +36,18 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
 
     split_dir = find_split_dir(args.raw, args.splits)
-    report = prepare(
-        args.raw,
-        args.out,
-        split_dir=split_dir,
-        label_map=args.label_map,
-        workers=args.workers,
-        align=not args.no_align,
-        shard=args.shard,
-    )
+    # Shards of one preparation share the tree; what they are made with has to be the same.
+    share = f"{args.shard.count} shards, align {not args.no_align}" if args.shard else None
+    with hold_folder(args.out, "prepares", "choose another folder with --out", share=share):
+        report = prepare(
+            args.raw,
+            args.out,
+            split_dir=split_dir,
+            label_map=args.label_map,
+            workers=args.workers,
+            align=not args.no_align,
+            shard=args.shard,
+        )
     run = report["run"]
     counts = f"{run['written']} scenes prepared, {run['skipped']} were done and still valid, {run['failed']} failed"
     print(f"shard {args.shard}: {counts}" if args.shard else counts)

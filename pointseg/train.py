@@ -1,6 +1,7 @@
 """``python -m pointseg.train --cfg scannet200.yaml [--resume] [key.sub=value ...]``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from pointseg.command_line import CommandParser
 from pointseg.commands import called, run_command
@@ -28,14 +29,28 @@ def main(argv: Sequence[str]) -> None:
     config = load_config(arguments.cfg, arguments.overrides)
     assert config.run.dir is not None
     directory = RunDirectory(config.run.dir)
-    with join_processes(config.run.device) as processes:
-        if processes.is_first and not arguments.resume:
-            directory.refuse_overwriting()
-        elif processes.is_first and not directory.last_checkpoint.is_file():
-            directory.refuse_overwriting(f"{directory.last_checkpoint} is not there to resume from; {_BEGIN_ANEW}")
+    with join_processes(config.run.device) as processes, ExitStack() as held:
+        processes.let_first(lambda: held.enter_context(claim(directory, arguments.resume)))
         Trainer(config, processes, resume=arguments.resume).run()
         if processes.is_first:
             print(f"done: {directory.find_checkpoint()}; next: {called('evaluate', '--run', str(directory.path))}")
+
+
+@contextmanager
+def claim(directory: RunDirectory, resume: bool) -> Iterator[None]:
+    """Keep other processes out of the folder of a run for the time of the block.
+
+    Raises:
+        UsageError: another one trains there; or there is a checkpoint that would be written over.
+    """
+    from pointseg.folder_lock import hold_folder
+
+    with hold_folder(directory.path, "trains", "choose another folder with run.dir=PATH"):
+        if not resume:
+            directory.refuse_overwriting()
+        elif not directory.last_checkpoint.is_file():
+            directory.refuse_overwriting(f"{directory.last_checkpoint} is not there to resume from; {_BEGIN_ANEW}")
+        yield
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ LAYERS = [
     {"errors", "atomic"},
     {"atomic_directory"},
     {"commands"},
-    {"command_line"},
+    {"command_line", "folder_lock"},
     {"taxonomy", "formats"},
     {"config", "sparse", "collapse"},
     {"models", "losses", "metrics", "scans"},

@@ -1,17 +1,21 @@
-"""Several processes under ``torchrun``; everything works, and costs nothing, with one."""
+"""Several processes under ``torchrun`` or ``srun``; everything works, and costs nothing, with one."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
 
-from pointseg.errors import UsageError
+from pointseg.errors import PointsegError, UsageError
+
+_PATIENCE = timedelta(hours=2)
+"""A long validation on one process must not time out the others."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,26 @@ class Processes:
             for buffer in module.buffers():
                 dist.broadcast(buffer, src=0)
 
+    def let_first(self, function: Callable[[], object]) -> None:
+        """Let the first process do what the others can't go on without, as checking a folder.
+
+        Raises:
+            PointsegError, OSError: as the function does, in the first process.
+            SystemExit: in the others, with the same status and without a word.
+        """
+        failure: PointsegError | OSError | None = None
+        if self.is_first:
+            try:
+                function()
+            except (PointsegError, OSError) as error:
+                failure = error
+        status = getattr(failure, "exit_status", 1) if failure else 0
+        status = int(self.sum(np.array([status]))[0])
+        if failure:
+            raise failure
+        if status:
+            raise SystemExit(status)
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""
         return bool(self.sum(np.array([int(flag)]))[0])
@@ -71,25 +95,47 @@ def choose_device(name: str) -> torch.device:
         raise UsageError("run.device=cuda: PyTorch finds no GPU; install a CUDA build of torch, or use run.device=cpu")
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    local_rank = int(os.environ.get("LOCAL_RANK", 0))
-    if local_rank >= torch.cuda.device_count():
+    variables, num_gpus = read_launcher(), torch.cuda.device_count()
+    local_rank = int(variables.get("LOCAL_RANK", 0))
+    if num_gpus == 1 and variables is not os.environ:
+        local_rank = 0  # Slurm shows each task its own GPU alone
+    if local_rank >= num_gpus:
         raise UsageError(
-            f"process {local_rank} has no GPU, there are {torch.cuda.device_count()}; lower --nproc-per-node"
+            f"process {local_rank} has no GPU, there are {num_gpus}; lower --nproc-per-node (srun: --ntasks-per-node)"
         )
     return torch.device("cuda", local_rank)
 
 
+def read_launcher() -> Mapping[str, str]:
+    """The environment with torchrun's variables, also where srun has started several processes and set its own."""
+    several = os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1"
+    if not several or "WORLD_SIZE" in os.environ or "SLURM_PTY_PORT" in os.environ:  # the last: a shell, by srun --pty
+        return os.environ
+    from pointseg.engine.slurm import as_torchrun
+
+    return as_torchrun(os.environ)
+
+
 @contextmanager
 def join_processes(device_name: str) -> Iterator[Processes]:
-    """Join the processes that ``torchrun`` started (NCCL on GPUs, gloo on a CPU), and leave them at the end."""
+    """Join the processes that torchrun or srun started (NCCL on GPUs, gloo on a CPU), and leave them at the end.
+
+    Raises:
+        UsageError: a device is not there; or processes of srun did not find each other.
+    """
     device = choose_device(device_name)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+    variables = read_launcher()
+    if int(variables.get("WORLD_SIZE", 1)) == 1:
         yield Processes(0, 1, device)
         return
-    # A long validation on one process must not time out the others.
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=2))
+    meeting: dict[str, Any] = {}  # torchrun's
+    if variables is not os.environ:
+        from pointseg.engine.slurm import meet
+
+        meeting = meet(variables, _PATIENCE)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE, **meeting)
     try:
         yield Processes(dist.get_rank(), dist.get_world_size(), device)
     finally:

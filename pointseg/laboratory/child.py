@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO
 
@@ -23,6 +24,7 @@ from pointseg.engine.machine import describe_surroundings
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.engine.trainer import Trainer
 from pointseg.errors import StoppedError
+from pointseg.folder_lock import hold_folder
 from pointseg.laboratory.plan import PlannedRun, read_claim
 from pointseg.scans.prepared import list_scenes
 from pointseg.scans.tree import SPLITS
@@ -35,7 +37,9 @@ def main(argv: Sequence[str]) -> None:
     stdin = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115
     run = PlannedRun.from_json(stdin.readline().decode())
     threading.Thread(target=_stop_at_end_of, args=(stdin,), daemon=True).start()
-    do_run(run)
+    # One that a killed comparison left is still at its last step.
+    with hold_folder(Path(run.directory), "trains", "choose another --out", wait=True):
+        do_run(run)
 
 
 def do_run(run: PlannedRun) -> None:

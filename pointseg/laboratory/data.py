@@ -9,7 +9,7 @@ from typing import Any
 
 from pointseg.atomic import write_text
 from pointseg.errors import DataError, UsageError
-from pointseg.laboratory.lock import hold_folder
+from pointseg.folder_lock import hold_folder
 from pointseg.preparation.jobs import prepare_scenes
 from pointseg.preparation.prepared_source import read_source
 from pointseg.preparation.tree_report import write_report
@@ -58,7 +58,7 @@ def make_rooms(folder: Path, num_scenes: Mapping[str, int], num_vertices: int, w
         if num_scenes[split] < 1:
             raise UsageError(f"--rooms: {num_scenes[split]} {split} rooms; there must be at least one of each split")
     # Another laboratory may want the same rooms: the second finds them done.
-    with hold_folder(folder, wait=True):
+    with hold_folder(folder, "makes rooms", "choose another --data", wait=True):
         fingerprint = _complete_rooms(folder, num_scenes, num_vertices, workers)
     return Rooms(folder / "prepared", dict(num_scenes), num_vertices, fingerprint)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from pointseg.atomic import write_text
 from pointseg.errors import DataError
+from pointseg.folder_lock import LOCK_NAME, hold_folder
 from pointseg.taxonomy import NAMES, Taxonomy, load_taxonomy, parse_class_table
 
 RECORD_NAME = "predictions.json"
@@ -103,16 +104,17 @@ class PredictionRecord:
             finished = self.scenes[scene] | finished
         else:
             removed = [path for key in SUFFIXES if key not in further and (path := self._remove(scene, key, earlier))]
-        # Another call with the same settings may have finished scenes meanwhile.
-        stored = _read(self.folder)
-        others = stored["scenes"] if stored["settings"] == self.settings else {}
-        self.scenes = {**self.scenes, **others, scene: finished}
-        content = {
-            "settings": self.settings,
-            "classes": self.classes.splitlines(),
-            "scenes": dict(sorted(self.scenes.items())),
-        }
-        write_text(self.folder / RECORD_NAME, json.dumps(content, indent=1) + "\n")
+        with hold_folder(self.folder, "keeps the record", "predict again", wait=True, name=f"{LOCK_NAME}-record"):
+            # Another call with the same settings may have finished scenes meanwhile.
+            stored = _read(self.folder)
+            others = stored["scenes"] if stored["settings"] == self.settings else {}
+            self.scenes = {**self.scenes, **others, scene: finished}
+            content = {
+                "settings": self.settings,
+                "classes": self.classes.splitlines(),
+                "scenes": dict(sorted(self.scenes.items())),
+            }
+            write_text(self.folder / RECORD_NAME, json.dumps(content, indent=1) + "\n")
         return removed
 
     def path(self, scene: str, key: str = "prediction") -> Path:
@@ -142,6 +144,21 @@ def hash_files(paths: Iterable[Path]) -> str | None:
     except OSError:
         return None
     return sha256.hexdigest()
+
+
+def fingerprint(settings: Mapping[str, Any]) -> str:
+    """The same for the same settings."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_hashes(folder: Path) -> dict[str, str | None] | None:
+    """Scene -> SHA-256 of its prediction, of those that one checkpoint made with one choice of settings.
+
+    None where there is no record: another program made the predictions.
+    """
+    if not (folder / RECORD_NAME).is_file():
+        return None
+    return {scene: files.get("prediction") for scene, files in _read(folder)["scenes"].items()}
 
 
 def read_taxonomy(folder: Path) -> Taxonomy | None:

@@ -4,6 +4,7 @@ A prediction is ``<scene>.txt``: one class_id a line, in the vertex order of the
 is a zip with one such file for each scene of the split at its root, and nothing else.
 """
 
+import hashlib
 import os
 import re
 import struct
@@ -19,8 +20,9 @@ import numpy as np
 from pointseg.atomic import atomic_file
 from pointseg.commands import called
 from pointseg.errors import DataError, UsageError
+from pointseg.folder_lock import LOCK_NAME
 from pointseg.formats.ply import count_vertices
-from pointseg.output.prediction_record import RECORD_NAME, SUFFIXES
+from pointseg.output.prediction_record import RECORD_NAME, SUFFIXES, read_hashes
 from pointseg.scannet.raw_scan import mesh_path, scans_folder
 from pointseg.taxonomy import IGNORE, Taxonomy
 
@@ -143,15 +145,25 @@ def inspect_folder(folder: Path, num_vertices_of: Mapping[str, int], taxonomy: T
         taxonomy: the classes that are allowed.
     """
     found = Inspection()
+    hashes = read_hashes(folder)
     for scene, num_vertices in num_vertices_of.items():
         path = folder / f"{scene}.txt"
-        if path.is_file():
-            _inspect_scene(found, scene, str(path), path.read_bytes(), num_vertices, taxonomy)
-        else:
+        if not path.is_file():
             found.problems.append(f"{path}: is missing; predict the whole split")
+            continue
+        content = path.read_bytes()
+        if hashes is not None and hashes.get(scene) != hashlib.sha256(content).hexdigest():
+            how = "is another one than" if scene in hashes else "is not among those that"
+            found.problems.append(
+                f"{path}: {how} {RECORD_NAME} tells of, so other weights or settings may have made it; predict the "
+                "split again, which takes only what is not as it was"
+            )
+        else:
+            _inspect_scene(found, scene, str(path), content, num_vertices, taxonomy)
     suffixes = (".txt", *SUFFIXES.values())
     expected = {RECORD_NAME, *(f"{scene}{suffix}" for scene in num_vertices_of for suffix in suffixes)}
-    found.left_out = sorted(child.name for child in folder.iterdir() if child.name not in expected)
+    names = {child.name for child in folder.iterdir() if not child.name.startswith(LOCK_NAME)}
+    found.left_out = sorted(names - expected)
     return found
 
 

@@ -15,10 +15,10 @@ from pointseg.engine.distributed import Processes
 from pointseg.engine.evaluation import evaluate_scenes
 from pointseg.engine.inference import load_segmenter
 from pointseg.errors import StoppedError, UsageError
+from pointseg.folder_lock import hold_folder
 from pointseg.laboratory import scheduler
 from pointseg.laboratory.child import do_run
 from pointseg.laboratory.data import make_rooms
-from pointseg.laboratory.lock import hold_folder
 from pointseg.laboratory.methods import choose_methods
 from pointseg.laboratory.plan import PlannedRun, plan_runs
 from pointseg.longtail import main
@@ -129,7 +129,8 @@ def test_a_result_of_another_config_or_of_other_rooms_is_refused(call: list[str]
 
 
 def test_two_laboratories_do_not_work_in_one_folder(call: list[str]) -> None:
-    with hold_folder(Path(call[1])), pytest.raises(UsageError, match="another laboratory is at work"):
+    held = hold_folder(Path(call[1]), "compares methods", "wait")
+    with held, pytest.raises(UsageError, match=r"PID \d+ on .* compares methods here since .* choose another --out"):
         main(call)
 
 
