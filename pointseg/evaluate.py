@@ -1,11 +1,13 @@
 """``python -m pointseg.evaluate --run RUN [--split val] [--tta none|rot4|full] [--classes] [--scenes] [--json F]``."""
 
+import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from pointseg.atomic import write_text
 from pointseg.command_line import CommandParser
 from pointseg.commands import run_command
-from pointseg.engine.distributed import Processes, choose_device
+from pointseg.engine.distributed import join_processes
 from pointseg.engine.evaluation import evaluate_scenes
 from pointseg.output.evaluation_tables import format_classes, format_scenes
 from pointseg.output.json_text import format_json
@@ -13,11 +15,14 @@ from pointseg.output.report import format_evaluation
 from pointseg.run_arguments import add_run_arguments, load_run
 from pointseg.scans.prepared import check_labels, check_scenes, list_scenes
 from pointseg.scans.tree import name_splits
+from pointseg.taxonomy import Taxonomy
 
 
 def main(argv: Sequence[str]) -> None:
     """Evaluate a run on every vertex of a split."""
-    parser = CommandParser("evaluate", description="Evaluate a run by the benchmark's rule.")
+    parser = CommandParser(
+        "evaluate", description="Evaluate a run by the benchmark's rule. Under torchrun: on several processes."
+    )
     add_run_arguments(parser)
     parser.add_argument(
         "--split", metavar="NAME", help="a folder of the tree; default: the split that the run was validated on, or val"
@@ -35,13 +40,21 @@ def main(argv: Sequence[str]) -> None:
     folders = list_scenes(arguments.data_root or data.root, split)
     check_scenes(folders, segmenter.taxonomy, data.features)
     check_labels(folders, segmenter.taxonomy)
-    alone = Processes(0, 1, choose_device(arguments.device))
-    evaluation = evaluate_scenes(segmenter, folders, arguments.tta, alone, detailed=True)
+    with join_processes(arguments.device) as processes:
+        evaluation = evaluate_scenes(segmenter, folders, arguments.tta, processes, detailed=True)
+    if processes.is_first:
+        tell(evaluation, arguments, split, segmenter.taxonomy)
+
+
+def tell(
+    evaluation: dict[str, Any], arguments: argparse.Namespace, split: str | Sequence[str], taxonomy: Taxonomy
+) -> None:
+    """Write and print what the arguments ask for."""
     if arguments.json:
         write_text(arguments.json, format_json(evaluation))
     print(
         f"{arguments.run}, {name_splits(split)}: "
-        + format_evaluation(evaluation, segmenter.taxonomy, per_class=not arguments.classes)
+        + format_evaluation(evaluation, taxonomy, per_class=not arguments.classes)
     )
     if arguments.classes:
         print("\n" + format_classes(evaluation["classes"]))

@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tqdm import tqdm
 
 from pointseg.command_line import CommandParser
 from pointseg.commands import program_name, run_command
+from pointseg.engine.distributed import Processes, join_processes
 from pointseg.engine.inference import Segmenter, Wanted
 from pointseg.engine.inference.prediction import infer_scan
 from pointseg.errors import DataError, PointsegError, UsageError
@@ -49,31 +51,42 @@ def main(argv: Sequence[str]) -> int:
     if (out := Path(arguments.out)).exists() and not out.is_dir():
         raise UsageError(f"{out}: is no folder; give the folder for the predictions with --out")
     further = [key for key in SUFFIXES if getattr(arguments, key)]
-    # Calls with the same settings may share the work: their files go together.
-    with hold_folder(out, "predicts", "choose another folder with --out", share=fingerprint(settings)):
-        record = PredictionRecord(out, settings, segmenter.taxonomy)
-        return predict_scans(paths, _Work(segmenter, record, arguments.tta, further, options))
+    with join_processes(arguments.device) as processes, ExitStack() as held:
+        # None writes before all have seen what earlier calls left.
+        with processes.leave_together():
+            # Calls with the same settings may share the work: their files go together.
+            share = fingerprint(settings)
+            held.enter_context(hold_folder(out, "predicts", "choose another folder with --out", share=share))
+            record = PredictionRecord(out, settings, segmenter.taxonomy)
+            for path in paths:
+                _refuse_to_overwrite(path, record, "ply" in further)
+        return predict_scans(paths, _Work(segmenter, record, arguments.tta, further, options), processes)
 
 
-def predict_scans(paths: Sequence[Path], work: "_Work") -> int:
-    """Do the work for all scans, and say what was done; 1 if a scan is bad."""
-    for path in paths:
-        _refuse_to_overwrite(path, work.record, "ply" in work.further)
-    for path in tqdm(paths, desc="predict", unit="scene", disable=True if len(paths) == 1 else None):
-        try:
-            work.finish(path)
-        except PointsegError as error:
-            old = work.record.path(scan_name(path))
-            stays = f"; {old} is of an earlier call" if old.is_file() else ""
-            _say(f"{error}{stays}")
-            work.times["failed"] += 1
-    print(work.describe(len(paths)))
+def predict_scans(paths: Sequence[Path], work: "_Work", processes: Processes) -> int:
+    """Do the work for all scans, which the processes share, and say what was done; 1 if a scan is bad."""
+    hidden = len(paths) == 1 or not processes.is_first
+    mine = paths[processes.rank :: processes.world_size]
+    with processes.leave_together():
+        for path in tqdm(mine, desc="predict", unit="scene", disable=True if hidden else None):
+            try:
+                work.finish(path)
+            except PointsegError as error:
+                old = work.record.path(scan_name(path))
+                stays = f"; {old} is of an earlier call" if old.is_file() else ""
+                _say(f"{error}{stays}")
+                work.times["failed"] += 1
+    work.gather(processes)
+    if processes.is_first:
+        print(work.describe(len(paths)))
     return 1 if work.times["failed"] else 0
 
 
 def build_parser() -> CommandParser:
     """Arguments of this command."""
-    parser = CommandParser("predict", description="One class id for each vertex: DIR/<scene>.txt.")
+    parser = CommandParser(
+        "predict", description="One class id for each vertex: DIR/<scene>.txt. Under torchrun: on several processes."
+    )
     add_run_arguments(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--split", metavar="NAME", help="a split (folder) of the run's prepared tree")
@@ -159,6 +172,13 @@ class _Work:
             path = self.record.path(name, "ply")
             write_predicted_mesh(path, scan.file, taxonomy, prediction.labels, prediction.confidence)
         self._points_of_id += count_ids(prediction.ids)
+
+    def gather(self, processes: Processes) -> None:
+        """What has been done in all processes, on each of them."""
+        everywhere = processes.gather_objects((self.times, self._points_of_id, self._num_removed))
+        self.times = sum((times for times, _, _ in everywhere), Counter())
+        self._points_of_id = sum((points for _, points, _ in everywhere), Counter())
+        self._num_removed = sum(num_removed for _, _, num_removed in everywhere)
 
     def describe(self, num_scenes: int) -> str:
         """The last lines: what was done and where it is, and which classes were found."""

@@ -37,7 +37,7 @@ class CenterCollapse(nn.Module):
         dropout: of z̃_k.
         reduction: ``sum`` or ``mean`` over P.
         scope: of the centers, see :class:`ClassCenters`. With ``scene``, the loss is the mean over the scenes that
-            have a labelled point.
+            have a labelled point. With ``job``, dropout has to draw the same in all processes: seed them alike.
         momentum: of a :class:`CenterBank` for absent classes; None: no bank.
         backend: see :class:`ClassCenters`.
         ignore_label: points with this label are left out.
@@ -128,6 +128,7 @@ class CenterCollapse(nn.Module):
         labels: torch.Tensor,
         scene_of_point: torch.Tensor | None = None,
         num_scenes: int = 1,
+        num_labelled_scenes: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """L_CR of one batch of points, or of dense images.
 
@@ -136,6 +137,9 @@ class CenterCollapse(nn.Module):
             labels: (M,) or (B, H, W) integer, 0..K-1 or ``ignore_label``.
             scene_of_point: (M,) integer, needed by scope ``scene`` only; of images, each is its own scene.
             num_scenes: S, the scenes in ``scene_of_point``.
+            num_labelled_scenes: a scalar, read by scope ``scene`` only: what the sum over the scenes is divided by;
+                None: those of them that have a labelled point. Processes that average their losses and gradients each
+                give the average of their numbers. The average is then that of one process with all scenes.
 
         Returns:
             A scalar, float32 (float64 for float64 features). Where no point has a label it is zero, and so
@@ -159,7 +163,10 @@ class CenterCollapse(nn.Module):
             total = torch.where(present, loss, 0).sum(dim=-1)
             if self.reduction == "mean":
                 total = total / present.sum(dim=-1).clamp_min(1)
-            return total.sum() / present.any(dim=-1).sum().clamp_min(1)
+            divisor = present.any(dim=-1).sum()
+            if num_labelled_scenes is not None and self.class_centers.scope == "scene":
+                divisor = num_labelled_scenes
+            return total.sum() / torch.where(divisor > 0, divisor, 1)
 
     def compare_with_simplex(self, centers: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """s·z̃_kᵀ w*_k' + π_k' for all k, k'.

@@ -160,8 +160,8 @@ class CollapseConfig(Section):
     """Dropout of the projected centers."""
     reduction: Literal["sum", "mean"] | None = None
     """Over the classes present."""
-    scope: Literal["batch", "scene", "job"] = "batch"
-    """One center a class for each process's batch, for each scene, or for all processes together."""
+    scope: Literal["batch", "scene", "job"] = "job"
+    """One center a class for all processes together (job), for each scene, or for each process's batch."""
     momentum: float | None = Field(default=None, ge=0, lt=1)
     """Share of the old center in a bank that stands in for absent classes; null: no bank, as in the paper."""
     backend: Literal["index_add", "torch_scatter"] = "index_add"
@@ -188,7 +188,7 @@ class LossConfig(Section):
     balanced_softmax_tau: float = Field(default=1.0, ge=0)
     """τ of balanced_softmax: factor on the log-prior."""
     lovasz: float = Field(default=0.0, ge=0)
-    """Weight of the Lovász-softmax loss (CVPR 2018)."""
+    """Weight of the Lovász-softmax loss (CVPR 2018); of several processes, the average of each one's own."""
     collapse: CollapseConfig = CollapseConfig()
     """The center branch."""
 

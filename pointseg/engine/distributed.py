@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import nn
 
 from pointseg.errors import PointsegError, UsageError
 
+T = TypeVar("T")
 _PATIENCE = timedelta(hours=2)
 """A long validation on one process must not time out the others."""
 
@@ -39,6 +40,14 @@ class Processes:
         dist.all_reduce(tensor)
         return tensor.cpu().numpy()
 
+    def mean(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The mean of a floating-point tensor over all processes, on each of them."""
+        if self.world_size == 1:
+            return tensor
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total / self.world_size
+
     def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
         """The tensors of all processes, of one shape and dtype, in the order of their ranks; on the CPU."""
         if self.world_size == 1:
@@ -47,6 +56,14 @@ class Processes:
         gathered = [torch.empty_like(mine) for _ in range(self.world_size)]
         dist.all_gather(gathered, mine)
         return [other.cpu() for other in gathered]
+
+    def gather_objects(self, value: T) -> list[T]:
+        """What all processes have, in the order of their ranks; anything small that can be pickled."""
+        if self.world_size == 1:
+            return [value]
+        gathered: list[Any] = [None] * self.world_size
+        dist.all_gather_object(gathered, value)
+        return gathered
 
     def share_buffers(self, module: nn.Module) -> None:
         """Give every process the first one's buffers: batch norm's running statistics are gathered by each alone."""
@@ -61,18 +78,28 @@ class Processes:
             PointsegError, OSError: as the function does, in the first process.
             SystemExit: in the others, with the same status and without a word.
         """
-        failure: PointsegError | OSError | None = None
-        if self.is_first:
-            try:
+        with self.leave_together():
+            if self.is_first:
                 function()
-            except (PointsegError, OSError) as error:
-                failure = error
-        status = getattr(failure, "exit_status", 1) if failure else 0
-        status = int(self.sum(np.array([status]))[0])
-        if failure:
-            raise failure
-        if status:
-            raise SystemExit(status)
+
+    @contextmanager
+    def leave_together(self) -> Iterator[None]:
+        """A block of which no process goes on before all have come to its end, and none if one failed in it.
+
+        Raises:
+            PointsegError, OSError: as the block, in the first of the processes in which it did.
+            SystemExit: in the others, with the same status and without a word.
+        """
+        failure: PointsegError | OSError | None = None
+        try:
+            yield
+        except (PointsegError, OSError) as error:
+            failure = error
+        own = getattr(failure, "exit_status", 1) if failure else 0
+        statuses = [int(status) for status in self.gather(torch.tensor([own]))]
+        if any(statuses):
+            first = next(rank for rank, status in enumerate(statuses) if status)
+            raise failure if failure and first == self.rank else SystemExit(statuses[first])
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from pointseg.collapse import CenterCollapse
@@ -19,10 +20,11 @@ from pointseg.losses import (
     lovasz_softmax,
 )
 from pointseg.models import Network
+from pointseg.taxonomy import IGNORE
 
 
 class Losses(NamedTuple):
-    """Scalars of one batch."""
+    """Scalars of one batch. With several processes their average over all is that of one process with all scenes."""
 
     total: torch.Tensor
     """L = L_PR + λ L_CR (CeCo, CVPR 2023)."""
@@ -30,6 +32,34 @@ class Losses(NamedTuple):
     """L_PR: cross-entropy, or what the config has in its place."""
     collapse: torch.Tensor
     """L_CR; zero without the center branch."""
+
+
+class LabelCounts(NamedTuple):
+    """What has a label in a step, on average over the processes.
+
+    The losses divide by these, and not by what a process has itself: DDP averages gradients over the processes as if
+    all had the same number of labelled points.
+    """
+
+    points: torch.Tensor
+    """(K,) float32: of each class."""
+    scenes: torch.Tensor
+    """Scalar float32: with a labelled point."""
+    processes: torch.Tensor
+    """Scalar float32: the share that has a labelled point."""
+
+
+def count_labels(batch: Batch, num_classes: int) -> LabelCounts:
+    """Count what has a label in the batches of all processes, each of which calls this; the host waits for nothing."""
+    # One row and one scene more than there are, for the points without a label.
+    classes = torch.where(batch.labels == IGNORE, num_classes, batch.labels)
+    scenes = torch.where(batch.labels == IGNORE, batch.num_scenes, batch.coords[:, 0].long())
+    points = batch.labels.new_zeros(num_classes + 1).index_add_(0, classes, torch.ones_like(classes))[:-1]
+    is_labelled = batch.labels.new_zeros(batch.num_scenes + 1).index_fill_(0, scenes, 1)[:-1]
+    counts = torch.cat([points, is_labelled.sum(0, keepdim=True), is_labelled.amax(0, keepdim=True)])
+    dist.all_reduce(counts)
+    average = counts / dist.get_world_size()
+    return LabelCounts(average[:-2], average[-2], average[-1])
 
 
 class PointRecognition(nn.Module):
@@ -54,23 +84,31 @@ class PointRecognition(nn.Module):
         self.register_buffer("effective_number", effective_number, persistent=False)
         self.register_buffer("log_prior", counts.adjustment_prior(), persistent=False)
 
-    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """L_PR of logits (M, K) and labels (M,): a scalar; zero where no point has a label."""
-        config = self.config
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor, counts: LabelCounts | None = None) -> torch.Tensor:
+        """L_PR of logits (M, K) and labels (M,): a scalar; zero where no point has a label.
+
+        Counts, of several processes, make the average of all theirs that of one process with all points. Of the
+        Lovász loss, which is no mean over points, it is then the average over the processes with a labelled point.
+        """
+        config, points = self.config, None if counts is None else counts.points
         terms = []
         if config.cross_entropy:
-            terms.append(config.cross_entropy * cross_entropy(logits, labels))
+            terms.append(config.cross_entropy * cross_entropy(logits, labels, None, points))
         if config.class_balanced:
-            terms.append(config.class_balanced * cross_entropy(logits, labels, self.inverse_frequency))
+            terms.append(config.class_balanced * cross_entropy(logits, labels, self.inverse_frequency, points))
         if config.effective_number:
-            terms.append(config.effective_number * cross_entropy(logits, labels, self.effective_number))
+            terms.append(config.effective_number * cross_entropy(logits, labels, self.effective_number, points))
         if config.focal:
-            terms.append(config.focal * focal_loss(logits, labels, config.focal_gamma))
+            terms.append(config.focal * focal_loss(logits, labels, config.focal_gamma, None, points))
         if config.balanced_softmax:
-            adjusted = logit_adjusted_cross_entropy(logits, labels, self.log_prior, config.balanced_softmax_tau)
+            tau = config.balanced_softmax_tau
+            adjusted = logit_adjusted_cross_entropy(logits, labels, self.log_prior, tau, points)
             terms.append(config.balanced_softmax * adjusted)
         if config.lovasz:
-            terms.append(config.lovasz * lovasz_softmax(logits, labels))
+            lovasz = lovasz_softmax(logits, labels)
+            if counts is not None:
+                lovasz = lovasz / torch.where(counts.processes > 0, counts.processes, 1)
+            terms.append(config.lovasz * lovasz)
         return torch.stack(terms).sum()
 
 
@@ -91,12 +129,19 @@ class Objective(nn.Module):
         self.collapse = build_collapse(network.feature_channels, config.collapse, counts) if has_branch else None
 
     def forward(self, batch: Batch) -> Losses:
-        """Losses of a batch; the network runs under the caller's autocast, the losses in float32."""
+        """Losses of a batch; the network runs under the caller's autocast, the losses in float32.
+
+        Every process of the job calls this at the same time, also one whose batch has no label.
+        """
         output = run_network(self.network, batch)
-        recognition = self.recognition(output.logits, batch.labels)
+        is_shared = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        counts = count_labels(batch, output.logits.shape[1]) if is_shared else None
+        recognition = self.recognition(output.logits, batch.labels, counts)
         if self.collapse is None:
             return Losses(recognition, recognition, torch.zeros_like(recognition))
-        collapse = self.collapse(output.features, batch.labels, batch.coords[:, 0], batch.num_scenes)
+        num_labelled_scenes = None if counts is None else counts.scenes
+        scene_of_voxel = batch.coords[:, 0]
+        collapse = self.collapse(output.features, batch.labels, scene_of_voxel, batch.num_scenes, num_labelled_scenes)
         return Losses(recognition + self.collapse_weight * collapse, recognition, collapse)
 
 

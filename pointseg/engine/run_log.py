@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from pointseg.atomic import errors_name
 from pointseg.data.batch import Batch
+from pointseg.engine.distributed import Processes
 from pointseg.engine.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -23,14 +25,12 @@ class Tally:
 
     Args:
         scenes_per_batch: of all processes together, before mixing.
-        world_size: number of processes.
     """
 
     RARE = ("cropped_scenes", "unaugmented_scenes")
 
-    def __init__(self, scenes_per_batch: int, world_size: int) -> None:
+    def __init__(self, scenes_per_batch: int) -> None:
         self._scenes_per_batch = scenes_per_batch
-        self._world_size = world_size
         self._begin()
 
     def add(self, batch: Batch) -> None:
@@ -48,18 +48,20 @@ class Tally:
         """Let the clock go on."""
         self._resumed = time.perf_counter()
 
-    def read(self) -> dict[str, float]:
-        """The figures, named as in ``metrics.jsonl``; the next ones begin.
+    def read(self, processes: Processes) -> dict[str, float]:
+        """The figures, named as in ``metrics.jsonl``; the next ones begin. All processes call this at the same time.
 
-        ``effective_batch_size`` is the mean number of scenes after mixing, of all processes if they are like this one;
-        ``cropped_scenes`` and ``unaugmented_scenes`` count those of this process.
+        ``effective_batch_size`` is the mean number of scenes after mixing, ``cropped_scenes`` and
+        ``unaugmented_scenes`` count scenes; all three are of all processes together.
         """
         self.pause()
+        counts = np.array([self._num_scenes, self._num_cropped, self._num_unaugmented])
+        num_scenes, num_cropped, num_unaugmented = processes.sum(counts).tolist()
         figures = {
             "scenes_per_s": self._num_batches * self._scenes_per_batch / self._seconds,
-            "effective_batch_size": self._num_scenes * self._world_size / self._num_batches,
-            "cropped_scenes": self._num_cropped,
-            "unaugmented_scenes": self._num_unaugmented,
+            "effective_batch_size": num_scenes / self._num_batches,
+            "cropped_scenes": num_cropped,
+            "unaugmented_scenes": num_unaugmented,
         }
         self._begin()
         return figures

@@ -45,6 +45,7 @@ def synchronize_batch_norm(module: nn.Module) -> None:
         if isinstance(child, nn.BatchNorm1d):
             synchronized = SyncBatchNorm(child.num_features, child.eps, child.momentum).to(child.weight.device)
             synchronized.load_state_dict(child.state_dict())
+            synchronized.weight, synchronized.bias = child.weight, child.bias  # frozen ones stay frozen
             setattr(module, name, synchronized)
         else:
             synchronize_batch_norm(child)

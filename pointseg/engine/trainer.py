@@ -152,7 +152,7 @@ class Trainer:
             self.directory.begin(config, self.taxonomy)
         self.log = RunLog(self.directory, self.num_steps, progress.step, self.processes.is_first)
         with closing(self.log), StopRequest() as stop, self.loader.explain_dead_worker():
-            self.tally = Tally(config.data.scenes_per_batch, self.processes.world_size)
+            self.tally = Tally(config.data.scenes_per_batch)
             while progress.pass_index < config.train.passes or progress.validation_is_due:
                 if progress.validation_is_due:
                     self.validate()
@@ -189,8 +189,9 @@ class Trainer:
     def train_step(self, batch: Batch) -> Losses:
         """Forward, backward, update."""
         self.parallel.train()
-        # What is drawn in a step (dropout) depends on seed, process and step alone: a resumed run draws the same.
-        torch.manual_seed(derive_seed(self.config.run.seed, self.processes.rank, self.progress.step))
+        # What is drawn in a step depends on seed and step alone: a resumed run draws the same, and all processes do,
+        # which share what is drawn for, the dropout of centers. 0 has long stood for the first of them.
+        torch.manual_seed(derive_seed(self.config.run.seed, 0, self.progress.step))
         self.objective.collapse_weight = self.collapse_weight()
         with explain_out_of_memory(batch, _LESS_MEMORY):
             with autocast(self.amp, self.processes.device):
@@ -207,8 +208,8 @@ class Trainer:
         return collapse.weight * min(1.0, self.progress.step / warmup_steps) if warmup_steps else collapse.weight
 
     def log_losses(self, losses: Losses) -> None:
-        """Read the losses (the only point where the loop waits for the device), check and log them."""
-        total, recognition, collapse = (float(value.detach()) for value in losses)
+        """Read the losses of all processes (only here the loop waits for the device), check and log them."""
+        total, recognition, collapse = self.processes.mean(torch.stack(losses).detach()).tolist()
         if not total < float("inf"):
             raise DataError(
                 f"{self.directory.path}: the loss is {total} at step {self.progress.step}; lower optimizer.lr, set "
@@ -221,7 +222,7 @@ class Trainer:
                 "recognition": recognition,
                 "collapse": collapse,
                 "lr": self.update.optimizer.param_groups[0]["lr"],
-                **self.tally.read(),
+                **self.tally.read(self.processes),
             },
         )
 

@@ -6,13 +6,21 @@ import torch.nn.functional as F
 from pointseg.taxonomy import IGNORE
 
 
-def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, class_weight: torch.Tensor | None = None) -> torch.Tensor:
+def cross_entropy(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    class_weight: torch.Tensor | None = None,
+    counts: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Mean cross-entropy over the points that have a label: Σ w_y l / Σ w_y, the weighted mean of PyTorch.
 
     Args:
         logits: (M, K) floating point; computed in at least float32 under any autocast.
         labels: (M,) int64; IGNORE = -1 has no part in the mean.
         class_weight: (K,) floating point, >= 0, w; None weighs all points alike. A common factor cancels.
+        counts: (K,) floating point, n: Σ w_k n_k is what the sum is divided by; None: of these points. Processes that
+            share the points and average their losses and gradients each give the average of their counts. The
+            average is then that of one process with all points, however they are shared.
 
     Returns:
         A scalar. Where no point has a label it is zero, and so is its gradient (PyTorch's own mean is NaN).
@@ -23,18 +31,23 @@ def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, class_weight: torc
     check_labels(logits, labels)
     if class_weight is not None:
         check_per_class(logits, class_weight, "class_weight")
+    if counts is not None:
+        check_per_class(logits, counts, "counts")
     with torch.autocast(logits.device.type, enabled=False):
         loss = F.cross_entropy(at_least_float32(logits), labels, ignore_index=IGNORE, reduction="none")
-        return weighted_mean(loss, labels, class_weight)
+        return weighted_mean(loss, labels, class_weight, counts)
 
 
-def weighted_mean(loss: torch.Tensor, labels: torch.Tensor, class_weight: torch.Tensor | None) -> torch.Tensor:
+def weighted_mean(
+    loss: torch.Tensor, labels: torch.Tensor, class_weight: torch.Tensor | None, counts: torch.Tensor | None
+) -> torch.Tensor:
     """Σ w_{y_i} l_i / Σ w_{y_i} over the points that have a label, without a wait for the device.
 
     Args:
         loss: (M,) float32 or float64, finite, any value where the label is IGNORE.
         labels: (M,) int64; IGNORE = -1 has no part in either sum.
         class_weight: (K,) floating point, >= 0; None weighs all points alike.
+        counts: (K,) floating point; None: of these points. See :func:`cross_entropy`.
 
     Returns:
         A scalar; zero with a zero gradient where all weights are zero, as in a batch without a label.
@@ -44,7 +57,11 @@ def weighted_mean(loss: torch.Tensor, labels: torch.Tensor, class_weight: torch.
         weight = labelled.to(loss.dtype)
     else:
         weight = class_weight.to(loss.dtype).index_select(0, labels.clamp_min(0)) * labelled
-    total = weight.sum()
+    if counts is None:
+        total = weight.sum()
+    else:
+        counts = counts.to(loss.dtype)
+        total = (counts if class_weight is None else counts * class_weight.to(loss.dtype)).sum()
     return (loss * weight).sum() / torch.where(total > 0, total, 1.0)
 
 

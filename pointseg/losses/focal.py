@@ -8,7 +8,11 @@ from pointseg.taxonomy import IGNORE
 
 
 def focal_loss(
-    logits: torch.Tensor, labels: torch.Tensor, gamma: float, class_weight: torch.Tensor | None = None
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    gamma: float,
+    class_weight: torch.Tensor | None = None,
+    counts: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mean over the points that have a label of
 
@@ -23,6 +27,7 @@ def focal_loss(
         labels: (M,) int64; IGNORE = -1 has no part in the mean.
         gamma: γ >= 0.
         class_weight: (K,) floating point, >= 0, w; None weighs all points alike.
+        counts: (K,) floating point: as in ``cross_entropy``.
 
     Returns:
         A scalar. Where no point has a label it is zero, and so is its gradient.
@@ -35,9 +40,11 @@ def focal_loss(
     check_labels(logits, labels)
     if class_weight is not None:
         check_per_class(logits, class_weight, "class_weight")
+    if counts is not None:
+        check_per_class(logits, counts, "counts")
     with torch.autocast(logits.device.type, enabled=False):
         loss = F.cross_entropy(at_least_float32(logits), labels, ignore_index=IGNORE, reduction="none")
         # 1-p = -expm1(log p) keeps the digits of log p near p = 1. At p = 1 the slope of x^γ is infinite for γ < 1;
         # the clamp keeps it finite, and the product with log p = 0 is then zero, as it should be, and not NaN.
         wrong = (-torch.expm1(-loss)).clamp_min(torch.finfo(loss.dtype).tiny)
-        return weighted_mean(wrong.pow(gamma) * loss, labels, class_weight)
+        return weighted_mean(wrong.pow(gamma) * loss, labels, class_weight, counts)

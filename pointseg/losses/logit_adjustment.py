@@ -6,7 +6,11 @@ from pointseg.losses.cross_entropy import at_least_float32, check_per_class, cro
 
 
 def logit_adjusted_cross_entropy(
-    logits: torch.Tensor, labels: torch.Tensor, log_prior: torch.Tensor, tau: float = 1.0
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    log_prior: torch.Tensor,
+    tau: float = 1.0,
+    counts: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Cross-entropy of logits + τ log π, so that the logits themselves learn to do without the prior.
 
@@ -20,6 +24,7 @@ def logit_adjusted_cross_entropy(
         log_prior: (K,) floating point, log π, on the device of the logits. Finite: a class without a point needs a
             floor, such as a count of one, since -inf makes its own loss infinite.
         tau: τ.
+        counts: (K,) floating point: as in :func:`cross_entropy`.
 
     Returns:
         A scalar. Where no point has a label it is zero, and so is its gradient.
@@ -27,7 +32,7 @@ def logit_adjusted_cross_entropy(
     Raises:
         ValueError: the shapes do not fit.
     """
-    return cross_entropy(_shift_logits(logits, log_prior, tau), labels)
+    return cross_entropy(_shift_logits(logits, log_prior, tau), labels, counts=counts)
 
 
 def adjust_logits(logits: torch.Tensor, log_prior: torch.Tensor, tau: float) -> torch.Tensor:

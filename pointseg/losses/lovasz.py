@@ -17,6 +17,8 @@ def lovasz_softmax(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     where m_i = 1 - p_i(c) for a point of class c and p_i(c) for any other, and Δ(S) = |S| / |{y = c} ∪ S| is 1 - IoU
     of class c if just the points of S are mistaken. Berman, Rannen Triki, Blaschko, "The Lovász-Softmax loss" (CVPR
     2018), eqs. 6, 8, 9, 11 and 12, over the classes present in the batch. It is piecewise linear in m, with gradient g.
+    It is of the points that are given, as a whole: it is no mean over points, so shares of them that processes have
+    do not add up to it. What is averaged over processes is a mean of Jaccard losses of smaller batches.
 
     Args:
         logits: (M, K) floating point; computed in at least float32 under any autocast.

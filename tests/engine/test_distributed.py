@@ -88,6 +88,13 @@ def test_replacing_batch_norm_keeps_its_state() -> None:
     assert all(torch.equal(module.state_dict()[k], before[k]) for k in before)
 
 
+def test_frozen_batch_norm_stays_frozen_when_it_is_synchronised() -> None:
+    """The maps of a center branch that do not learn have one."""
+    module = nn.Sequential(nn.BatchNorm1d(4).requires_grad_(False), nn.BatchNorm1d(4))
+    synchronize_batch_norm(module)
+    assert [parameter.requires_grad for parameter in module.parameters()] == [False, False, True, True]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_asking_for_a_gpu_that_is_not_there_says_what_to_do() -> None:
     with pytest.raises(UsageError, match="finds no GPU; install a CUDA build"):
