@@ -106,14 +106,15 @@ def count_scenes(
     own = None if statistics is None else new_statistics(segmenter)
     mine = range(len(folders))[processes.rank :: processes.world_size]
     hidden = quiet or not processes.is_first
-    for index in tqdm(mine, desc="evaluate", unit="scene", leave=False, disable=True if hidden else None):
-        scene = read_scene(folders[index], taxonomy)
-        assert scene.label is not None, "has_annotation said so"
-        observer = None if own is None else partial(_add_features, own, folders[index])
-        of_scene = ConfusionMatrix(taxonomy.num_classes)
-        of_scene.update(np.asarray(scene.label), segmenter.predict_scene(scene, tta, observer))
-        confusion.counts += of_scene.counts
-        totals_of_scene[index] = of_scene.totals
+    with processes.together():
+        for index in tqdm(mine, desc="evaluate", unit="scene", leave=False, disable=True if hidden else None):
+            scene = read_scene(folders[index], taxonomy)
+            assert scene.label is not None, "has_annotation said so"
+            observer = None if own is None else partial(_add_features, own, folders[index])
+            of_scene = ConfusionMatrix(taxonomy.num_classes)
+            of_scene.update(np.asarray(scene.label), segmenter.predict_scene(scene, tta, observer))
+            confusion.counts += of_scene.counts
+            totals_of_scene[index] = of_scene.totals
     confusion.counts = processes.sum(confusion.counts)
     totals_of_scene = processes.sum(totals_of_scene)  # zeros from all processes but the one that had the scene
     if statistics is not None and own is not None:
