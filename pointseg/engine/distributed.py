@@ -1,10 +1,20 @@
-"""Several processes under ``torchrun`` or ``srun``; everything works, and costs nothing, with one."""
+"""Several processes under ``torchrun`` or ``srun``, and how they stop; everything works, and costs nothing, with one.
 
+The hosts talk to each other by gloo, over the CPU, also where the network is on GPUs: by that a process sees at once
+that another has ended, while a kernel of NCCL would wait for it.
+"""
+
+import gc
 import os
+import re
+import signal
+import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from types import FrameType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,11 +22,16 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from pointseg.errors import PointsegError, UsageError
+from pointseg.errors import DataError, PointsegError, StoppedError, UsageError
 
 T = TypeVar("T")
 _PATIENCE = timedelta(hours=2)
 """A long validation on one process must not time out the others."""
+_STOP = "stop"
+"""Key of the job's store: a process was asked to stop."""
+_POLL_S = 0.02
+_LOST = re.compile(r"gloo|remote process exited|TCPStore|[Cc]onnection (reset|closed|refused)|[Bb]roken pipe")
+"""In what PyTorch says where another process is gone: it has no exception of its own for that."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +51,9 @@ class Processes:
         """The sum of an int64 array over all processes."""
         if self.world_size == 1:
             return array
-        tensor = torch.from_numpy(array).to(self.device)
+        tensor = torch.from_numpy(array).clone()
         dist.all_reduce(tensor)
-        return tensor.cpu().numpy()
+        return tensor.numpy()
 
     def mean(self, tensor: torch.Tensor) -> torch.Tensor:
         """The mean of a floating-point tensor over all processes, on each of them."""
@@ -52,10 +67,10 @@ class Processes:
         """The tensors of all processes, of one shape and dtype, in the order of their ranks; on the CPU."""
         if self.world_size == 1:
             return [tensor.cpu()]
-        mine = tensor.to(self.device).contiguous()
+        mine = tensor.cpu().contiguous()
         gathered = [torch.empty_like(mine) for _ in range(self.world_size)]
         dist.all_gather(gathered, mine)
-        return [other.cpu() for other in gathered]
+        return gathered
 
     def gather_objects(self, value: T) -> list[T]:
         """What all processes have, in the order of their ranks; anything small that can be pickled."""
@@ -87,7 +102,7 @@ class Processes:
         """A block of which no process goes on before all have come to its end, and none if one failed in it.
 
         Raises:
-            PointsegError, OSError: as the block, in the first of the processes in which it did.
+            PointsegError, OSError: as the block, in one of the processes in which it did; a failure goes before a stop.
             SystemExit: in the others, with the same status and without a word.
         """
         failure: PointsegError | OSError | None = None
@@ -95,15 +110,68 @@ class Processes:
             yield
         except (PointsegError, OSError) as error:
             failure = error
-        own = getattr(failure, "exit_status", 1) if failure else 0
-        statuses = [int(status) for status in self.gather(torch.tensor([own]))]
-        if any(statuses):
-            first = next(rank for rank, status in enumerate(statuses) if status)
-            raise failure if failure and first == self.rank else SystemExit(statuses[first])
+        statuses = self._meet(getattr(failure, "exit_status", 1) if failure else 0)
+        ended = [rank for rank, status in enumerate(statuses) if status]
+        if ended:
+            speaker = next((rank for rank in ended if statuses[rank] != StoppedError.exit_status), ended[0])
+            raise failure if failure and speaker == self.rank else SystemExit(statuses[speaker])
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""
         return bool(self.sum(np.array([int(flag)]))[0])
+
+    def _meet(self, number: int) -> list[int]:
+        """Wait for all processes, and return the number of each."""
+        if self.world_size == 1:
+            return [number]
+        gathered = [torch.zeros(1, dtype=torch.int64) for _ in range(self.world_size)]
+        work = dist.all_gather(gathered, torch.tensor([number]), async_op=True)
+        assert work is not None
+        while not work.is_completed():
+            time.sleep(_POLL_S)  # in work.wait() no signal would be heard
+        work.wait()
+        return [int(other) for other in gathered]
+
+
+class StopRequest:
+    """Turns SIGINT and SIGTERM into a flag that is read between two steps, and tells the other processes.
+
+    A second Ctrl-C stops at once. A second SIGTERM does not: torchrun's agent and a cluster's manager both send one,
+    and the checkpoint would be lost.
+
+    Args:
+        world_size: number of processes.
+    """
+
+    def __init__(self, world_size: int = 1) -> None:
+        self.requested = False
+        self._store = dist.distributed_c10d._get_default_store() if world_size > 1 else None
+        self._num_interrupts = 0
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def is_known(self) -> bool:
+        """Whether this process was asked to stop, or another that has said so; they may answer differently."""
+        if not self.requested and self._store is not None:
+            self.requested = self._store.check([_STOP])
+        return self.requested
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        self._num_interrupts += number == signal.SIGINT
+        if self._num_interrupts > 1:
+            raise KeyboardInterrupt
+        if self._store is not None:
+            with suppress(RuntimeError):  # the process that keeps it is gone: then all will end
+                self._store.set(_STOP, "asked")
 
 
 def choose_device(name: str) -> torch.device:
@@ -137,10 +205,11 @@ def read_launcher() -> Mapping[str, str]:
 
 @contextmanager
 def join_processes(device_name: str) -> Iterator[Processes]:
-    """Join the processes that torchrun or srun started (NCCL on GPUs, gloo on a CPU), and leave them at the end.
+    """Join the processes that torchrun or srun started, and leave them at the end. Between GPUs they talk by NCCL.
 
     Raises:
         UsageError: a device is not there; or processes of srun did not find each other.
+        DataError: another process has ended before this one.
     """
     device = choose_device(device_name)
     if device.type == "cuda":
@@ -154,8 +223,28 @@ def join_processes(device_name: str) -> Iterator[Processes]:
         from pointseg.engine.slurm import meet
 
         meeting = meet(variables, _PATIENCE)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE, **meeting)
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=_PATIENCE, **meeting)
     try:
         yield Processes(dist.get_rank(), dist.get_world_size(), device)
+    except BaseException as error:
+        _forget_frames(error)
+        if isinstance(error, RuntimeError) and _LOST.search(str(error)):
+            raise DataError(
+                "another process of the job ended before this one; the line that it wrote says why"
+            ) from None
+        raise
     finally:
+        # Whatever holds the group, as DDP does, goes first: freed after it, it would wait for threads of gloo that
+        # wait for Python.
+        gc.collect()
         dist.destroy_process_group()
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Free what the functions held that an exception went through, and those of the exceptions before it."""
+    errors: list[BaseException | None] = [error]
+    for each in errors:
+        if each is not None:
+            traceback.clear_frames(each.__traceback__)
+            errors += [other for other in (each.__cause__, each.__context__) if other not in errors]

@@ -1,11 +1,9 @@
 """The training loop."""
 
-import signal
 import sys
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -16,7 +14,7 @@ from pointseg.data.batch import Batch
 from pointseg.data.class_counts import ClassCounts, count_classes
 from pointseg.data.loader import TrainingLoader, derive_seed
 from pointseg.engine.checkpoint import load_initial_weights, read_checkpoint, save_checkpoint
-from pointseg.engine.distributed import Processes
+from pointseg.engine.distributed import Processes, StopRequest
 from pointseg.engine.network import autocast, choose_amp, explain_out_of_memory
 from pointseg.engine.objective import Losses, Objective
 from pointseg.engine.optimizer import Update, build_schedule
@@ -47,34 +45,6 @@ class Progress:
     validation_is_due: bool = False
 
 
-class StopRequest:
-    """Turns SIGINT and SIGTERM into a flag that the loop reads between two steps.
-
-    A second Ctrl-C stops at once. A second SIGTERM does not: torchrun's agent and a cluster's manager both send one,
-    and the checkpoint would be lost.
-    """
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._num_interrupts = 0
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._request)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _request(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
-        self._num_interrupts += number == signal.SIGINT
-        if self._num_interrupts > 1:
-            raise KeyboardInterrupt
-
-
 class Trainer:
     """One run: everything that is built once, and the loop over passes and batches."""
 
@@ -102,6 +72,10 @@ class Trainer:
         refuse_scenes_without_labels(self.val_folders)  # now, and not after the first passes
         check_scenes([*train_folders, *self.val_folders], self.taxonomy, config.data.features)
         check_labels(self.val_folders, self.taxonomy)
+        if processes.world_size > 1:
+            from pointseg.engine.agreement import refuse_unequal_starts
+
+            refuse_unequal_starts(self, earlier)
         self.class_counts = self.count_classes(train_folders, earlier)
         self.taxonomy = self.taxonomy.with_counted_groups(self.class_counts.points.tolist())
         self.objective = self.build_objective().to(device)
@@ -151,7 +125,8 @@ class Trainer:
         if self.processes.is_first and progress.step == 0:
             self.directory.begin(config, self.taxonomy)
         self.log = RunLog(self.directory, self.num_steps, progress.step, self.processes.is_first)
-        with closing(self.log), StopRequest() as stop, self.loader.explain_dead_worker():
+        self.stop = StopRequest(self.processes.world_size)
+        with closing(self.log), self.stop, self.loader.explain_dead_worker():
             self.tally = Tally(config.data.scenes_per_batch)
             while progress.pass_index < config.train.passes or progress.validation_is_due:
                 if progress.validation_is_due:
@@ -159,11 +134,11 @@ class Trainer:
                     progress.validation_is_due = False
                 else:
                     with explain_out_of_memory("the scenes that are made ready", f"{_LESS_MEMORY}, or data.device=cpu"):
-                        self.train_pass(stop)
+                        self.train_pass()
                 # Before a validation, too: whatever it finds wrong, the pass is not lost.
                 self.save_last()
 
-    def train_pass(self, stop: StopRequest) -> None:
+    def train_pass(self) -> None:
         """What is left of the pass.
 
         Raises:
@@ -172,6 +147,10 @@ class Trainer:
         progress = self.progress
         self.tally.resume()
         for batch in self.loader.batches(progress.pass_index, progress.batch_index):
+            # Each process asks the others before every step; so it also notices here if one is gone.
+            if self.processes.any(self.stop.requested):
+                self.save_last()
+                raise StoppedError(f"{self.directory.path}: stopped after step {progress.step}; --resume goes on")
             losses = self.train_step(batch.to(self.processes.device))
             progress.batch_index += 1
             progress.step += 1
@@ -179,9 +158,6 @@ class Trainer:
             self.tally.add(batch)
             if progress.step % self.config.train.log_every == 0 or progress.step == self.num_steps:
                 self.log_losses(losses)
-            if self.should_stop(stop):
-                self.save_last()
-                raise StoppedError(f"{self.directory.path}: stopped after step {progress.step}; --resume goes on")
         self.tally.pause()
         progress.pass_index, progress.batch_index = progress.pass_index + 1, 0
         progress.validation_is_due = self.is_pass_to_validate()
@@ -234,7 +210,11 @@ class Trainer:
         return done == self.config.train.passes or (every > 0 and done % every == 0)
 
     def validate(self) -> None:
-        """Evaluate by the official rule; keep the weights if they are the best so far."""
+        """Evaluate by the official rule; keep the weights if they are the best so far.
+
+        Raises:
+            StoppedError: a signal asked to stop; the last checkpoint says that the validation is due.
+        """
         from pointseg.engine.validation import validate  # all that predicting takes, and no step needs
 
         self.processes.share_buffers(self.network)
@@ -244,12 +224,6 @@ class Trainer:
             if self.processes.is_first:
                 weights = {key: value for key, value in self.state().items() if key in _WEIGHTS}
                 save_checkpoint(self.directory.best_checkpoint, self.config, self.taxonomy, weights)
-
-    def should_stop(self, stop: StopRequest) -> bool:
-        """Whether any process was asked to stop; several ask each other only when they log, which is rare."""
-        if self.processes.world_size == 1:
-            return stop.requested
-        return self.progress.step % self.config.train.log_every == 0 and self.processes.any(stop.requested)
 
     def save_last(self) -> None:
         """Write everything that resuming needs."""

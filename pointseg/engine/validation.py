@@ -1,10 +1,15 @@
 """A training run's scores on its validation split."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from torch import nn
 
 from pointseg.engine.analysis import measure_network
 from pointseg.engine.evaluation import evaluate_scenes, new_statistics
 from pointseg.engine.inference import Segmenter
+from pointseg.errors import StoppedError
 
 if TYPE_CHECKING:
     from pointseg.engine.trainer import Trainer
@@ -20,6 +25,7 @@ def validate(trainer: "Trainer") -> float:
 
     Raises:
         DataError: a scene can't be read, or the network has diverged.
+        StoppedError: a signal asked to stop.
     """
     config, processes, progress = trainer.config, trainer.processes, trainer.progress
     prior = trainer.class_counts.adjustment_prior()
@@ -27,8 +33,25 @@ def validate(trainer: "Trainer") -> float:
     num_passes, every = progress.pass_index, config.train.measure_collapse_every
     is_due = every > 0 and (num_passes == config.train.passes or num_passes % every == 0)
     statistics = new_statistics(segmenter) if is_due else None
-    evaluation = evaluate_scenes(segmenter, trainer.val_folders, "none", processes, statistics=statistics)
+    with _stop_before_a_forward_pass(segmenter.network, trainer):
+        evaluation = evaluate_scenes(segmenter, trainer.val_folders, "none", processes, statistics=statistics)
     trainer.log.log_validation(progress.step, num_passes - 1, evaluation)
     if statistics is not None and processes.is_first:
         trainer.log.log_collapse(progress.step, measure_network(segmenter, statistics))
     return evaluation["miou"] if evaluation["miou"] is not None else 0.0
+
+
+@contextmanager
+def _stop_before_a_forward_pass(network: nn.Module, trainer: "Trainer") -> Iterator[None]:
+    """A block in which a request to stop is heeded before the next forward pass: of a scene, or of a tile."""
+
+    def look(*_: object) -> None:
+        if trainer.stop.is_known():
+            where = f"{trainer.directory.path}: stopped in the validation after step {trainer.progress.step}"
+            raise StoppedError(f"{where}; --resume begins with it")
+
+    hook = network.register_forward_pre_hook(look)
+    try:
+        yield
+    finally:
+        hook.remove()

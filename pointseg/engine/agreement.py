@@ -1,0 +1,67 @@
+"""What all processes of a job have to begin with: the same config, scenes and checkpoint."""
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import torch.distributed as dist
+
+from pointseg.engine.checkpoint import fingerprint
+from pointseg.errors import UsageError
+
+if TYPE_CHECKING:
+    from pointseg.engine.trainer import Trainer
+
+_CHECKPOINT = "checkpoint"
+# What may differ between processes: where and how fast each works.
+_FREE = {"run.dir", "run.device", "data.root", "data.num_workers", "data.cache", "model.init", "train.num_threads"}
+
+
+def refuse_unequal_starts(trainer: "Trainer", earlier: dict[str, Any] | None) -> None:
+    """Compare what the processes are about to do; every process calls this.
+
+    Training that differs would not end: one process waits for steps that another does not take.
+
+    Args:
+        trainer: whose config and scenes are known.
+        earlier: the checkpoint that this process resumes from; None begins anew.
+
+    Raises:
+        UsageError: two processes differ, in each process of the job; the line says in what.
+    """
+    own = describe_start(trainer, earlier)
+    starts: list[dict[str, str]] = [{} for _ in range(trainer.processes.world_size)]
+    dist.all_gather_object(starts, own)
+    first = starts[0]
+    for rank, start in enumerate(starts):
+        for key in first:
+            if start[key] == first[key]:
+                continue
+            remedy = "give all processes the same"
+            if key == _CHECKPOINT:
+                remedy = "does every node see the same folder? Give all of them one that they share with run.dir=PATH"
+            raise UsageError(
+                f"{trainer.directory.path}: process 0 has {key} {first[key]} and process {rank} has {start[key]}; {remedy}"
+            )
+
+
+def describe_start(trainer: "Trainer", earlier: dict[str, Any] | None) -> dict[str, str]:
+    """Name -> value, in words, of all that has to be the same on every process."""
+    start = {_CHECKPOINT: "none" if earlier is None else _describe_checkpoint(earlier)}
+    val_scenes = [folder.name for folder in trainer.val_folders]
+    for split, scenes in (("training", trainer.train_scenes), ("validation", val_scenes)):
+        start[f"{split} scenes:"] = f"{len(scenes)} (names {_digest(*scenes)})"
+    start["classes"] = f"of table {trainer.taxonomy.fingerprint[:8]}"
+    for section, values in trainer.config.model_dump(mode="json").items():
+        if isinstance(values, dict):
+            named = {f"{section}.{key}": value for key, value in values.items()}
+            start |= {name: str(value) for name, value in named.items() if name not in _FREE}
+    return start
+
+
+def _describe_checkpoint(state: dict[str, Any]) -> str:
+    progress = state.get("progress", {})
+    return f"of step {progress.get('step')} (weights {fingerprint(state)[:8]})"
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:8]
