@@ -17,11 +17,11 @@ import time  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from pointseg.commands import COMMANDS  # noqa: E402
-from tests.siege import kills, other_files, raw_scans  # noqa: E402
+from tests.siege import disks, hostile, kills, locks, other_files, ranks, raw_scans  # noqa: E402
 from tests.siege.scenery import Scenery  # noqa: E402
 from tests.siege.trial import VERDICTS, Siege  # noqa: E402
 
-ASSAULTS = (raw_scans, other_files, kills)
+ASSAULTS = (raw_scans, other_files, hostile, kills, disks, locks, ranks)
 
 
 def main() -> int:
@@ -58,13 +58,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other attacks (default: 0)")
     parser.add_argument("--only", default="", metavar="NAME", help="an assault, or a part or a single trial of it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table and the failures")
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="where to work (default: the system's for temporary files)")
+    parser.add_argument(
+        "--folder", type=Path, metavar="DIR", help="where to work (default: the system's for temporary files)"
+    )
     return parser
 
 
 def format_table(siege: Siege) -> str:
     """A line for each kind of trial, and their sum."""
-    header = f"{'assault':<12} {'what':<20} {'tried':>6} " + " ".join(f"{name:>9}" for name in VERDICTS) + f" {'seconds':>8}"
+    header = (
+        f"{'assault':<12} {'what':<20} {'tried':>6} " + " ".join(f"{name:>9}" for name in VERDICTS) + f" {'seconds':>8}"
+    )
     lines = [header, "-" * len(header)]
     total = dict.fromkeys(VERDICTS, 0)
     for (assault, what), row in siege.rows.items():

@@ -1,4 +1,4 @@
-"""Damage of files, drawn at random: in their bytes, in their numbers and words, in their structure, or of the whole file."""
+"""Damage of files, drawn at random: in their bytes, their numbers and words, their structure, or of the whole file."""
 
 import io
 import json
@@ -12,9 +12,27 @@ import numpy as np
 
 Random = np.random.Generator
 
-_NUMBERS = "0 -1 1 2 255 256 32768 2147483647 2147483648 4294967295 9223372036854775808 1e30 1e400 -1e30 1e-30 nan inf -inf 0x10 1_0 ٣ 1,5".split()
-_NUMBERS += ["9" * 5000, ""]
-_VALUES: list[Any] = [None, True, "", "x", "../../x", 0, -1, 1.5, 1e30, float("nan"), 2**31, 2**63, 10**400, [], {}, [[]], {"a": [1]}]
+_NUMBERS = ["0", "-1", "1", "2", "255", "256", "32768", str(2**31 - 1), str(2**31), str(2**32 - 1), str(2**63)]
+_NUMBERS += ["1e30", "1e400", "-1e30", "1e-30", "nan", "inf", "-inf", "0x10", "1_0", "٣", "1,5", "9" * 5000, ""]
+_VALUES: list[Any] = [
+    None,
+    True,
+    "",
+    "x",
+    "../../x",
+    0,
+    -1,
+    1.5,
+    1e30,
+    float("nan"),
+    2**31,
+    2**63,
+    10**400,
+    [],
+    {},
+    [[]],
+    {"a": [1]},
+]
 
 
 def damage(path: Path, rng: Random, others: Sequence[Path] = ()) -> str:
@@ -83,7 +101,9 @@ def _damage_bytes(content: bytes, rng: Random) -> tuple[bytes, str]:
 
 def _damage_text(content: bytes, rng: Random) -> tuple[bytes, str]:
     """Numbers, words, lines and encoding; of a binary file, what stands in its first two thousand bytes."""
-    head, tail = (content, b"") if content[:2000].isascii() and len(content) < 2000 else (content[:2000], content[2000:])
+    head, tail = (
+        (content, b"") if content[:2000].isascii() and len(content) < 2000 else (content[:2000], content[2000:])
+    )
     text = head.decode("latin-1")
     kind = rng.choice(["number", "number", "number", "word", "drop line", "double line", "swap lines", "recode"])
     if kind in ("number", "word"):
@@ -91,8 +111,14 @@ def _damage_text(content: bytes, rng: Random) -> tuple[bytes, str]:
         if not spans:
             return content[: len(content) // 2], "cut in the middle"
         start, end = spans[rng.integers(len(spans))]
-        put = str(rng.choice(_NUMBERS)) if kind == "number" else str(rng.choice([*text[start:end], "x", "", "é", "$HOME", "\x1b[2J", "\0"]))
-        return text[:start].encode("latin-1") + put.encode() + text[end:].encode("latin-1") + tail, f"{text[start:end]!r} becomes {put[:20]!r}"
+        put = (
+            str(rng.choice(_NUMBERS))
+            if kind == "number"
+            else str(rng.choice([*text[start:end], "x", "", "é", "$HOME", "\x1b[2J", "\0"]))
+        )
+        return text[:start].encode("latin-1") + put.encode() + text[end:].encode(
+            "latin-1"
+        ) + tail, f"{text[start:end]!r} becomes {put[:20]!r}"
     if kind == "recode":
         name, recoded = [
             ("CRLF", head.replace(b"\n", b"\r\n")),

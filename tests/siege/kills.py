@@ -77,14 +77,14 @@ def _try_training(trial: Trial, scenery: Scenery, signals: tuple[int, ...], mome
 def _check_stop(outcome: Outcome, signals: tuple[int, ...], run: Path) -> None:
     """A run that was stopped in time has lost no step; one that came to its end has not noticed."""
     judge(outcome, allowed=(0, 130, -signals[0]))
-    if outcome.status == 130 and signals != (INT, INT):
-        if "interrupted" not in outcome.err:  # before the first step and after the last, nothing can be lost
-            require("--resume goes on" in outcome.err, f"stopped without a word on how to go on: {outcome.err}")
-            step = int(outcome.err.split("stopped after step ")[1].split(";")[0].split()[0])
-            logged = [row["step"] for row in read_metrics(run)]
-            require(max(logged, default=0) <= step, f"stopped after step {step}, and {max(logged, default=0)} were done")
-            progress = torch.load(run / "checkpoints" / "last.pt", weights_only=True)["progress"]
-            require(progress["step"] == step, f"says step {step}, the checkpoint has {progress['step']}")
+    # "interrupted": before the first step and after the last, where nothing can be lost.
+    if outcome.status != 130 or signals == (INT, INT) or "interrupted" in outcome.err:
+        return
+    require("--resume goes on" in outcome.err, f"stopped without a word on how to go on: {outcome.err}")
+    num_logged = max((row["step"] for row in read_metrics(run)), default=0)
+    step = torch.load(run / "checkpoints" / "last.pt", weights_only=True)["progress"]["step"]
+    require(num_logged <= step, f"{num_logged} steps were done, and the checkpoint has {step}")
+    require(f"step {step};" in outcome.err, f"the checkpoint is of step {step}, and the line says: {outcome.err}")
 
 
 def _measure(scenery: Scenery, name: str, argv: tuple[str, ...], run: Path) -> tuple[int, int, float]:

@@ -1,7 +1,7 @@
 """Signals that a command sends to itself at a moment that can be repeated, and clocks for those that can't.
 
-The product knows nothing of it: Python tells a profiler of every call, and an audit hook of every step in the file system before
-it is made, so that a kill falls between any two of them, as between the writing of a file and its renaming.
+The product knows nothing of it: Python tells a profiler of every call, and an audit hook of every step in the file
+system before it is made, so that a kill falls between any two of them, as between writing a file and renaming it.
 """
 
 import atexit
@@ -18,7 +18,7 @@ KILL = (signal.SIGKILL,)
 
 
 def signal_at_call(number: int, signals: Sequence[int], apart: int = 2000) -> Callable[[], None]:
-    """A prelude: send the signals at the ``number``-th call of a function, each ``apart`` calls after the one before."""
+    """A prelude: send the signals at the ``number``-th call of a function, ``apart`` calls from one to the next."""
 
     def prelude() -> None:
         waiting = {number + i * apart: which for i, which in enumerate(signals)}

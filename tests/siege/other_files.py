@@ -1,4 +1,4 @@
-"""Damage to all other files that commands read: scans of every format, prepared scenes, runs, configs, predictions, zips."""
+"""Damage to all other files that commands read: scans of any format, prepared scenes, runs, configs, predictions."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from tests.formats.test_damaged_files import example
 from tests.labelled.labelled_scans import write_table
 from tests.siege.damage import copy_tree, damage
 from tests.siege.scenery import TRAIN, Scenery
-from tests.siege.trial import Siege, Skip, Trial
+from tests.siege.trial import Siege, SkippedError, Trial
 from tests.siege.verdict import require
 
 NAME = "files"
@@ -29,13 +29,15 @@ def _try_scan(trial: Trial, scenery: Scenery) -> None:
     try:
         content = example(suffix, trial.folder)
     except ImportError as error:
-        raise Skip(f"{suffix}: {error.name} is not installed") from None
+        raise SkippedError(f"{suffix}: {error.name} is not installed") from None
     path.write_bytes(content)
     trial.attack = damage(path, trial.rng, sorted(trial.folder.glob("*.*")))
     whole = next(scenery.raw.glob("scans_test/*/*.ply"))
     out = trial.folder / "out"
     trial.try_out("predict", "--run", scenery.run, "--input", path, whole, "--out", out, *_CPU)
-    require((out / f"{whole.stem}.txt").is_file(), "a whole scan is not predicted, because another one is damaged")
+    require(
+        (out / f"{whole.parent.name}.txt").is_file(), "a whole scan is not predicted, because another one is damaged"
+    )
     if trial.verdict == "unharmed":
         require((out / "scan.txt").is_file(), "no prediction, and nobody says so")
 
@@ -75,7 +77,9 @@ def _try_config(trial: Trial, scenery: Scenery) -> None:
     path = trial.folder / "config.yaml"
     path.write_bytes((scenery.run / "config.yaml").read_bytes())
     trial.attack = damage(path, trial.rng, [scenery.run / "classes.tsv"])
-    trial.try_out("train", "--cfg", path, f"data.root={scenery.boxes}", f"run.dir={trial.folder / 'run'}", "train.passes=1")
+    trial.try_out(
+        "train", "--cfg", path, f"data.root={scenery.boxes}", f"run.dir={trial.folder / 'run'}", "train.passes=1"
+    )
 
 
 def _try_run(trial: Trial, scenery: Scenery) -> None:
@@ -88,7 +92,13 @@ def _try_run(trial: Trial, scenery: Scenery) -> None:
     last = run / "checkpoints" / "last.pt"
     commands: list[tuple[object, ...]] = [
         (*TRAIN, f"data.root={scenery.boxes}", f"run.dir={run}", "--resume"),
-        (*TRAIN, f"data.root={scenery.boxes}", f"run.dir={trial.folder / 'new'}", "train.passes=1", f"model.init={run}"),
+        (
+            *TRAIN,
+            f"data.root={scenery.boxes}",
+            f"run.dir={trial.folder / 'new'}",
+            "train.passes=1",
+            f"model.init={run}",
+        ),
         ("evaluate", "--run", run, *_CPU),
         ("predict", "--run", run, "--checkpoint", last, "--split", "test", "--out", trial.folder / "out", *_CPU),
         ("convert", last, "--out", trial.folder / "new"),

@@ -1,6 +1,7 @@
-"""A command as its user calls it, in a process of its own: forked from this one, which has imported everything already."""
+"""A command as its user calls it, in a process of its own: forked from this one, which has imported everything."""
 
 import atexit
+import contextlib
 import os
 import resource
 import select
@@ -79,10 +80,8 @@ class Running:
 
     def signal(self, number: int, to_all: bool = False) -> None:
         """Send a signal to the command, or to all that it started, too; one that has ended already takes none."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             (os.killpg if to_all else os.kill)(self.pid, number)
-        except ProcessLookupError:
-            pass
 
     @property
     def is_alive(self) -> bool:

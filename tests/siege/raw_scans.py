@@ -52,7 +52,8 @@ def _try_scan(trial: Trial, scenery: Scenery, what: str, pattern: str) -> None:
     damaged = chosen[0].parent.name
     for is_damaged in (False, True):
         before, after = (
-            {name: array for name, array in arrays.items() if (damaged in name) == is_damaged} for arrays in (expected, made)
+            {name: array for name, array in arrays.items() if (damaged in name) == is_damaged}
+            for arrays in (expected, made)
         )
         if not is_damaged:
             require(are_equal(before, after), "a whole scan came out otherwise, because another one is damaged")
@@ -70,4 +71,6 @@ def _require_sane(arrays: dict[str, np.ndarray]) -> None:
         if kind in ("coord", "normal"):
             require(array.dtype == np.float32 and np.isfinite(array).all(), f"{name}: is not finite float32")
         if kind.startswith("segment"):
-            require(-1 <= array.min() and array.max() < int(kind.removeprefix("segment")), f"{name}: labels of no class")
+            require(
+                array.min() >= -1 and array.max() < int(kind.removeprefix("segment")), f"{name}: labels of no class"
+            )

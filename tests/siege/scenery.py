@@ -38,6 +38,11 @@ class Scenery:
         self.folder = folder
         folder.mkdir(parents=True)
 
+    def make(self) -> None:
+        """Make all of it, which otherwise is made when it is needed."""
+        for part in (self.prepared, self.labelled, self.submission):
+            require(part.exists(), f"{part} was not made")
+
     @cached_property
     def raw(self) -> Path:
         """Four raw scans, of which three are labelled."""
@@ -73,8 +78,6 @@ class Scenery:
         """Predictions of the run for the raw test scan."""
         out = self.folder / "predictions"
         self._run("predict", "--run", self.run, "--input", *self.raw.glob("scans_test/*/*.ply"), "--out", out)
-        for path in out.glob("*_vh_clean_2.txt"):  # named after the scene where it comes from a split
-            path.rename(out / path.name.replace("_vh_clean_2", ""))
         return out
 
     @cached_property

@@ -11,7 +11,7 @@ from types import TracebackType
 import numpy as np
 
 from tests.siege.process import DEADLINE_S, Outcome, Running
-from tests.siege.verdict import Breach, judge
+from tests.siege.verdict import BreachError, judge
 
 VERDICTS = ("refused", "unharmed", "otherwise", "skipped", "FAILED")
 _SHORT_SHARE = 1 / 25
@@ -27,12 +27,12 @@ class Row:
     """Why trials were skipped, each reason once."""
 
 
-class Skip(Exception):
+class SkippedError(Exception):
     """What a trial needs is not there."""
 
 
 class Trial:
-    """One attack, as a context: a :class:`Breach`, or any other error, makes it fail; its folder is kept then."""
+    """One attack, as a context: a :class:`BreachError`, or any other error, makes it fail; its folder is kept then."""
 
     def __init__(self, siege: "Siege", assault: str, what: str, index: int) -> None:
         self.name = f"{assault}/{what}/{index}"
@@ -53,12 +53,12 @@ class Trial:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
         if error is not None and not isinstance(error, Exception):
             return False
-        if isinstance(error, Skip):
+        if isinstance(error, SkippedError):
             self.verdict = "skipped"
             self._row.reasons += [str(error)] if str(error) not in self._row.reasons else []
         elif error is not None:
             self.verdict = "FAILED"
-            text = str(error) if isinstance(error, Breach) else f"{type(error).__name__}: {error}"
+            text = str(error) if isinstance(error, BreachError) else f"{type(error).__name__}: {error}"
             self._siege.fail(self, " ".join(text.split()))
         self._row.counts[self.verdict] += 1
         self._row.seconds += time.monotonic() - self._began
@@ -66,7 +66,9 @@ class Trial:
             shutil.rmtree(self.folder, ignore_errors=True)
         return True
 
-    def start(self, *argv: object, environment: dict[str, str] | None = None, prelude: Callable[[], None] | None = None) -> Running:
+    def start(
+        self, *argv: object, environment: dict[str, str] | None = None, prelude: Callable[[], None] | None = None
+    ) -> Running:
         """Begin ``pointseg ARGV``."""
         return Running(tuple(map(str, argv)), self.folder, environment, prelude)
 

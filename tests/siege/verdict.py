@@ -8,17 +8,19 @@ _LINE = re.compile(r"(pointseg [a-z-]+: |warning: |note: )\S")
 _COMPLAINT = re.compile(r"pointseg [a-z-]+: ")
 _LONGEST_LINE = 2000
 # What Python says to programmers.
-_INTERNAL = re.compile(r"NoneType|has no attribute|<class '|\[Errno|not subscriptable|unexpected keyword|0x[0-9a-f]{8,}")
+_INTERNAL = re.compile(
+    r"NoneType|has no attribute|<class '|\[Errno|not subscriptable|unexpected keyword|0x[0-9a-f]{8,}"
+)
 
 
-class Breach(Exception):
+class BreachError(Exception):
     """The product did what it must never do."""
 
 
 def require(holds: object, what: str) -> None:
-    """Raise a :class:`Breach` that says ``what`` unless it holds."""
+    """Raise a :class:`BreachError` that says ``what`` unless it holds."""
     if not holds:
-        raise Breach(what)
+        raise BreachError(what)
 
 
 def judge(outcome: Outcome, allowed: tuple[int, ...] = (0, 1, 2)) -> Outcome:
@@ -26,10 +28,10 @@ def judge(outcome: Outcome, allowed: tuple[int, ...] = (0, 1, 2)) -> Outcome:
 
     Args:
         outcome: of the command.
-        allowed: its exit statuses; of the negative ones, which are signals that we sent, it need not have said anything.
+        allowed: its exit statuses; a negative one is a signal that we sent, of which it need not have said anything.
 
     Raises:
-        Breach: it hung, crashed, left processes behind, or said something that is no line for people.
+        BreachError: it hung, crashed, left processes behind, or said something that is no line for people.
     """
     called = f"pointseg {' '.join(outcome.argv)[:300]}"
     last = outcome.err.strip().splitlines()[-1][:300] if outcome.err.strip() else "nothing said"
