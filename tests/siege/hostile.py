@@ -57,7 +57,7 @@ def _run_watched(trial: Trial, scenery: Scenery, attempt: Callable[[Trial, Scene
     attempt(trial, scenery, given, out)
     require(not list(trial.folder.rglob("*canary*")), "code in a file was run")
     new = {path.name for path in trial.folder.iterdir()} - {"out", "input"}
-    strange = [name for name in new if not name.endswith((".out", ".err"))]
+    strange = [name for name in new if not name.endswith((".out", ".err", ".argv"))]
     require(not strange, f"wrote beside its folder: {strange}")
     require(_listing(scenery.folder) == before, "wrote to what it was to read alone")
 

@@ -5,6 +5,7 @@ import contextlib
 import os
 import resource
 import select
+import shlex
 import signal
 import sys
 import threading
@@ -59,14 +60,15 @@ class Running:
         self.argv = argv
         number = len(list(folder.glob("*.err")))
         self._out, self._err = folder / f"{number:02d}.out", folder / f"{number:02d}.err"
-        self._err.touch()
+        self._err.write_text("")
+        (folder / f"{number:02d}.argv").write_text(f"pointseg {shlex.join(argv)}\n", errors="backslashreplace")
         self._started = time.monotonic()
         self.pid = os.fork()
         if self.pid == 0:
             _become(argv, self._out, self._err, environment or {}, prelude)
         self._handle = os.pidfd_open(self.pid)
 
-    def wait(self, deadline_s: float = DEADLINE_S) -> Outcome:
+    def wait(self, deadline_s: float = DEADLINE_S, orphans_leave_s: float = ORPHANS_LEAVE_S) -> Outcome:
         """Wait for its end and for that of all that it started."""
         ended = select.select([self._handle], [], [], deadline_s)[0]
         seconds = time.monotonic() - self._started
@@ -74,7 +76,7 @@ class Running:
             os.killpg(self.pid, signal.SIGKILL)
         os.close(self._handle)
         status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        orphans = _wait_for_session(self.pid, ORPHANS_LEAVE_S if ended else 0.0)
+        orphans = _wait_for_session(self.pid, orphans_leave_s if ended else 0.0)
         texts = (path.read_text(encoding="utf-8", errors="backslashreplace") for path in (self._out, self._err))
         return Outcome(self.argv, status if ended else None, *texts, seconds, orphans)
 

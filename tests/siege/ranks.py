@@ -17,7 +17,7 @@ NAME = "ranks"
 STOP_S, DEATH_S = 30.0, 90.0
 """Within which a training ends after SIGTERM, and after the death of a process: torchrun gives the others 30 s."""
 _TERM, _KILL = signal.SIGTERM, signal.SIGKILL
-_KEYS = ("train.passes=12", "train.validate_every=3")
+_KEYS = ("train.passes=12", "train.validate_every=3", "augment.mix_probability=0")
 
 
 def attack(siege: Siege, scenery: Scenery) -> None:

@@ -14,7 +14,7 @@ from tests.siege.process import DEADLINE_S, Outcome, Running
 from tests.siege.verdict import BreachError, judge
 
 VERDICTS = ("refused", "unharmed", "otherwise", "skipped", "FAILED")
-_SHORT_SHARE = 1 / 25
+_SHORT_SHARE = 1 / 40
 
 
 @dataclass

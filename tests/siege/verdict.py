@@ -33,7 +33,7 @@ def judge(outcome: Outcome, allowed: tuple[int, ...] = (0, 1, 2)) -> Outcome:
     Raises:
         BreachError: it hung, crashed, left processes behind, or said something that is no line for people.
     """
-    called = f"pointseg {' '.join(outcome.argv)[:300]}"
+    called = f"pointseg {outcome.argv[0]}"
     last = outcome.err.strip().splitlines()[-1][:300] if outcome.err.strip() else "nothing said"
     require(outcome.status is not None, f"hangs: {called}: {last}")
     require("Traceback (most recent" not in outcome.out + outcome.err, f"traceback: {called}: {last}")
