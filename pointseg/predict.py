@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pointseg.command_line import CommandParser
-from pointseg.commands import program_name, run_command
+from pointseg.commands import format_complaint, run_command
 from pointseg.engine.inference import Segmenter, Wanted
 from pointseg.engine.inference.prediction import infer_scan
 from pointseg.errors import DataError, PointsegError, UsageError
@@ -171,7 +171,7 @@ class _Work:
 
 
 def _say(line: str) -> None:
-    tqdm.write(f"{program_name()}: {line}", file=sys.stderr)
+    tqdm.write(format_complaint(line), file=sys.stderr)
 
 
 def _refuse_to_overwrite(path: Path, record: PredictionRecord, ply: bool) -> None:

@@ -186,6 +186,7 @@ _NAMES = (
     "--out",
     "a\nb",
     "a\x1b[31mb",
+    "a\udcff",  # a byte that is no UTF-8
     "<script>alert(1)</script>".replace("/", "∕"),
     "%s%n{0}{x}",
     "é" * 100,

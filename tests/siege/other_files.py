@@ -78,7 +78,13 @@ def _try_config(trial: Trial, scenery: Scenery) -> None:
     path.write_bytes((scenery.run / "config.yaml").read_bytes())
     trial.attack = damage(path, trial.rng, [scenery.run / "classes.tsv"])
     trial.try_out(
-        "train", "--cfg", path, f"data.root={scenery.boxes}", f"run.dir={trial.folder / 'run'}", "train.passes=1"
+        "train",
+        "--cfg",
+        path,
+        f"data.root={scenery.boxes}",
+        f"run.dir={trial.folder / 'run'}",
+        "train.passes=1",
+        "data.num_workers=0",
     )
 
 

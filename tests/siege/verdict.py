@@ -4,7 +4,7 @@ import re
 
 from tests.siege.process import Outcome
 
-_LINE = re.compile(r"(pointseg [a-z-]+: |warning: |note: )\S")
+_LINE = re.compile(r"(pointseg( [a-z-]+)?: |warning: |note: )\S")
 _COMPLAINT = re.compile(r"pointseg [a-z-]+: ")
 _LONGEST_LINE = 2000
 # What Python says to programmers.
