@@ -31,11 +31,7 @@ def main() -> int:
     _import_everything()
     siege = Siege(arguments.seed, arguments.short, folder, arguments.only)
     scenery = Scenery(folder / "scenery")
-    began = time.monotonic()
-    for assault in ASSAULTS:
-        if siege.wants(assault.NAME):
-            assault.attack(siege, scenery)
-            print(f"{time.monotonic() - began:6.0f} s  {assault.NAME} done", file=sys.stderr)
+    is_whole = _attack(siege, scenery)
     print(format_table(siege))
     for failure in siege.failures:
         print(f"\nFAILED {failure['trial']}: {failure['reason']}\n  done to it: {failure['attack']}")
@@ -48,7 +44,21 @@ def main() -> int:
         return 2
     if not siege.failures:
         shutil.rmtree(folder)
-    return 1 if siege.failures else 0
+    return 1 if siege.failures or not is_whole else 0
+
+
+def _attack(siege: Siege, scenery: Scenery) -> bool:
+    """Make all trials; False: somebody stopped it."""
+    began = time.monotonic()
+    try:
+        for assault in ASSAULTS:
+            if siege.wants(assault.NAME):
+                assault.attack(siege, scenery)
+                print(f"{time.monotonic() - began:6.0f} s  {assault.NAME} done", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("stopped; this is what was tried until then", file=sys.stderr)
+        return False
+    return True
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -22,14 +22,14 @@ _SETTINGS = {
 }
 # Of training: what is sent, how the moment is chosen, how often in full.
 _KINDS: tuple[tuple[str, tuple[int, ...], str, int], ...] = (
-    ("SIGKILL between calls", (KILL,), "call", 30),
-    ("SIGKILL by the clock", (KILL,), "clock", 24),
-    ("SIGKILL at a file", (KILL,), "file", 36),
-    ("SIGTERM", (TERM,), "call", 20),
-    ("SIGTERM twice", (TERM, TERM), "call", 20),
-    ("SIGINT", (INT,), "call", 16),
-    ("SIGINT twice", (INT, INT), "call", 12),
-    ("SIGTERM at a file", (TERM, TERM), "file", 20),
+    ("SIGKILL between calls", (KILL,), "call", 22),
+    ("SIGKILL by the clock", (KILL,), "clock", 16),
+    ("SIGKILL at a file", (KILL,), "file", 28),
+    ("SIGTERM", (TERM,), "call", 14),
+    ("SIGTERM twice", (TERM, TERM), "call", 14),
+    ("SIGINT", (INT,), "call", 10),
+    ("SIGINT twice", (INT, INT), "call", 8),
+    ("SIGTERM at a file", (TERM, TERM), "file", 14),
 )
 
 

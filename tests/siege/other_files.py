@@ -135,11 +135,11 @@ def _try_zip(trial: Trial, scenery: Scenery) -> None:
 
 
 _ATTEMPTS: dict[str, tuple[Callable[[Trial, Scenery], None], int]] = {
-    "scans of any format": (_try_scan, 400),
-    "labelled scans": (_try_labelled, 150),
-    "prepared scenes": (_try_prepared, 250),
-    "configs": (_try_config, 200),
-    "runs": (_try_run, 250),
-    "predictions": (_try_predictions, 150),
-    "zips": (_try_zip, 150),
+    "scans of any format": (_try_scan, 300),
+    "labelled scans": (_try_labelled, 120),
+    "prepared scenes": (_try_prepared, 160),
+    "configs": (_try_config, 120),
+    "runs": (_try_run, 160),
+    "predictions": (_try_predictions, 80),
+    "zips": (_try_zip, 80),
 }

@@ -48,6 +48,7 @@ class Running:
         folder: where its output is kept.
         environment: variables that it gets beside those of this process.
         prelude: called in the new process before the command.
+        fresh: whether to begin a new interpreter, ``python -m pointseg``, as the user does, which takes longer.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Running:
         folder: Path,
         environment: dict[str, str] | None = None,
         prelude: Callable[[], None] | None = None,
+        fresh: bool = False,
     ) -> None:
         self.argv = argv
         number = len(list(folder.glob("*.err")))
@@ -65,7 +67,7 @@ class Running:
         self._started = time.monotonic()
         self.pid = os.fork()
         if self.pid == 0:
-            _become(argv, self._out, self._err, environment or {}, prelude)
+            _become(argv, self._out, self._err, environment or {}, prelude, fresh)
         self._handle = os.pidfd_open(self.pid)
 
     def wait(self, deadline_s: float = DEADLINE_S, orphans_leave_s: float = ORPHANS_LEAVE_S) -> Outcome:
@@ -92,26 +94,26 @@ class Running:
 
 
 def _become(
-    argv: tuple[str, ...], out: Path, err: Path, environment: dict[str, str], prelude: Callable[[], None] | None
+    argv: tuple[str, ...],
+    out: Path,
+    err: Path,
+    environment: dict[str, str],
+    prelude: Callable[[], None] | None,
+    fresh: bool,
 ) -> None:
     """Be the command, from its beginning to its end. Never returns."""
     status = 70
     try:
-        os.setsid()
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        for path, descriptor in ((out, 1), (err, 2)):
-            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+        _separate(out, err)
         os.environ.update(environment)
-        os.chdir(out.parent)
-        main = pointseg.__main__
-        sys.argv = [str(main.__file__), *argv]
-        sys.modules["__main__"] = main  # what processes that are spawned begin from
-        _limit(resource.RLIMIT_AS, _address_space() + _MORE_MEMORY)
-        _limit(resource.RLIMIT_FSIZE, _LARGEST_FILE)
-        _limit(resource.RLIMIT_CORE, 0)
         if prelude is not None:
             prelude()
-        run_command(main.main)
+        if fresh:
+            os.environ["PYTHONPATH"] = str(Path(pointseg.__main__.__file__).parents[1])
+            os.execv(sys.executable, [sys.executable, "-m", "pointseg", *argv])
+        sys.argv = [str(pointseg.__main__.__file__), *argv]
+        sys.modules["__main__"] = pointseg.__main__  # what processes that are spawned begin from
+        run_command(pointseg.__main__.main)
     except SystemExit as end:
         status = int(end.code or 0)
     except BaseException:
@@ -126,6 +128,18 @@ def _become(
             sys.stderr.flush()
         finally:
             os._exit(status)
+
+
+def _separate(out: Path, err: Path) -> None:
+    """A session, output and limits of its own."""
+    os.setsid()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for path, descriptor in ((out, 1), (err, 2)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    os.chdir(out.parent)
+    _limit(resource.RLIMIT_AS, _address_space() + _MORE_MEMORY)
+    _limit(resource.RLIMIT_FSIZE, _LARGEST_FILE)
+    _limit(resource.RLIMIT_CORE, 0)
 
 
 def _limit(what: int, most: int) -> None:

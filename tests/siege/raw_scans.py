@@ -19,6 +19,8 @@ _FILES = {
     "several files": ("scans/scene0000_00/*", 200),
     "table and lists": ("*[st]/*.txt", 100),
 }
+_FRESH_SHARE, _CHECKED_SHARE = 0.02, 0.5
+"""Of trials with interpreters of their own, and of trees that are checked."""
 
 
 def attack(siege: Siege, scenery: Scenery) -> None:
@@ -38,9 +40,10 @@ def _try_scan(trial: Trial, scenery: Scenery, what: str, pattern: str) -> None:
     times = int(trial.rng.integers(2, 4)) if what == "several files" else 1
     chosen = [targets[i] for i in trial.rng.choice(len(targets), times, replace=False)]
     trial.attack = "; ".join(damage(path, trial.rng, whole) for path in chosen)
-    prepared = trial.run("prepare", "--raw", raw, "--out", out, "--workers", "1")
-    if out.is_dir():
-        trial.run("check", out, "--workers", "1")
+    fresh = trial.rng.random() < _FRESH_SHARE
+    prepared = trial.run("prepare", "--raw", raw, "--out", out, "--workers", "1", fresh=fresh)
+    if out.is_dir() and trial.rng.random() < _CHECKED_SHARE:
+        trial.run("check", out, "--workers", "1", fresh=fresh)
     trial.verdict = "refused" if prepared.status else "unharmed"
 
     expected, made = read_arrays(scenery.prepared), read_arrays(out)

@@ -67,20 +67,25 @@ class Trial:
         return True
 
     def start(
-        self, *argv: object, environment: dict[str, str] | None = None, prelude: Callable[[], None] | None = None
+        self,
+        *argv: object,
+        environment: dict[str, str] | None = None,
+        prelude: Callable[[], None] | None = None,
+        fresh: bool = False,
     ) -> Running:
-        """Begin ``pointseg ARGV``."""
-        return Running(tuple(map(str, argv)), self.folder, environment, prelude)
+        """Begin ``pointseg ARGV``; arguments as of :class:`Running`."""
+        return Running(tuple(map(str, argv)), self.folder, environment, prelude, fresh)
 
     def run(
         self,
         *argv: object,
         allowed: tuple[int, ...] = (0, 1, 2),
         prelude: Callable[[], None] | None = None,
+        fresh: bool = False,
         deadline_s: float = DEADLINE_S,
     ) -> Outcome:
         """Run ``pointseg ARGV`` to its end, and judge it."""
-        return judge(self.start(*argv, prelude=prelude).wait(deadline_s), allowed)
+        return judge(self.start(*argv, prelude=prelude, fresh=fresh).wait(deadline_s), allowed)
 
     def try_out(self, *argv: object) -> bool:
         """Run ``pointseg ARGV``: whether it was done; else the trial's verdict is that it was refused."""
@@ -124,7 +129,8 @@ class Siege:
 
     def fail(self, trial: Trial, reason: str) -> None:
         """Keep what is known of a trial that failed."""
-        self.failures.append({"trial": trial.name, "attack": trial.attack, "reason": reason, "kept": str(trial.folder)})
+        attack = trial.attack.encode("utf-8", "backslashreplace").decode()
+        self.failures.append({"trial": trial.name, "attack": attack, "reason": reason, "kept": str(trial.folder)})
 
 
 def _is_wanted(name: str, only: str) -> bool:
