@@ -1,6 +1,7 @@
 # make demo    everything, from raw scans to the pictures, on a CPU
 # make test    lint, types and the test suite
 # make gpu-check   the GPU's tests and the benchmark of a training step, on a machine with a GPU
+# make siege   attacks on everything by damage, kills, full disks and more: up to half an hour
 # make install the part they share: .venv with pointseg in it
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ DEMO_PICTURES ?= 3
 # Its environment has the GPU's libraries in it (see the README), and is left as it is.
 GPU_PYTHON ?= $(BIN)/python
 
-.PHONY: install demo test gpu-check check format clean
+.PHONY: install demo test siege gpu-check check format clean
 .DELETE_ON_ERROR:
 
 install: $(VENV)/installed
@@ -57,6 +58,9 @@ demo: install
 
 test: $(VENV)/installed-dev check
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
+
+siege: $(VENV)/installed-dev
+	$(BIN)/python -m tests.siege
 
 gpu-check:
 	@$(GPU_PYTHON) -c 'import torch; torch.cuda.is_available() or exit(1)' || \

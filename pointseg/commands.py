@@ -84,7 +84,16 @@ def program_name() -> str:
 
 def complain(line: str) -> None:
     """One line for people on stderr, after the name of the command."""
-    print(f"{program_name()}: {line}", file=sys.stderr)
+    print(format_complaint(line), file=sys.stderr)
+
+
+def format_complaint(line: str) -> str:
+    """The line after the name of the command; what would break it, or what a terminal obeys, is escaped.
+
+    Names of files may hold anything.
+    """
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    return f"{program_name()}: {shown}"
 
 
 def run_command(main: Callable[[Sequence[str]], int | None]) -> NoReturn:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pointseg.command_line import CommandParser
-from pointseg.commands import program_name, run_command
+from pointseg.commands import format_complaint, run_command
 from pointseg.engine.distributed import Processes, join_processes
 from pointseg.engine.inference import Segmenter, Wanted
 from pointseg.engine.inference.prediction import infer_scan
@@ -198,7 +198,7 @@ class _Work:
 
 
 def _say(line: str) -> None:
-    tqdm.write(f"{program_name()}: {line}", file=sys.stderr)
+    tqdm.write(format_complaint(line), file=sys.stderr)
 
 
 def _refuse_to_overwrite(path: Path, record: PredictionRecord, ply: bool) -> None:

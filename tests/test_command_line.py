@@ -34,6 +34,19 @@ def test_an_error_for_people_is_one_line(
     assert captured.out == ""
 
 
+def test_a_line_stays_one_whatever_a_file_is_called(capsys: pytest.CaptureFixture[str]) -> None:
+    """Line breaks, what a terminal obeys, and bytes that are no UTF-8; other letters stay as they are."""
+
+    def main(argv: Sequence[str]) -> None:
+        raise DataError("é\nb\r\x1b[2Jc\udcff: is empty; leave it out")
+
+    with pytest.raises(SystemExit):
+        run_command(main)
+    shown = capsys.readouterr().err
+    assert shown.endswith("é\\nb\\r\\x1b[2Jc\\udcff: is empty; leave it out\n")
+    assert shown.count("\n") == 1
+
+
 def test_the_exit_status_is_what_main_returns() -> None:
     for returned, status in ((None, 0), (0, 0), (1, 1)):
         with pytest.raises(SystemExit) as left:

@@ -96,6 +96,28 @@ def _check_las_counts(path: Path) -> None:
     least = data_start if is_compressed else data_start + num_points * point_bytes
     if least > size or num_records * _LAS_RECORD_BYTES > size or point_bytes < _SMALLEST_LAS_POINT:
         raise DataError(f"{path}: is truncated or damaged, it announces more than it holds; fetch it again")
+    if is_compressed:
+        _check_laz_chunk_count(path, data_start, size)
+
+
+def _check_laz_chunk_count(path: Path, data_start: int, size: int) -> None:
+    """Refuse a table of more chunks than the file has bytes: lazrs ends the process where memory can't hold it.
+
+    The format: LASzip, "chunk table". Its place stands before the points, or at the end where that says -1.
+    """
+    with open(path, "rb") as file:
+        file.seek(data_start)
+        place = file.read(8)
+        if place == b"\xff" * 8:
+            file.seek(-8, os.SEEK_END)
+            place = file.read(8)
+        table_start = int.from_bytes(place, "little", signed=True)
+        if not 0 <= table_start <= size - 8:
+            return  # lazrs says so
+        file.seek(table_start)
+        _version, num_chunks = struct.unpack("<II", file.read(8))
+    if num_chunks > size:
+        raise DataError(f"{path}: is damaged, it announces {num_chunks} chunks of points; fetch it again")
 
 
 def _las_chunk(points: Any) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """Files cut off or changed anywhere: read, or refused in one line."""
 
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,25 @@ def test_damage_is_one_line(tmp_path, capfd, suffix):
     assert len(messages) > 5
     assert all(text.startswith(f"{path}: ") and "\n" not in text and ";" in text for text in messages)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.needs("lazrs")
+@pytest.mark.parametrize("table_at_end", [False, True])
+def test_a_laz_file_of_more_chunks_than_bytes_is_refused(tmp_path, table_at_end):
+    """Memory for so many would end the process without a word. Where the table is says a number before or after all."""
+    path = tmp_path / "a.laz"
+    content = bytearray(example(".laz", tmp_path))
+    (data_start,) = struct.unpack_from("<I", content, 96)
+    (table_start,) = struct.unpack_from("<q", content, data_start)
+    if table_at_end:
+        struct.pack_into("<q", content, data_start, -1)
+        content += struct.pack("<q", table_start)
+    path.write_bytes(content)
+    assert read_scan_file(path).num_points == 40
+    struct.pack_into("<I", content, table_start + 4, 2**32 - 1)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="announces 4294967295 chunks of points; fetch it again"):
+        read_scan_file(path)
 
 
 def example(suffix: str, folder: Path) -> bytes:
