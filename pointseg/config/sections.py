@@ -222,7 +222,7 @@ class TrainConfig(Section):
     passes: PositiveInt = 600
     """Passes over the training split."""
     amp: Literal["none", "fp16", "bf16"] = "fp16"
-    """Mixed precision; fp16 needs a GPU, on a CPU it is taken as none."""
+    """Mixed precision on a GPU; on a CPU fp16 is taken as none, and bf16 refused: it is slower than float32 there."""
     sync_batch_norm: bool = False
     """Whether batch norm shares its statistics between processes."""
     validate_every: int = Field(default=10, ge=0)
@@ -239,7 +239,7 @@ class InferenceConfig(Section):
     """What happens to the network's output when it predicts."""
 
     amp: Literal["none", "fp16", "bf16"] = "none"
-    """Mixed precision; fp16 needs a GPU, on a CPU it is taken as none; bf16 pays on CPUs that multiply in it."""
+    """Mixed precision, as in training."""
     logit_adjustment: float = 0.0
     """τ of post-hoc logit adjustment (ICLR 2021): τ times the log-prior of points is taken off; 0: none."""
     max_voxels: PositiveInt | None = 500_000

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 
 from pointseg.data.batch import Batch
-from pointseg.errors import DataError
+from pointseg.errors import DataError, UsageError
 from pointseg.models import Network, NetworkOutput
 
 
@@ -17,6 +17,18 @@ def autocast(amp: str, device: torch.device) -> AbstractContextManager[object]:
     if amp == "fp16" and device.type == "cuda":
         return torch.autocast(device.type, torch.float16)
     return nullcontext()
+
+
+def refuse_bf16_on_cpu(key: str, amp: str, device: torch.device) -> None:
+    """bfloat16 takes longer than float32 on a CPU, also on one that multiplies in it.
+
+    The engine's products have thousands of row counts, and the library makes a kernel anew for most of them.
+
+    Raises:
+        UsageError: ``amp``, which ``key`` has, is bf16, and the device is a CPU.
+    """
+    if amp == "bf16" and device.type == "cpu":
+        raise UsageError(f"{key}=bf16 needs a GPU: on a CPU it takes longer than float32; set {key} to none")
 
 
 @contextmanager
