@@ -6,7 +6,7 @@ from pointseg.config import Config
 from pointseg.data.batch import Batch
 from pointseg.data.class_counts import ClassCounts
 from pointseg.engine.inference import Segmenter
-from pointseg.engine.network import autocast, choose_amp, run_network
+from pointseg.engine.network import autocast, choose_amp, refuse_bf16_on_cpu, run_network
 from pointseg.engine.objective import Objective
 from pointseg.engine.optimizer import Update
 from pointseg.models import build_network
@@ -16,6 +16,7 @@ class TrainingStep:
     """Network, losses and optimiser of a config; on one batch, unless it is given others of the same classes."""
 
     def __init__(self, config: Config, device: torch.device, batch: Batch, seed: int = 0) -> None:
+        refuse_bf16_on_cpu("train.amp", config.train.amp, device)
         torch.manual_seed(seed)
         self.device = device
         self.batch = batch.to(device)

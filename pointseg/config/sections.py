@@ -222,7 +222,7 @@ class TrainConfig(Section):
     passes: PositiveInt = 600
     """Passes over the training split."""
     amp: Literal["none", "fp16", "bf16"] = "fp16"
-    """Mixed precision; fp16 needs a GPU, on a CPU it is taken as none; spconv and spconv_triton take bf16 as fp16."""
+    """Mixed precision on a GPU, where spconv and spconv_triton take bf16 as fp16; on a CPU none or fp16, which is none."""
     sync_batch_norm: bool = False
     """Whether batch norm shares its statistics between processes."""
     validate_every: int = Field(default=10, ge=0)
@@ -239,7 +239,7 @@ class InferenceConfig(Section):
     """What happens to the network's output when it predicts."""
 
     amp: Literal["none", "fp16", "bf16"] = "none"
-    """Mixed precision; fp16 needs a GPU, on a CPU it is taken as none; bf16 pays on CPUs that multiply in it."""
+    """Mixed precision, as in training."""
     logit_adjustment: float = 0.0
     """τ of post-hoc logit adjustment (ICLR 2021): τ times the log-prior of points is taken off; 0: none."""
     max_voxels: PositiveInt | None = 500_000

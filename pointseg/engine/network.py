@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 
 from pointseg.data.batch import Batch
-from pointseg.errors import DataError
+from pointseg.errors import DataError, UsageError
 from pointseg.models import Network, NetworkOutput
 
 
@@ -22,6 +22,18 @@ def autocast(amp: str, device: torch.device) -> AbstractContextManager[object]:
 def choose_amp(amp: str, network: Network) -> str:
     """The config's mixed precision as the network has it: fp16, with all that it needs, for a bf16 that is not there."""
     return "fp16" if amp == "bf16" and not network.has_bfloat16 else amp
+
+
+def refuse_bf16_on_cpu(key: str, amp: str, device: torch.device) -> None:
+    """bfloat16 takes longer than float32 on a CPU, also on one that multiplies in it.
+
+    The engine's products have thousands of row counts, and the library makes a kernel anew for most of them.
+
+    Raises:
+        UsageError: ``amp``, which ``key`` has, is bf16, and the device is a CPU.
+    """
+    if amp == "bf16" and device.type == "cpu":
+        raise UsageError(f"{key}=bf16 needs a GPU: on a CPU it takes longer than float32; set {key} to none")
 
 
 @contextmanager

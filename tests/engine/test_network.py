@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pointseg.engine.inference import load_segmenter
-from pointseg.errors import DataError
+from pointseg.errors import DataError, UsageError
 from pointseg.models import SparseUNet
 from pointseg.predict import main as predict
 from pointseg.taxonomy import load_taxonomy
@@ -68,14 +68,31 @@ def test_a_sum_over_views_without_memory_is_one_line_with_its_scene(
     assert [line.split("memory for ")[1].split(",")[0] for line in lines] == ["scene11800_00", "scene11801_00"]
 
 
+@pytest.mark.gpu
 def test_bf16_predicts_nearly_the_same(trained_run: Path, prepared_root: Path) -> None:
     """And in bfloat16, which a label that differs now and then shows; the logits of the two differ in all points."""
     from pointseg.scans.prepared import read_scene
 
-    segmenter = load_segmenter(trained_run)
+    segmenter = load_segmenter(trained_run, device="cuda")
     scene = read_scene(next((prepared_root / "val").iterdir()), load_taxonomy("scannet200"))
-    half = load_segmenter(trained_run, amp="bf16")
+    half = load_segmenter(trained_run, device="cuda", amp="bf16")
     exact, rounded = segmenter.forward_scene(scene)[1].logits, half.forward_scene(scene)[1].logits
     assert rounded.dtype == torch.bfloat16
     assert 0 < (exact - rounded).abs().max() < 5e-2 * exact.abs().max()
     assert (segmenter.predict_scene(scene) == half.predict_scene(scene)).mean() > 0.95
+
+
+@pytest.mark.parametrize("key", ["train.amp", "inference.amp"])
+def test_training_in_bf16_is_refused_on_a_cpu_before_it_begins(
+    key: str, tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    """It would take several times as long as float32; no folder of a run is begun."""
+    with pytest.raises(UsageError, match=rf"^{key}=bf16 needs a GPU: .*set {key} to none$"):
+        train(["--cfg", "demo.yaml", *tiny_overrides, "run.device=cpu", f"{key}=bf16"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_predicting_in_bf16_is_refused_on_a_cpu(trained_run: Path) -> None:
+    """Whatever the run was trained in, which does not matter for its predictions."""
+    with pytest.raises(UsageError, match=r"^inference\.amp=bf16 needs a GPU"):
+        load_segmenter(trained_run, device="cpu", amp="bf16")

@@ -288,7 +288,7 @@ def test_a_signal_to_all_processes_stops_training_with_a_checkpoint(tiny_overrid
 
 @pytest.mark.parametrize(
     "keys",
-    [["train.amp=bf16", "optimizer.lr=0.02"], ["optimizer.name=sgd", "optimizer.schedule=poly", "optimizer.lr=0.3"]],
+    [["train.amp=fp16", "optimizer.lr=0.02"], ["optimizer.name=sgd", "optimizer.schedule=poly", "optimizer.lr=0.3"]],
 )
 def test_other_ways_to_train_learn_too(keys: list[str], tiny_overrides: list[str], tmp_path: Path) -> None:
     train(["--cfg", "demo.yaml", *tiny_overrides, *keys, "train.passes=6"])

@@ -5,7 +5,13 @@ import torch
 from pointseg.config import Config
 from pointseg.data.batch import collate
 from pointseg.data.voxelize import Voxels
-from pointseg.engine.network import autocast, choose_amp, explain_out_of_memory, run_network
+from pointseg.engine.network import (
+    autocast,
+    choose_amp,
+    explain_out_of_memory,
+    refuse_bf16_on_cpu,
+    run_network,
+)
 from pointseg.errors import DataError
 from pointseg.models import Network, NetworkOutput
 
@@ -21,9 +27,13 @@ class Forward:
         network: on ``device``, in any mode; it is put in evaluation mode.
         config: of its run.
         device: where it is.
+
+    Raises:
+        UsageError: ``inference.amp`` is bf16, and the device a CPU.
     """
 
     def __init__(self, network: Network, config: Config, device: torch.device) -> None:
+        refuse_bf16_on_cpu("inference.amp", config.inference.amp, device)
         self.network = network.for_inference()
         self._amp = choose_amp(config.inference.amp, network)
         self._device = device

@@ -240,7 +240,8 @@ def load_segmenter(
             ``logit_adjustment=1.0``, ``max_voxels=None``.
 
     Raises:
-        UsageError: no such run or checkpoint, the checkpoint does not fit, or there is no such key or value.
+        UsageError: no such run or checkpoint, the checkpoint does not fit, there is no such key or value, or
+            ``inference.amp`` is bf16 on a CPU.
     """
     directory = RunDirectory(run)
     config = directory.read_config()
