@@ -159,6 +159,7 @@ def test_the_slurm_script_stops_before_the_limit_and_goes_on_when_it_is_queued_a
     script = blocks_of("Slurm")[0]
     assert "#SBATCH --signal=B:USR1@" in script
     job = {"SLURM_JOB_ID": "4711", "SLURM_NNODES": "2", "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_NTASKS": "2"}
+    job["SLURM_CPUS_PER_TASK"] = "40"
     first = place.start(script, **job)
     end = time.monotonic() + PATIENCE_S
     while len(place.steps("scannet200")) < 6:
