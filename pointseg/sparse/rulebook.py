@@ -125,8 +125,7 @@ def _choose_rows_per_block(table: Tensor, num_channels: int) -> int:
     if num_outputs == 0:
         return 1
     if table.device.type != "cpu":
-        # By cells, since the host would have to wait for a number of pairs.
-        return -(-num_outputs // (1 + table.numel() // _CELLS_PER_BLOCK_ACCELERATOR))
+        return _choose_rows_by_cells(table)
     sample = table[:, :: max(1, num_outputs // _SAMPLED_ROWS)]
     num_pairs = num_outputs * int((sample >= 0).sum()) // sample.shape[1]
     if num_pairs < _MIN_PAIRS_TO_SHARE:
@@ -135,6 +134,11 @@ def _choose_rows_per_block(table: Tensor, num_channels: int) -> int:
     pairs_per_block = max(_NUMBERS_PER_BLOCK // max(num_channels, 32), _PAIRS_PER_PRODUCT * num_offsets)
     num_blocks = num_threads * -(-num_pairs // (num_threads * pairs_per_block))
     return -(-num_outputs // num_blocks)
+
+
+def _choose_rows_by_cells(table: Tensor) -> int:
+    """For an accelerator: for the number of pairs its host would have to wait."""
+    return -(-table.shape[1] // (1 + table.numel() // _CELLS_PER_BLOCK_ACCELERATOR))
 
 
 def _by_blocks(table: Tensor, rows_per_block: int, fill: int) -> Tensor:

@@ -5,8 +5,9 @@ import torch
 from torch.nn import functional as F
 
 from pointseg.sparse import SparseConv3d, SparseConvTensor, SparseInverseConv3d, SubMConv3d
+from pointseg.sparse.keys import VoxelSet
 from pointseg.sparse.neighbours import ConvGeometry
-from tests.sparse.dense_reference import dense_weight, occupied, random_tensor, read_at
+from tests.sparse.dense_reference import dense_weight, occupied, random_tensor, random_voxels, read_at
 
 GEOMETRIES = [
     {"kernel_size": 2, "stride": 2},
@@ -17,6 +18,8 @@ GEOMETRIES = [
     {"kernel_size": 1, "stride": 2},
     {"kernel_size": (2, 3, 1), "stride": (2, 1, 3), "padding": (0, 1, 0)},
     {"kernel_size": 3, "stride": 2, "padding": 2, "dilation": 2},
+    {"kernel_size": 3, "stride": 3, "padding": 3, "dilation": 2},
+    {"kernel_size": 2, "stride": 6, "padding": 1, "dilation": 4},
 ]
 
 
@@ -57,6 +60,26 @@ def _cut_off(tensor: SparseConvTensor, geometry: ConvGeometry) -> tuple[int, ...
         strict=True,
     )
     return tuple((s + 2 * p - d * (k - 1) - 1) % t for s, k, t, p, d in axes)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("spatial_shape", [(9, 8, 7), None])
+def test_where_outputs_can_be_is_known_without_reading_them(
+    geometry: dict, spatial_shape: tuple[int, ...] | None
+) -> None:
+    """The box of the outputs holds them all; where a full box of voxels meets no border, it is the smallest."""
+    indices = random_voxels(9 * 8 * 7, (9, 8, 7), order="random") - torch.tensor(
+        [0, 3, 3, 3] if spatial_shape is None else 0
+    )
+    tensor = SparseConvTensor(torch.ones(len(indices), 1), indices.int(), spatial_shape, 1)
+    outputs = SparseConv3d(1, 1, **geometry)(tensor).voxels
+    read = VoxelSet.read(outputs.indices)
+    assert read.ascending
+    assert outputs.ascending
+    assert all(known <= found for known, found in zip(outputs.low, read.low, strict=True))
+    assert all(known >= found for known, found in zip(outputs.high, read.high, strict=True))
+    if spatial_shape is None:
+        assert (outputs.low, outputs.high) == (read.low, read.high)
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)

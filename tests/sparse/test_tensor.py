@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pointseg.sparse import SparseConvTensor, conv_output_shape, padded_spatial_shape
-from pointseg.sparse.keys import KeyGrid
+from pointseg.sparse.keys import KeyGrid, VoxelSet
 from tests.sparse.dense_reference import random_tensor, random_voxels
 
 
@@ -97,3 +97,20 @@ def test_a_padded_shape_halves_without_losing_a_plane(extent: tuple[int, int, in
 def test_a_shape_that_can_not_be_padded_is_refused(extent: tuple[int, ...], num_stages: int) -> None:
     with pytest.raises(ValueError, match="expected"):
         padded_spatial_shape(extent, num_stages)
+
+
+@pytest.mark.parametrize("where", [0, -(2**31), 2**31 - 5])
+def test_a_voxel_set_knows_its_box_and_whether_it_ascends(where: int) -> None:
+    """At the ends of int32 as well; two voxels alike do not ascend."""
+    steps = [[0, 0, 0, 0], [0, 0, 0, 4], [0, 0, 1, 0], [0, 3, 0, 0], [2, 0, 0, 0]]
+    indices = (torch.tensor(steps) + torch.tensor([0, where, where, where])).int()
+    voxels = VoxelSet.read(indices)
+    assert voxels.low == (0, where, where, where)
+    assert voxels.high == (2, where + 3, where + 1, where + 4)
+    assert voxels.ascending
+    assert voxels.order is None
+    for first in range(4):
+        swapped = torch.tensor([*range(first), first + 1, first, *range(first + 2, 5)])
+        assert not VoxelSet.read(indices[swapped]).ascending
+        assert torch.equal(VoxelSet.read(indices[swapped]).order, swapped)
+        assert not VoxelSet.read(indices[[*range(first + 1), first, *range(first + 1, 5)]]).ascending
