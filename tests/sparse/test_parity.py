@@ -90,7 +90,7 @@ def test_outputs_and_gradients_are_nearly_the_same_in_half_precision(
     backend: str, device: str, make_layers: Any
 ) -> None:
     expected, _ = _run("torch", "cpu", make_layers, (8, 10, 12))
-    for half in half_types(device):
+    for half in half_types(backend, device):
         results, _ = _run(backend, device, make_layers, (8, 10, 12), half)
         for got, want in zip(results, expected, strict=True):
             assert_near(got, want, 2e-2)
