@@ -17,9 +17,10 @@ def _on_gpu(*marks_of_triton: pytest.MarkDecorator) -> list[Any]:
 
 _SPCONV_ON_CPU = pytest.param("spconv", "cpu", marks=pytest.mark.needs("spconv"))
 _OURS_ON_CPU = pytest.param("torch", "cpu", id="torch-cpu")
-EXACT = [_SPCONV_ON_CPU, *_on_gpu()]
+ON_GPU = _on_gpu()
+EXACT = [_SPCONV_ON_CPU, *ON_GPU]
 """(backend, device), in float32; the fixture ``exact_backend`` makes them fit to be compared."""
-ROUNDED = [_OURS_ON_CPU, *_on_gpu()]
+ROUNDED = [_OURS_ON_CPU, *ON_GPU]
 """(backend, device) that compute in half precision; spconv does not on a CPU."""
 EXACT_NETWORKS = [_SPCONV_ON_CPU, *_on_gpu(pytest.mark.rehearsal)]
 ROUNDED_NETWORKS = [_OURS_ON_CPU, *_on_gpu(pytest.mark.rehearsal)]
