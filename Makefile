@@ -2,6 +2,7 @@
 # make test    lint, types and the test suite
 # make gpu-check   the GPU's tests and the benchmark of a training step, on a machine with a GPU
 # make siege   attacks on everything by damage, kills, full disks and more: up to half an hour
+# make gpu-rehearsal   the same tests on a pretended GPU, with spconv-triton's kernels interpreted, where there is no GPU
 # make install the part they share: .venv with pointseg in it
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ DEMO_PICTURES ?= 3
 # Its environment has the GPU's libraries in it (see the README), and is left as it is.
 GPU_PYTHON ?= $(BIN)/python
 
-.PHONY: install demo test siege gpu-check check format clean
+.PHONY: install demo test siege gpu-check gpu-rehearsal check format clean
 .DELETE_ON_ERROR:
 
 install: $(VENV)/installed
@@ -67,6 +68,10 @@ gpu-check:
 	  { echo "$(GPU_PYTHON) finds no GPU; see GPU in README.md, or type: make gpu-check GPU_PYTHON=python3" >&2; exit 1; }
 	$(GPU_PYTHON) -m pytest -m gpu
 	$(GPU_PYTHON) -m pointseg.benchmark step --device cuda --scenes 12 --voxels 100000 --json gpu-check.json
+
+gpu-rehearsal: $(VENV)/installed-dev
+	$(BIN)/python -m pip install --quiet --editable '.[triton]' triton
+	POINTSEG_REHEARSAL=1 POINTSEG_REQUIRE=pretended_gpu,spconv_triton $(BIN)/python -m pytest -m gpu -n auto --maxprocesses 4
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

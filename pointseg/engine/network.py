@@ -20,7 +20,7 @@ def autocast(amp: str, device: torch.device) -> AbstractContextManager[object]:
 
 
 def choose_amp(amp: str, network: Network) -> str:
-    """The config's mixed precision as the network has it: fp16, with all that it needs, for a bf16 that is not there."""
+    """The config's mixed precision as the network has it: fp16, and what that needs, for a bf16 that is not there."""
     return "fp16" if amp == "bf16" and not network.has_bfloat16 else amp
 
 

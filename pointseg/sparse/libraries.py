@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pointseg.errors import UsageError, first_line
 from pointseg.sparse.backends import Backend
@@ -53,19 +54,13 @@ def _heed_autocast(layer: type) -> type:
 
     class HalfPrecisionLayer(layer):  # type: ignore[misc, valid-type]
         def _conv_forward(
-            self,
-            training: bool,
-            tensor: Any,
-            weight: torch.Tensor,
-            bias: torch.Tensor | None,
-            *args: Any,
-            **options: Any,
+            self, training: bool, tensor: Any, weight: Tensor, bias: Tensor | None, *args: Any, **options: Any
         ) -> Any:
             if not torch.is_autocast_enabled("cuda"):
                 return super()._conv_forward(training, tensor, weight, bias, *args, **options)
+            tensor, weight = tensor.replace_feature(tensor.features.half()), weight.half()
+            bias = None if bias is None else bias.half()
             with torch.autocast("cuda", enabled=False):
-                tensor, weight = tensor.replace_feature(tensor.features.half()), weight.half()
-                bias = None if bias is None else bias.half()
                 return super()._conv_forward(training, tensor, weight, bias, *args, **options)
 
     HalfPrecisionLayer.__name__ = HalfPrecisionLayer.__qualname__ = layer.__name__

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from pointseg.benchmark import main
-from pointseg.benchmarks import conv, waiting
+from pointseg.benchmarks import conv, step, waiting
 from pointseg.benchmarks.bare_spconv import BareUNet
 from pointseg.benchmarks.child import Child
 from pointseg.benchmarks.surface import count_pairs, make_batch, make_surface, write_surface_scene
@@ -25,6 +25,7 @@ from pointseg.data.batch import Batch
 from pointseg.data.loader import Draw, TrainingScenes
 from pointseg.errors import DataError, UsageError
 from pointseg.models import build_network
+from tests.conftest import TINY_NETWORK
 
 ROOT = Path(__file__).parents[1]
 TEXTS = {"backend", "model", "source"}
@@ -356,3 +357,37 @@ def test_peak_memory_is_of_this_process_alone() -> None:
     before, after = (float(word) for word in result.stdout.split())
     assert before < large.nbytes / 2**30 / 2
     assert after - before > 0.45
+
+
+class _ChildHere:
+    """As :class:`Child`, in this process; knows how many there are at a time."""
+
+    alive = most = 0
+
+    def __init__(self, name: str, build: Any, *arguments: Any) -> None:
+        self.built = build(*arguments)
+
+    def call(self, method: str) -> Any:
+        return getattr(self.built, method)()
+
+    def __enter__(self) -> "_ChildHere":
+        _ChildHere.alive += 1
+        _ChildHere.most = max(_ChildHere.most, _ChildHere.alive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _ChildHere.alive -= 1
+
+
+@pytest.mark.parametrize(
+    ("device", "at_a_time"), [("cpu", 2), pytest.param("cuda", 1, marks=pytest.mark.gpu)], ids=["cpu", "cuda"]
+)
+def test_a_gpu_holds_one_process_at_a_time(device: str, at_a_time: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU, which others use, too, they take turns."""
+    monkeypatch.setattr(step, "Child", _ChildHere)
+    monkeypatch.setattr(_ChildHere, "most", 0)
+    config = load_config("demo", [*TINY_NETWORK, "train.amp=fp16"])
+    job = step.StepJob(config, torch.device(device), 1, 200, num_scenes=1, scene=None, seed=0)
+    (row,) = step.measure_step(job, "tiny", ["torch"], num_repeats=1)
+    assert (_ChildHere.most, _ChildHere.alive) == (at_a_time, 0)
+    assert row.forward_s > 0 and row.step_s > 0 and row.peak_gib > 0

@@ -6,6 +6,7 @@ equal but for the order of sums. It refuses what mixes devices; streams that rac
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -185,11 +186,29 @@ def test_two_processes_with_shared_batch_norm_are_two_on_the_cpu(root: Path, tmp
     _assert_equal(losses["cuda"], losses["cpu"])
 
 
+@pytest.fixture(scope="module")
+def run(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of our engine on the CPU."""
+    made = tmp_path_factory.mktemp("runs") / "run"
+    _train(made, [*RECIPE, f"data.root={root}", "run.device=cpu", "train.passes=1"])
+    return made
+
+
+TRITON = pytest.param("spconv_triton", marks=[pytest.mark.needs("spconv_triton"), pytest.mark.rehearsal])
+
+
 @pytest.mark.parametrize("amp", ["none", "fp16", "bf16"])
-def test_a_gpu_predicts_what_the_cpu_does(amp: str, trained_run: Path, prepared_root: Path) -> None:
-    scene = read_scene(next((prepared_root / "val").iterdir()), load_taxonomy("scannet200"))
-    expected = load_segmenter(trained_run, device="cpu").forward_scene(scene)[1].logits
-    logits = load_segmenter(trained_run, device="cuda", amp=amp).forward_scene(scene)[1].logits
-    assert logits.dtype == {"none": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[amp]
+@pytest.mark.parametrize("backend", ["torch", TRITON])
+def test_a_gpu_predicts_what_the_cpu_does(backend: str, amp: str, run: Path, root: Path, tmp_path: Path) -> None:
+    scene = read_scene(root / "train" / "scene0000_00", load_taxonomy("scannet200"))
+    expected = load_segmenter(run, device="cpu").forward_scene(scene)[1].logits
+    of_backend = shutil.copytree(run, tmp_path / "run")
+    config = (run / "config.yaml").read_text()
+    assert config.count("backend: torch\n") == 1
+    (of_backend / "config.yaml").write_text(config.replace("backend: torch\n", f"backend: {backend}\n"))
+    logits = load_segmenter(of_backend, device="cuda", amp=amp).forward_scene(scene)[1].logits
+    # The libraries have no bfloat16.
+    half = torch.bfloat16 if backend == "torch" else torch.float16
+    assert logits.dtype == {"none": torch.float32, "fp16": torch.float16, "bf16": half}[amp]
     error = float((logits.cpu().float() - expected).abs().max() / expected.abs().max())
     assert error < {"none": 1e-5, "fp16": 1e-2, "bf16": 5e-2}[amp]

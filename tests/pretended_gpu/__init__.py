@@ -4,14 +4,14 @@ It lets the tests marked ``gpu``, and any command, take the ways that they take 
 
     python -m tests.pretended_gpu -m pointseg.train --cfg demo.yaml run.device=cuda ...
 
-Refused, as a GPU would: tensors of two devices in one operation (but for scalars and indices on the CPU), a generator of
-another device, CUDA in a forked process. Counted, with the program's line: waits of the host for the device. Found: a
-stream that uses what another may not be done with, and memory that is freed without ``record_stream``.
+Refused, as a GPU would: tensors of two devices in one operation (but for scalars and indices on the CPU), a generator
+of another device, CUDA in a forked process. Counted, with the program's line: waits of the host for the device. Found:
+a stream that uses what another may not be done with, and memory that is freed without ``record_stream``.
 
 Not seen: kernels and their rounding, speed, how much memory kernels take for themselves, NCCL, and operations that have
 no kernel for a GPU.
 
-Autograd and the accelerator's hooks are C++, so a few lines of it are compiled (``shim.cpp``), against one version of torch.
+Autograd and the accelerator's hooks are C++: some lines of it are compiled (``shim.cpp``), for one version of torch.
 """
 
 from tests.pretended_gpu.gpu import PretendedGpu

@@ -73,6 +73,8 @@ class PretendedGpu(TorchDispatchMode):
         known = [torch.Tensor, torch.nn.Parameter, PretendedTensor]
         yield mock.patch.object(torch.utils._foreach_utils, "_foreach_supported_types", known)
         yield mock.patch.object(torch.distributed, "init_process_group", _join_by_gloo)
+        # It would ask a timer of the GPU how long DDP's last step took, and log that.
+        yield mock.patch.object(torch.distributed.Logger, "set_runtime_stats_and_log", _always(None))
 
     def _cuda_functions(self) -> dict[str, Any]:
         properties = SimpleNamespace(name="pretended", major=8, minor=0, multi_processor_count=1)

@@ -5,7 +5,7 @@ A clock says of each stream how many of its operations are known to be done: str
 
 import itertools
 import weakref
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -34,8 +34,8 @@ class Event:
 class Stream:
     """As ``torch.cuda.Stream``, and the context manager that ``torch.cuda.stream`` makes of it."""
 
-    ids = itertools.count()
-    all: "weakref.WeakValueDictionary[int, Stream]" = weakref.WeakValueDictionary()
+    ids: ClassVar["itertools.count[int]"] = itertools.count()
+    all: ClassVar["weakref.WeakValueDictionary[int, Stream]"] = weakref.WeakValueDictionary()
 
     def __init__(self, device: Any = None, priority: int = 0) -> None:
         self.stream_id = self.cuda_stream = next(self.ids)

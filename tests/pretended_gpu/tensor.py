@@ -1,7 +1,7 @@
 """Tensors that claim to be on cuda:0, page-locked memory, and generators of the GPU."""
 
 import weakref
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -72,7 +72,7 @@ def unwrap(value: Any) -> Any:
 class Generator(torch.Generator):
     """A CPU generator that says on which device it is. What is drawn without one is the CPU's, so that runs compare."""
 
-    on_cuda: set[int] = set()
+    on_cuda: ClassVar[set[int]] = set()
 
     def __new__(cls, device: Any = "cpu") -> "Generator":
         self = super().__new__(cls, "cpu")

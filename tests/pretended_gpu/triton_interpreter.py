@@ -1,4 +1,7 @@
-"""Kernels of spconv-triton by Triton's interpreter (TRITON_INTERPRET=1 before Triton is imported), on pretended tensors."""
+"""Kernels of spconv-triton by Triton's interpreter, on pretended tensors.
+
+TRITON_INTERPRET=1 has to be in the environment before Triton is imported.
+"""
 
 import functools
 import importlib

@@ -20,12 +20,19 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
 
 
+class _Layer:
+    """Knows what it was made with."""
+
+    def __init__(self, **options: object) -> None:
+        self.options = options
+
+
 def _fake_library(monkeypatch: pytest.MonkeyPatch, name: str) -> types.ModuleType:
     """A package ``name.pytorch`` with the five names of the API."""
     names = ("SparseConvTensor", "SparseSequential", "SubMConv3d", "SparseConv3d", "SparseInverseConv3d")
     library = types.ModuleType(f"{name}.pytorch")
     for attribute in names:
-        setattr(library, attribute, lambda **options: options)
+        setattr(library, attribute, type(attribute, (_Layer,), {}))
     core = types.ModuleType(f"{name}.core")
     core.ConvAlgo = types.SimpleNamespace(Native="native")  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
@@ -61,9 +68,9 @@ def test_auto_on_a_gpu_is_spconv_then_spconv_triton_then_ours(monkeypatch: pytes
 def test_spconv_takes_its_native_algorithm_only_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     _fake_library(monkeypatch, "spconv")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert sparse.backend("spconv").SubMConv3d() == {"algo": "native"}
+    assert sparse.backend("spconv").SubMConv3d().options == {"algo": "native"}
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert sparse.backend("spconv").SubMConv3d() == {}
+    assert sparse.backend("spconv").SubMConv3d().options == {}
 
 
 @pytest.mark.usefixtures("no_gpu")

@@ -8,7 +8,7 @@ import torch
 
 from pointseg.sparse import SparseConvTensor
 from pointseg.sparse import backend as find_backend
-from tests.parity_cases import EXACT, ROUNDED, assert_near, half_types
+from tests.parity_cases import EXACT, ON_GPU, ROUNDED, assert_near, half_types
 from tests.sparse.dense_reference import random_voxels
 
 pytestmark = pytest.mark.usefixtures("exact_backend")
@@ -90,7 +90,39 @@ def test_outputs_and_gradients_are_nearly_the_same_in_half_precision(
     backend: str, device: str, make_layers: Any
 ) -> None:
     expected, _ = _run("torch", "cpu", make_layers, (8, 10, 12))
-    for half in half_types(device):
+    for half in half_types(backend, device):
         results, _ = _run(backend, device, make_layers, (8, 10, 12), half)
         for got, want in zip(results, expected, strict=True):
             assert_near(got, want, 2e-2)
+
+
+def _one_of_each(library: Any) -> Any:
+    return library.SparseSequential(
+        library.SubMConv3d(16, 8, 5, bias=False, indice_key="stem"),
+        torch.nn.BatchNorm1d(8),
+        library.SparseConv3d(8, 8, 2, stride=2, bias=False, indice_key="down"),
+        library.SubMConv3d(8, 8, 3, bias=False, indice_key="level"),
+        library.SparseInverseConv3d(8, 8, 2, bias=False, indice_key="down"),
+        library.SubMConv3d(8, 4, 1, bias=True),
+    )
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("asked", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("backend", "device"), ON_GPU)
+def test_layers_hand_one_half_type_on(backend: str, device: str, asked: torch.dtype, training: bool) -> None:
+    """Whatever the size of their kernels, in training and when they predict: what one computes the next one takes."""
+    torch.manual_seed(0)
+    ours = _one_of_each(find_backend("torch")).train(training)
+    library = find_backend(backend)
+    layers = _one_of_each(library).to(device).train(training)
+    layers.load_state_dict(ours.state_dict())
+    indices = random_voxels(60, (8, 8, 8), batch_size=2)
+    features = torch.randn(60, 16, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = ours(SparseConvTensor(features, indices, (8, 8, 8), 2)).features
+        with torch.autocast(device, asked):
+            tensor = library.SparseConvTensor(features.to(device), indices.to(device), (8, 8, 8), 2)
+            output = layers(tensor).features
+    assert output.dtype == (asked if backend == "torch" else torch.float16)
+    assert_near(output, expected, 5e-2 if output.dtype == torch.bfloat16 else 1e-2)
