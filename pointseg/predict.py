@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
     further = [key for key in SUFFIXES if getattr(arguments, key)]
     with join_processes(arguments.device) as processes, ExitStack() as held:
         # None writes before all have seen what earlier calls left.
-        with processes.leave_together():
+        with processes.together():
             # Calls with the same settings may share the work: their files go together.
             share = fingerprint(settings)
             held.enter_context(hold_folder(out, "predicts", "choose another folder with --out", share=share))
@@ -67,7 +67,7 @@ def predict_scans(paths: Sequence[Path], work: "_Work", processes: Processes) ->
     """Do the work for all scans, which the processes share, and say what was done; 1 if a scan is bad."""
     hidden = len(paths) == 1 or not processes.is_first
     mine = paths[processes.rank :: processes.world_size]
-    with processes.leave_together():
+    with processes.together():
         for path in tqdm(mine, desc="predict", unit="scene", disable=True if hidden else None):
             try:
                 work.finish(path)

@@ -57,7 +57,7 @@ class DataConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     """Where scenes are augmented and voxelised; cuda: on the network's GPU, without workers; auto: where it is."""
     cache: Literal["none", "ram", "device"] = "none"
-    """Where training scenes are kept once read: nowhere, in RAM, or in the memory of data.device."""
+    """Where training scenes are kept once read: nowhere, in RAM (once a machine), or in the memory of data.device."""
 
 
 class AugmentConfig(Section):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pointseg.commands import called
@@ -64,7 +65,7 @@ class TrainingScenes(Dataset):
             self.bank = build_bank(folders, self.taxonomy, config.data.features, device)
         self.watch = WorkerWatch(folders, config.data.num_workers) if config.data.num_workers else None
         # Workers are forked and share what is there before: nobody writes into it.
-        self.cache = None if config.data.cache == "none" else [self.read(index) for index in range(len(folders))]
+        self.cache = None if config.data.cache == "none" else self.read_all()
 
     def __len__(self) -> int:
         return len(self.folders)
@@ -107,10 +108,28 @@ class TrainingScenes(Dataset):
 
     def read(self, index: int) -> PackedScene:
         """A scene from its files: on the device, or where it is kept in RAM for a GPU, in page-locked memory."""
-        scene = pack_scene(read_scene(self.folders[index], self.taxonomy), self.config.data.features)
+        scene = self.pack(index)
         if self.config.data.cache == "ram":
             return scene.pin_memory() if self.device.type == "cuda" else scene
         return scene.to(self.device)
+
+    def pack(self, index: int) -> PackedScene:
+        """A scene from its files."""
+        return pack_scene(read_scene(self.folders[index], self.taxonomy), self.config.data.features)
+
+    def read_all(self) -> list[PackedScene]:
+        """All scenes: in RAM once a machine, however many processes it has; in the memory of a GPU once a process.
+
+        What processes share is not page-locked: the thread that makes batches for a GPU ahead waits for its copies.
+        """
+        in_ram = self.config.data.cache == "ram" or self.device.type == "cpu"
+        if in_ram and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            from pointseg.data.shared_cache import read_once_a_machine
+
+            shared = read_once_a_machine(self.pack, len(self.folders))
+            if shared is not None:
+                return shared
+        return [self.read(index) for index in range(len(self.folders))]
 
     def mix_pairs(self, draws: Sequence[Draw], scenes: Sequence[DrawnScene]) -> list[DrawnScene]:
         """Mix the first scene with the second, the third with the fourth, each pair with the config's probability."""
@@ -235,6 +254,8 @@ class TrainingLoader:
             batch_size=None,  # a draw is a whole batch
             collate_fn=_as_it_is,
             num_workers=data.num_workers,
+            # Python 3.14 would have scenes that are kept copied into /dev/shm.
+            multiprocessing_context="fork" if data.num_workers else None,
             persistent_workers=data.num_workers > 0,
             pin_memory=device.type == "cuda",
             worker_init_fn=leave_stopping_to_the_trainer,

@@ -93,12 +93,12 @@ class Processes:
             PointsegError, OSError: as the function does, in the first process.
             SystemExit: in the others, with the same status and without a word.
         """
-        with self.leave_together():
+        with self.together():
             if self.is_first:
                 function()
 
     @contextmanager
-    def leave_together(self) -> Iterator[None]:
+    def together(self) -> Iterator[None]:
         """A block of which no process goes on before all have come to its end, and none if one failed in it.
 
         Raises:

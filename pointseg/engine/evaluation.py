@@ -106,7 +106,7 @@ def count_scenes(
     own = None if statistics is None else new_statistics(segmenter)
     mine = range(len(folders))[processes.rank :: processes.world_size]
     hidden = quiet or not processes.is_first
-    with processes.leave_together():
+    with processes.together():
         for index in tqdm(mine, desc="evaluate", unit="scene", leave=False, disable=True if hidden else None):
             scene = read_scene(folders[index], taxonomy)
             assert scene.label is not None, "has_annotation said so"
