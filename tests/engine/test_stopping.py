@@ -170,13 +170,22 @@ def test_processes_that_would_do_something_else_are_refused(
 
     early, later, none = ([f"run.dir={tmp_path / name}"] for name in ("early", "late", "none"))
     remedy = "does every node see the same folder? Give all of them one that they share with run.dir=PATH"
-    for a, b, steps in ((early, later, "of step 3 .* of step 2 .*"), (early, none, "of step 3 .* none"), (none, early, "none .* of step 3 .*")):
+    for a, b, steps in (
+        (early, later, "of step 3 .* of step 2 .*"),
+        (early, none, "of step 3 .* none"),
+        (none, early, "none .* of step 3 .*"),
+    ):
         both = refusals(a, b)
         assert len(both) == 2
         for line in both:
-            assert re.fullmatch(f"process 0 has checkpoint {steps}; {re.escape(remedy)}".replace(" .* ", " .*"), line), line
+            assert re.fullmatch(
+                f"process 0 has checkpoint {steps}; {re.escape(remedy)}".replace(" .* ", " .*"), line
+            ), line
     both = refusals([*none, "optimizer.lr=0.5"], none)
-    assert both == [f"process 0 has optimizer.lr 0.5 and process 1 has {both[0].split()[-7]}; give all processes the same"] * 2
+    assert (
+        both
+        == [f"process 0 has optimizer.lr 0.5 and process 1 has {both[0].split()[-7]}; give all processes the same"] * 2
+    )
 
 
 def test_a_signal_in_a_validation_costs_nothing(
