@@ -7,6 +7,7 @@ hold from one kind of ``data.device`` to another, which draws other numbers; and
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from multiprocessing import Queue
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -289,6 +290,9 @@ class TrainingLoader:
         """What the sampler asks for, from where it stands."""
         if self.scenes.device.type == "cpu":
             with explain_handing_over():
+                # More than PyTorch is about to make: where it fails half-way, it leaves workers and tracebacks behind.
+                spare: list[Any] = [Queue() for _ in range(3 * self._loader.num_workers)]
+                del spare
                 return iter(self._loader)
         from pointseg.data.prefetch import prefetch
 

@@ -43,6 +43,7 @@ def restore(trainer: "Trainer", state: dict[str, Any]) -> None:
     trainer.schedule.load_state_dict(state["schedule"])
     vars(trainer.progress).update(state["progress"])
     if trainer.processes.is_first:
+        directory.clear_unfinished()
         drop_metrics_after(directory, trainer.progress.step, not trainer.progress.validation_is_due)
         directory.keep_config(trainer.config)
 
