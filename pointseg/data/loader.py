@@ -7,6 +7,7 @@ hold from one kind of ``data.device`` to another, which draws other numbers; and
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from multiprocessing import Queue
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +21,13 @@ from pointseg.config import Config
 from pointseg.data.augment import augment
 from pointseg.data.batch import Batch, DrawnScene, make_batch, mix
 from pointseg.data.points import PackedScene, center_points, pack_scene
-from pointseg.data.workers import WorkerWatch, leave_stopping_to_the_trainer
+from pointseg.data.workers import (
+    Parcel,
+    WorkerWatch,
+    explain_handing_over,
+    hand_over,
+    leave_stopping_to_the_trainer,
+)
 from pointseg.errors import DataError, PointsegError, UsageError
 from pointseg.scans.prepared import read_scene
 from pointseg.taxonomy import Taxonomy, load_taxonomy
@@ -252,7 +259,7 @@ class TrainingLoader:
             self.scenes,
             sampler=self.sampler,
             batch_size=None,  # a draw is a whole batch
-            collate_fn=_as_it_is,
+            collate_fn=hand_over,
             num_workers=data.num_workers,
             # Python 3.14 would have scenes that are kept copied into /dev/shm.
             multiprocessing_context="fork" if data.num_workers else None,
@@ -260,7 +267,7 @@ class TrainingLoader:
             pin_memory=device.type == "cuda",
             worker_init_fn=leave_stopping_to_the_trainer,
         )
-        self._stream: Iterator[Batch] = iter(())
+        self._stream: Iterator[Batch | Parcel] = iter(())
         self._next: tuple[int, int] | None = None
 
     @property
@@ -281,18 +288,33 @@ class TrainingLoader:
             self._next = None
             try:
                 with self.explain_dead_worker():
-                    batch = next(self._stream)
+                    made = next(self._stream)
             except PointsegError as error:
                 # A worker's error arrives as a whole traceback; its last line is the message.
                 raise type(error)(str(error).strip().splitlines()[-1].split(f"{type(error).__name__}: ")[-1]) from None
             is_last = batch_index + 1 == self.batches_per_pass
             self._next = (pass_index + 1, 0) if is_last else (pass_index, batch_index + 1)
-            yield batch
+            yield made.open() if isinstance(made, Parcel) else made
 
-    def _open(self) -> Iterator[Batch]:
+    def close(self) -> None:
+        """End the workers.
+
+        When Python leaves, it ends them by the SIGTERM that they leave to the trainer, and waits for them.
+        """
+        stream: Any = self._stream
+        if hasattr(stream, "_shutdown_workers"):  # PyTorch's, which is not to be asked for otherwise
+            stream._shutdown_workers()
+            for worker in stream._workers:
+                worker.kill()
+
+    def _open(self) -> Iterator[Batch | Parcel]:
         """What the sampler asks for, from where it stands."""
         if self.scenes.device.type == "cpu":
-            return iter(self._loader)
+            with explain_handing_over():
+                # More than PyTorch is about to make: where it fails half-way, it leaves workers and tracebacks behind.
+                spare: list[Any] = [Queue() for _ in range(3 * self._loader.num_workers)]
+                del spare
+                return iter(self._loader)
         from pointseg.data.prefetch import prefetch
 
         return prefetch(self.scenes.__getitem__, self.sampler, self.scenes.device)
@@ -316,7 +338,3 @@ def choose_data_device(name: str, network_device: torch.device) -> torch.device:
 def derive_seed(*parts: int) -> int:
     """One 63-bit seed from several numbers, so that neighbouring numbers give unrelated draws."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch

@@ -1,19 +1,89 @@
-"""The processes that make scenes ready: what they leave to the training process, and what is known of one that dies."""
+"""The processes that make scenes ready: how they hand batches over, and what is known of one that dies."""
 
+import errno
 import os
+import pickle
 import re
+import resource
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import get_worker_info
 
-from pointseg.errors import DataError
+from pointseg.data.batch import Batch
+from pointseg.errors import DataError, first_line
 
 _WORKER_DIED = r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)"
 """What PyTorch says; it has no exception of its own for that."""
+
+_FILES_PER_BATCH = 16
+"""More than a worker opens to hand one over: two for each tensor, and the socket from which they are asked for."""
+
+
+class Parcel:
+    """A batch in shared memory, and where it is there: what a worker puts into PyTorch's queue.
+
+    Left to itself, PyTorch moves a batch into shared memory in a thread of the queue. What goes wrong there is printed
+    and forgotten, and the training process waits for ever. Here it goes wrong where the batch was made, as any error
+    of a scene does.
+
+    Raises:
+        DataError: there is too little shared memory, or too many files are open.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        num_bytes = sum(tensor.nbytes for tensor in (batch.coords, batch.features, batch.labels))
+        with explain_handing_over(f"a batch of {num_bytes / 2**20:.1f} MiB"):
+            # Looked at before: without files that it can open, the thread that gives them away would write tracebacks.
+            if resource.getrlimit(resource.RLIMIT_NOFILE)[0] - len(list(Path("/dev/fd").iterdir())) < _FILES_PER_BATCH:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            self._content = bytes(ForkingPickler.dumps(batch))
+
+    def open(self) -> Batch:
+        """The batch; once, and not in the process that made it.
+
+        Raises:
+            DataError: too many files are open.
+        """
+        with explain_handing_over("a batch"):
+            batch: Batch = pickle.loads(self._content)
+        return batch
+
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory; PyTorch's thread for that calls this."""
+        return self.open().pin_memory()
+
+
+def hand_over(batch: Any) -> Batch | Parcel:
+    """What a loader passes on: from a worker to the training process a parcel."""
+    return batch if get_worker_info() is None else Parcel(batch)
+
+
+@contextmanager
+def explain_handing_over(what: str = "batches") -> Iterator[None]:
+    """Say what helps where processes can't share memory.
+
+    Raises:
+        DataError: in place of the error of the system, or of PyTorch.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "shared memory" not in str(error):
+            raise
+        many_files = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+        many_files = many_files or os.strerror(errno.EMFILE) in str(error)
+        remedy = "allow more open files (ulimit -n)" if many_files else "give /dev/shm more room (docker: --shm-size)"
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
+        raise DataError(
+            f"{what} can't be handed over by the loading processes through shared memory ({reason}); {remedy}, lower "
+            "data.num_workers, or use data.num_workers=0"
+        ) from None
 
 
 class WorkerWatch:
@@ -27,7 +97,8 @@ class WorkerWatch:
     def __init__(self, folders: Sequence[Path], num_workers: int) -> None:
         self._folders = folders
         # For each worker its process and its scene.
-        self._at_work = torch.full((num_workers, 2), -1).share_memory_()
+        with explain_handing_over():
+            self._at_work = torch.full((num_workers, 2), -1).share_memory_()
 
     def begins(self, scene_index: int) -> None:
         """Called by a worker before it reads a scene; does nothing in the training process."""

@@ -39,9 +39,8 @@ def refuse_unequal_starts(trainer: "Trainer", earlier: dict[str, Any] | None) ->
             remedy = "give all processes the same"
             if key == _CHECKPOINT:
                 remedy = "does every node see the same folder? Give all of them one that they share with run.dir=PATH"
-            raise UsageError(
-                f"{trainer.directory.path}: process 0 has {key} {first[key]} and process {rank} has {start[key]}; {remedy}"
-            )
+            found = f"process 0 has {key} {first[key]} and process {rank} has {start[key]}"
+            raise UsageError(f"{trainer.directory.path}: {found}; {remedy}")
 
 
 def describe_start(trainer: "Trainer", earlier: dict[str, Any] | None) -> dict[str, str]:

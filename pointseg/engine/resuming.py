@@ -52,6 +52,7 @@ def restore(trainer: "Trainer", state: dict[str, Any]) -> None:
     known = vars(trainer.progress).keys()
     vars(trainer.progress).update({name: value for name, value in state["progress"].items() if name in known})
     if trainer.processes.is_first:
+        directory.clear_unfinished()
         drop_metrics_after(directory, trainer.progress.step, not trainer.progress.validation_is_due)
         directory.keep_config(trainer.config)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pointseg.atomic import errors_name, write_text
+from pointseg.atomic import TEMPORARY_PREFIX, errors_name, write_text
 from pointseg.config import Config, dump_config, load_config
 from pointseg.errors import UsageError, regular_file
 from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy
@@ -57,9 +57,17 @@ class RunDirectory:
             if checkpoint.is_file():
                 raise UsageError(f"{checkpoint}: this run has a checkpoint already; {remedy}")
 
+    def clear_unfinished(self) -> None:
+        """Remove what a killed process had begun to write, and nothing else: only one may write here at a time."""
+        written = (self.config_path, self.classes_path, self.metrics_path, self.last_checkpoint, self.best_checkpoint)
+        for path in written:
+            for unfinished in path.parent.glob(f"{TEMPORARY_PREFIX}{path.stem}-????????{path.suffix}"):
+                unfinished.unlink(missing_ok=True)
+
     def begin(self, config: Config, taxonomy: Taxonomy) -> None:
         """Make the folder of a new run, and keep the config and the classes."""
         self.path.mkdir(parents=True, exist_ok=True)
+        self.clear_unfinished()
         write_text(self.classes_path, taxonomy.as_table())
         self.keep_config(config)
         write_text(self.metrics_path, "")

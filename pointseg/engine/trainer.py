@@ -128,7 +128,7 @@ class Trainer:
             self.directory.begin(config, self.taxonomy)
         self.log = RunLog(self.directory, self.num_steps, progress.step, self.processes.is_first)
         self.stop = StopRequest(self.processes.world_size)
-        with closing(self.log), self.stop, self.loader.explain_dead_worker():
+        with self.stop, closing(self.log), closing(self.loader), self.loader.explain_dead_worker():
             self.tally = Tally(config.data.scenes_per_batch)
             while progress.pass_index < config.train.passes or progress.validation_is_due:
                 if progress.validation_is_due:

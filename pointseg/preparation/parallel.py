@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -58,7 +59,7 @@ def _run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], num_worker
     try:
         with (
             _one_thread_each(),
-            ProcessPoolExecutor(num_workers, mp_context=context, initializer=_leave_interrupt_to_parent) as pool,
+            ProcessPoolExecutor(num_workers, mp_context=context, initializer=_begin_worker) as pool,
         ):
             yield from pool.map(function, jobs)
     except BrokenProcessPool:
@@ -83,5 +84,14 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _leave_interrupt_to_parent() -> None:
+def _begin_worker() -> None:
+    """Leave interrupts to the parent, and end with it, also where it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()  # woken by the system, when the parent's end of a pipe is closed
+    os._exit(1)

@@ -225,6 +225,19 @@ def test_resuming_what_never_came_to_a_checkpoint_begins_anew(tiny_overrides: li
     assert [row["step"] for row in _rows(tmp_path / "run")] == [1, 2, 3]
 
 
+def test_resuming_clears_what_a_killed_write_left_and_nothing_else(trained_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "copy"
+    shutil.copytree(trained_run, run)
+    left = ["checkpoints/.writing-last-abcd1234.pt", "checkpoints/.writing-best-a_cd1234.pt"]
+    left += [".writing-config-abcd1234.yaml", ".writing-metrics-abcd1234.jsonl"]
+    others = ["checkpoints/.writing-mine.pt", ".writing-notes-abcd1234.txt", "checkpoints/last-abcd1234.pt"]
+    for name in left + others:
+        (run / name).write_bytes(b"half")
+    train(["--cfg", str(run / "config.yaml"), f"run.dir={run}", "--resume"])
+    assert [name for name in left if (run / name).exists()] == []
+    assert [name for name in others if not (run / name).exists()] == []
+
+
 def test_a_validation_that_fails_costs_no_training(
     tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

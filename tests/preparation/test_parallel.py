@@ -1,6 +1,9 @@
 """Many scenes in several processes."""
 
+import multiprocessing
 import os
+import time
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +57,39 @@ def test_workers_use_one_thread(monkeypatch):
 def test_no_workers():
     with pytest.raises(UsageError, match="0 workers"):
         list(map_scenes(square, range(2), 0, "squaring"))
+
+
+def write_pid_and_wait(folder: Path) -> None:
+    (folder / str(os.getpid())).touch()
+    time.sleep(600)
+
+
+def map_for_ever(folder: Path) -> None:
+    list(map_scenes(write_pid_and_wait, [folder] * 4, 2, "waiting"))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "zombie" not in Path(f"/proc/{pid}/status").read_text() if Path("/proc").is_dir() else True
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    """Even in the middle of a scene."""
+    parent = multiprocessing.get_context("spawn").Process(target=map_for_ever, args=(tmp_path,))
+    parent.start()
+    deadline = time.monotonic() + 100
+    while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    parent.kill()
+    parent.join()
+    workers = [int(path.name) for path in tmp_path.iterdir()]
+    assert len(workers) == 2
+    deadline = time.monotonic() + 20
+    while (left := [pid for pid in workers if is_alive(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for pid in left:
+        os.kill(pid, 9)
+    assert left == []

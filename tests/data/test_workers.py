@@ -1,0 +1,79 @@
+"""What a loading process can't hand over, and how loading processes end."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def _train(shell: str, *overrides: str) -> tuple[int, list[str]]:
+    """Exit status and what was said, but for warnings; a call that does not end fails."""
+    command = f'"{sys.executable}" -m pointseg.train --cfg demo.yaml "$@"'
+    script = shell.format(command=command)
+    process = subprocess.Popen(
+        ["sh", "-c", script, "sh", *overrides, "data.num_workers=2"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "TQDM_DISABLE": "1"},
+    )
+    try:
+        _, stderr = process.communicate(timeout=120)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    return process.returncode, [line for line in stderr.splitlines() if not line.startswith("warning:")]
+
+
+def _may_mount() -> bool:
+    """Whether this process may have a /dev/shm of its own."""
+    script = "mount -t tmpfs -o size=8k tmpfs /dev/shm"
+    try:
+        return subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(("size", "what"), [("160k", "a batch of 0.1 MiB"), ("16k", "batches")])
+def test_a_batch_for_which_there_is_no_shared_memory_ends_the_run_with_one_line(
+    size: str, what: str, tiny_overrides: list[str]
+) -> None:
+    if not _may_mount():
+        pytest.skip("may not mount a small /dev/shm")
+    script = f"mount -t tmpfs -o size={size} tmpfs /dev/shm && exec {{command}}".replace("'", "")
+    status, lines = _train(f"exec unshare -rm sh -c '{script}' sh \"$@\"", *tiny_overrides)
+    assert status == 1, lines
+    assert len(lines) == 1, lines
+    assert f"{what} can't be handed over by the loading processes through shared memory" in lines[0]
+    assert "No space left on device" in lines[0]
+    assert "give /dev/shm more room" in lines[0]
+    assert "data.num_workers=0" in lines[0]
+
+
+def test_a_batch_for_which_too_many_files_are_open_ends_the_run_with_one_line(tiny_overrides: list[str]) -> None:
+    status, lines = _train("ulimit -n 28; exec {command}", *tiny_overrides)
+    assert status == 1, lines
+    assert len(lines) == 1, lines
+    assert "can't be handed over by the loading processes" in lines[0]
+    assert "Too many open files); allow more open files (ulimit -n)" in lines[0]
+    assert "data.num_workers=0" in lines[0]
+
+
+def test_a_broken_scene_ends_the_run_and_its_workers(
+    tiny_overrides: list[str], prepared_root: Path, tmp_path: Path
+) -> None:
+    """Python ends workers by SIGTERM when it leaves, which they leave to the trainer: it waited for them for ever."""
+
+    root = tmp_path / "data"
+    shutil.copytree(prepared_root, root)
+    (sorted((root / "train").iterdir())[2] / "coord.npy").write_bytes(b"")
+    status, lines = _train("exec {command}", *tiny_overrides, f"data.root={root}", "data.cache=none")
+    assert status == 1, lines
+    assert "coord.npy" in lines[0]
+    assert len(lines) == 1
