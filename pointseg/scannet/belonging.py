@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pointseg.errors import DataError
+from pointseg.scannet.segment_ids import unique_ids
 
 _PREFIX = "scannet."  # of names in the second release
 _MESH_SUFFIX = "_vh_clean"
@@ -51,9 +52,10 @@ def doubt_segments(
         segments_of_object: (S,) integer for each object.
     """
     doubts = []
+    segment_ids, position_of_vertex = unique_ids(segment_of_vertex)
     if len(segment_of_vertex) >= _MIN_VERTICES:
         within = float((segment_of_vertex[faces[:, 0]] == segment_of_vertex[faces[:, 1]]).mean())
-        share = np.unique(segment_of_vertex, return_counts=True)[1] / len(segment_of_vertex)
+        share = np.bincount(position_of_vertex) / len(segment_of_vertex)
         chance = float((share**2).sum())
         if chance < 1 and (within - chance) / (1 - chance) < _MIN_COHERENCE:
             doubts.append(
@@ -61,7 +63,7 @@ def doubt_segments(
                 "vertices are in another order"
             )
     named = np.unique(np.concatenate(segments_of_object)) if len(segments_of_object) else np.empty(0, dtype=np.int64)
-    num_unknown = int((~np.isin(named, segment_of_vertex)).sum())
+    num_unknown = int((~np.isin(named, segment_ids)).sum())
     if num_unknown > (1 - _MIN_KNOWN_SHARE) * len(named):
         doubts.append(
             f"{num_unknown} of the {len(named)} segments that its objects name are not in the mesh, so these are of "
