@@ -12,7 +12,7 @@ from pointseg.labelled.scan_folder import FoundScans, find_scans
 from pointseg.labelled.scan_job import ClassQuery, Reading, ScanJob, find_class_ids
 from pointseg.labelled.split_lists import choose_splits, write_lists
 from pointseg.labelled.table import name_classes, place_table, write_table
-from pointseg.preparation.jobs import SceneJob, prepare_scenes
+from pointseg.preparation.jobs import SceneJob, prepare_scenes, remove_leftovers_of_tree
 from pointseg.preparation.parallel import map_scenes
 from pointseg.preparation.tree_report import write_report
 from pointseg.scans.tree import SPLITS, read_settings, scene_folders
@@ -109,6 +109,7 @@ def prepare_tree(
         OSError: the tree can't be written.
     """
     counts, failures = prepare_scenes(jobs, workers)
+    remove_leftovers_of_tree(out)
     scans_of_split = {split: {job.key[1] for job in jobs if job.key[0] == split} for split in lists}
     report = build_report(
         out,

@@ -196,6 +196,17 @@ def remove_leftovers(jobs: Sequence[SceneJob]) -> None:
                 _remove_leftover(leftover, name[1])
 
 
+def remove_leftovers_of_tree(root: Path) -> None:
+    """Delete the files that a killed run left half-written at the root and among the split lists.
+
+    For those who write to the tree alone: one of several shards would take away what another one is writing.
+    """
+    for folder in (root, root / "splits"):
+        for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
+            if leftover.is_file():
+                leftover.unlink(missing_ok=True)
+
+
 def _remove_leftover(leftover: Path, scene: str) -> None:
     """Move it away, then delete it: should somebody be writing there after all, they fail, and leave no half scene."""
     aside = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{scene}-old-", dir=leftover.parent))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pointseg.errors import UsageError
-from pointseg.preparation.jobs import Failure, SceneKey, prepare_scenes
+from pointseg.preparation.jobs import Failure, SceneKey, prepare_scenes, remove_leftovers_of_tree
 from pointseg.preparation.tree_report import write_report
 from pointseg.scannet.preparation import RawSceneJob
 from pointseg.scannet.raw_scan import LABEL_MAP_NAME, read_label_map, scan_folder, scans_folder
@@ -100,6 +100,7 @@ def prepare(
     own_jobs = [job for job in plan.jobs if shard is None or number_of_scene[job.key] == shard.number]
     counts, failures = prepare_scenes(own_jobs, workers)
     if shard is None:
+        remove_leftovers_of_tree(out)
         report = plan.write_report(failures, pending={})
         remove_parts(out)
     else:

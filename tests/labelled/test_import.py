@@ -434,13 +434,15 @@ def test_a_killed_import_goes_on(source, out):
     (out / "train").mkdir(exist_ok=True)
     leftover = out / "train" / f".writing-{(out / 'splits' / 'train.txt').read_text().splitlines()[-1]}-abc"
     leftover.mkdir()
+    for half_written in (out / ".writing-preprocess_report-abc.json", out / "splits" / ".writing-train-abc.txt"):
+        half_written.write_text("{")
     done = import_scans(source, out)
     assert done.status == 0
     written, skipped = (int(done.out.split()[i]) for i in (0, 3))
     assert written + skipped == 70
     assert written > 0
     assert skipped > 0
-    assert not leftover.exists()
+    assert not list(out.rglob(".writing-*"))
     assert check(out).err == ""
 
 

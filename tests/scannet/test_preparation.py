@@ -110,6 +110,21 @@ CHANGES = {
 }
 
 
+def test_what_a_killed_call_left_of_the_report_is_cleared(raw, out):
+    """Files of ours alone; a shard leaves it, since another one may be writing it."""
+    prepare(raw, out)
+    leftover, other = out / ".writing-preprocess_report-abc.json", out / "writing.json"
+    for path in (leftover, other):
+        path.write_text("{")
+    prepare(raw, out, "--shard", "1/1")
+    assert leftover.exists()
+    assert run_script("check_scans.py", out, "--workers", 1).status == 1
+    prepare(raw, out)
+    assert not leftover.exists()
+    assert other.exists()
+    assert run_script("check_scans.py", out, "--workers", 1).status == 0
+
+
 @pytest.mark.parametrize("case", CHANGES)
 def test_what_changed_is_made_anew(raw, out, tmp_path, case):
     """After a change, a run makes what it concerns anew, and the tree is as if made from nothing."""

@@ -14,11 +14,18 @@ from tests.siege.trial import Siege, Trial
 from tests.siege.verdict import judge, require
 
 NAME = "kills"
+_TIDY = ("prepare", "import")
+"""Commands that also clear what a killed one left; the others may not write to their folder alone."""
 TERM, INT, KILL = signal.SIGTERM, signal.SIGINT, signal.SIGKILL
 _SETTINGS = {
     "train": (),
     "train, workers": ("data.num_workers=2",),
-    "train, cache": ("data.cache=ram", "optimizer.name=sgd", "loss.collapse.preset=paper", "augment.copy_paste=1"),
+    "train, cache": (
+        "data.cache=ram",
+        "optimizer.name=sgd",
+        "loss.collapse.preset=paper",
+        "augment.elastic_probability=1",
+    ),
 }
 # Of training: what is sent, how the moment is chosen, how often in full.
 _KINDS: tuple[tuple[str, tuple[int, ...], str, int], ...] = (
@@ -150,7 +157,8 @@ def _try_command(trial: Trial, scenery: Scenery, command: Callable[[Scenery, Pat
         judge(running.wait(), allowed=(0, -KILL))
     trial.run(*command(scenery, out), allowed=(0,))
     require(_content(out) == _content(whole), "what is there in the end is not what an undisturbed call makes")
-    _require_no_leftovers(out)
+    if str(command(scenery, out)[0]) in _TIDY:
+        _require_no_leftovers(out)
 
 
 def _content(folder: Path) -> dict[str, bytes]:

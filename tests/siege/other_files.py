@@ -63,7 +63,7 @@ def _try_prepared(trial: Trial, scenery: Scenery) -> None:
     run = trial.folder / "run"
     commands: list[tuple[object, ...]] = [
         (*TRAIN, f"data.root={root}", f"run.dir={run}", "train.passes=1"),
-        (*TRAIN, f"data.root={root}", f"run.dir={run}", "train.passes=1", "data.cache=ram", "augment.copy_paste=2"),
+        (*TRAIN, f"data.root={root}", f"run.dir={run}", "train.passes=1", "data.cache=ram", "data.max_voxels=200"),
         ("evaluate", "--run", scenery.run, "--data-root", root, *_CPU),
         ("predict", "--run", scenery.run, "--data-root", root, "--split", "val", "--out", run, *_CPU),
         ("analyze", "--run", scenery.run, "--data-root", root, *_CPU),
