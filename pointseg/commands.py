@@ -83,8 +83,9 @@ def program_name() -> str:
 
 
 def complain(line: str) -> None:
-    """One line for people on stderr, after the name of the command."""
-    print(f"{program_name()}: {line}", file=sys.stderr)
+    """One line for people on stderr, after the name of the command: whatever name of a file is in it."""
+    shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
+    print(f"{program_name()}: {shown}", file=sys.stderr)
 
 
 def run_command(main: Callable[[Sequence[str]], int | None]) -> NoReturn:

@@ -13,6 +13,8 @@ from torch import nn
 
 from pointseg.errors import UsageError
 
+_MOST_THREADS_PER_CORE = 16
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -69,6 +71,23 @@ def choose_device(name: str) -> torch.device:
             f"process {local_rank} has no GPU, there are {torch.cuda.device_count()}; lower --nproc-per-node"
         )
     return torch.device("cuda", local_rank)
+
+
+def set_num_threads(num_threads: int, key: str = "train.num_threads") -> None:
+    """How many threads PyTorch computes with on the CPU; 0: what it chooses.
+
+    Args:
+        num_threads: of this process.
+        key: where the number comes from, for the message.
+
+    Raises:
+        UsageError: there are many more than cores; OpenMP ends the process where it can't start them.
+    """
+    most = _MOST_THREADS_PER_CORE * (os.cpu_count() or 1)
+    if num_threads > most:
+        raise UsageError(f"{key}={num_threads}: this machine has {os.cpu_count()} cores; choose {most} at most")
+    if num_threads:
+        torch.set_num_threads(num_threads)
 
 
 @contextmanager

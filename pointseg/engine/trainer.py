@@ -16,7 +16,7 @@ from pointseg.data.batch import Batch
 from pointseg.data.class_counts import ClassCounts, count_classes
 from pointseg.data.loader import TrainingLoader, derive_seed
 from pointseg.engine.checkpoint import load_initial_weights, read_checkpoint, save_checkpoint
-from pointseg.engine.distributed import Processes
+from pointseg.engine.distributed import Processes, set_num_threads
 from pointseg.engine.network import autocast, explain_out_of_memory
 from pointseg.engine.objective import Losses, Objective
 from pointseg.engine.optimizer import Update, build_schedule
@@ -85,8 +85,7 @@ class Trainer:
         self.directory = RunDirectory(config.run.dir)
         device = processes.device
         torch.manual_seed(config.run.seed)
-        if config.train.num_threads:
-            torch.set_num_threads(config.train.num_threads)
+        set_num_threads(config.train.num_threads)
 
         self.network = build_network(config, device)
         last = self.directory.last_checkpoint
