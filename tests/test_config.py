@@ -119,3 +119,97 @@ def test_a_key_that_a_mapping_takes_over_may_be_given_anew(tmp_path: Path) -> No
     augment = load_config(str(path)).augment
     assert augment == before.model_copy(update={"copy_paste": 2})
     assert load_config(str(path), ["train.passes=2", "train.passes=3"]).train.passes == 3
+
+
+LARGE = "9" * 5000
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+ODD_YAML = {
+    "flow lists in each other": "a: " + "[" * 10_000 + "]" * 10_000,
+    "sections in each other": "\n".join(" " * depth + "a:" for depth in range(1500)),
+    "no month": "run:\n  seed: 2020-13-45",
+    "a date": "run:\n  seed: 2020-01-01",
+    "digits": f"run:\n  seed: {LARGE}",
+    "hexadecimal digits": f"run:\n  seed: 0x{'f' * 20_000}",
+    "no integer": "run:\n  seed: !!int abc",
+    "no time": "run:\n  seed: !!timestamp abc",
+    "aliases of aliases": f"{BOMB}run:\n  dir: *i",
+    "a list that holds itself": "run:\n  dir: &a [*a]",
+    "tabs": "run:\n\tseed: 1",
+    "NUL": 'run:\n  dir: "a\\0b"',
+    "half a letter": 'run:\n  dir: "\\ud800"',
+    "no name": 'run:\n  dir: ""',
+    "nothing": "",
+    "comments alone": "# to be written\n",
+    "a list": "- run\n- data",
+    "many unknown keys": "\n".join(f"key{number}: 1" for number in range(5000)),
+}
+
+
+@pytest.mark.parametrize("name", ODD_YAML)
+def test_odd_yaml_is_one_short_line(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_text(ODD_YAML[name], encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        load_config(str(path))
+    text = str(caught.value)
+    assert text.startswith(f"{path}: ")
+    assert "\n" not in text
+    assert len(text) < 1200
+
+
+@pytest.mark.parametrize("content", ["run:\n  seed: 1\n".encode("utf-16"), bytes(range(256)), bytes(100)])
+def test_what_is_no_text_in_utf_8_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"odd\.yaml: not valid YAML: .*; mend the file"):
+        load_config(str(path))
+
+
+def test_a_byte_order_mark_is_no_part_of_a_config(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"\xef\xbb\xbfrun:\n  seed: 7\n")
+    assert load_config(str(path)).run.seed == 7
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["[" * 10_000, "2020-13-45", LARGE, f"0x{'f' * 20_000}", "!!int abc", "!!timestamp abc", "*a", "\t1", "a\0b"],
+)
+def test_odd_values_in_the_call_are_one_short_line(value: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_config("demo", [f"run.seed={value}"])
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("override", "most"),
+    [
+        ("train.num_threads=100000", "1024"),
+        ("data.num_workers=100000", "1024"),
+        ("data.scenes_per_batch=1000000000", "4096"),
+        ("train.passes=1000000000000", "2147483647"),
+        (f"data.max_points={10**30}", "2147483647"),
+        (f"inference.max_voxels={10**30}", "2147483647"),
+        ("augment.copy_paste=1000000000", "10000"),
+        ("model.channels=[1000000000, 8, 8, 8]", "16384"),
+        ("model.width=1e30", "64"),
+        ("data.voxel_size_m=1e30", "100"),
+        ("augment.jitter_m=1e30", "1000"),
+        ("augment.scale=[1, 1e300]", "1000"),
+        ("optimizer.lr=1e300", "1000"),
+        ("inference.logit_adjustment=1e300", "100"),
+    ],
+)
+def test_numbers_that_are_a_slip_are_refused_with_the_largest(override: str, most: str) -> None:
+    key, _, _ = override.partition("=")
+    with pytest.raises(UsageError, match=rf"{key}.*: Input should be less than or equal to {most}, got"):
+        load_config("demo", [override])
+
+
+@pytest.mark.parametrize("override", ["data.voxel_size_m=1e-30", "augment.elastic=[[1e-30, 1]]", "train.log_every=0"])
+def test_numbers_that_are_too_small_are_refused(override: str) -> None:
+    with pytest.raises(UsageError, match="Input should be greater than"):
+        load_config("demo", [override])

@@ -13,6 +13,7 @@ from pointseg.config.sections import (
     AugmentConfig,
     CollapseConfig,
     DataConfig,
+    FileName,
     InferenceConfig,
     LossConfig,
     ModelConfig,
@@ -56,7 +57,7 @@ class _Loader(yaml.SafeLoader):
 class Config(Section):
     """A whole run."""
 
-    taxonomy: str = "scannet200"
+    taxonomy: FileName = "scannet200"
     """The classes: scannet200, scannet20, the path of a table (.tsv), or tree: classes.tsv of the prepared tree."""
     run: RunConfig = RunConfig()
     data: DataConfig = DataConfig()
@@ -96,13 +97,19 @@ def load_config(name: str, overrides: list[str] | None = None) -> Config:
         overrides: each ``key.sub=value``; the value is YAML.
 
     Raises:
-        UsageError: no such file, an unknown key (the nearest known one is named), a wrong value.
+        UsageError: no such file, no YAML in it, an unknown key (the nearest known one is named), a wrong value.
     """
     path = find_config(name)
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}; mend the file") from None
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except OSError:
+        raise
+    except Exception as error:  # PyYAML's own, and what Python raises of a date, a number or a depth that it can't take
+        from pointseg.config.mistakes import explain_yaml
+
+        raise UsageError(f"{path}: not valid YAML: {explain_yaml(error)}; mend the file") from None
+    if not tree:
+        raise UsageError(f"{path}: is empty; begin with a copy of configs/scannet200.yaml")
     if not isinstance(tree, dict):
         raise UsageError(f"{path}: expected keys and values, found {type(tree).__name__}; see configs/scannet200.yaml")
     for override in overrides or []:
@@ -162,8 +169,8 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         tree = child
     try:
         tree[last] = yaml.load(value, _Loader)
-    except yaml.YAMLError:
-        raise UsageError(f"{override}: {value!r} is not a YAML value; quote it") from None
+    except Exception:  # as in load_config
+        raise UsageError(f"{override[:80]}: {value[:80]!r} is not a YAML value; quote it") from None
 
 
 def _validate(tree: dict[str, Any], where: str) -> Config:

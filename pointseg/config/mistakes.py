@@ -1,23 +1,57 @@
 """What is wrong with a config, in words."""
 
 import difflib
+import reprlib
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+_MOST_SHOWN = 8
+
 
 def explain(error: ValidationError, config: type[BaseModel]) -> str:
-    """One line for all mistakes: which key, what is wrong, and for an unknown key the nearest known one."""
-    return "; ".join(_describe(one, config) for one in error.errors())
+    """One line for the mistakes: which key, what is wrong, and for an unknown key the nearest known one."""
+    mistakes = error.errors()
+    shown = [_describe(one, config) for one in mistakes[:_MOST_SHOWN]]
+    more = len(mistakes) - len(shown)
+    return "; ".join([*shown, f"and {more} more mistakes"] if more else shown)
+
+
+def explain_yaml(error: Exception) -> str:
+    """One line for what stopped PyYAML: an error of its own, or of Python on a value that YAML allows."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deep for a config"
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is no text in UTF-8 ({error})"
+    return " ".join(str(error).split())[:300]
+
+
+class _Shortened(reprlib.Repr):
+    """A value of the user in a few words, however large it is, or however often it holds itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 100
+        self.maxlist = self.maxtuple = 12
+        self.maxlevel = 3
+
+    def repr_int(self, value: int, level: int) -> str:
+        return super().repr_int(value, level) if value.bit_length() < 400 else "a number of more than 100 digits"
+
+
+def _shown(value: Any) -> str:
+    text = _Shortened().repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _describe(error: Any, config: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
+        key = key[:80]
         nearest = difflib.get_close_matches(key, _known_keys(config), n=1, cutoff=0.0)
         return f"unknown key {key}; the nearest known key is {nearest[0]}"
     problem = error["msg"].removeprefix("Value error, ")
-    return f"{key}: {problem}, got {error['input']!r}" if key else problem
+    return f"{key}: {problem}, got {_shown(error['input'])}" if key else problem
 
 
 def _known_keys(section: type[BaseModel], prefix: str = "") -> list[str]:

@@ -1,17 +1,30 @@
 """The sections of a config, and what each key means: declarations alone."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
 
 Feature = Literal["xyz", "rgb", "normal"]
+
+# Beyond these a number is a slip, and would end in an error of PyTorch or of the system, or in none.
+_LARGEST_COUNT = 2**31 - 1
+_MOST_PROCESSES = 1024
+Count = Annotated[int, Field(ge=0, le=_LARGEST_COUNT)]
+PositiveCount = Annotated[int, Field(gt=0, le=_LARGEST_COUNT)]
+Channels = Annotated[int, Field(gt=0, le=16384)]
+Blocks = Annotated[int, Field(gt=0, le=100)]
+Factor = Annotated[float, Field(ge=1e-3, le=1000)]
+Granularity = Annotated[float, Field(ge=1e-3, le=1000)]
+Metres = Annotated[float, Field(ge=0, le=1000)]
+
+
+def _refuse_what_names_no_file(text: str) -> str:
+    if not text or "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ValueError("expected a name that a file can have")
+    return text
+
+
+FileName = Annotated[str, AfterValidator(_refuse_what_names_no_file)]
 
 
 class Section(BaseModel):
@@ -23,7 +36,7 @@ class Section(BaseModel):
 class RunConfig(Section):
     """Where a run is kept, and what makes it repeatable."""
 
-    dir: str | None = None
+    dir: FileName | None = None
     """Folder of the run; null: runs/<stem of the config's name>."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of weights, order of scenes and augmentation."""
@@ -34,26 +47,26 @@ class RunConfig(Section):
 class DataConfig(Section):
     """Which scenes, and how they become voxels and batches."""
 
-    root: str = "data/scannet"
+    root: FileName = "data/scannet"
     """The prepared tree (pointseg prepare)."""
-    train_split: str | tuple[str, ...] = "train"
+    train_split: FileName | tuple[FileName, ...] = "train"
     """Folder below root to train on, or several: [train, val]."""
-    val_split: str | tuple[str, ...] | None = "val"
+    val_split: FileName | tuple[FileName, ...] | None = "val"
     """Folder below root to validate on, or several; null: no validation."""
-    voxel_size_m: PositiveFloat = 0.02
-    """Edge of a voxel, metres."""
+    voxel_size_m: float = Field(default=0.02, ge=1e-4, le=100)
+    """Edge of a voxel, metres: 0.0001 to 100."""
     features: tuple[Feature, ...] = Field(default=("xyz", "rgb", "normal"), min_length=1)
     """Inputs of the network, three channels each: centred metres, 0..1, unit vectors."""
     center: Literal["extremes", "robust"] = "extremes"
     """The box whose middle is the origin of xyz, and its bottom z = 0: around all points, or all but a few far away."""
-    scenes_per_batch: PositiveInt = 12
-    """Scenes a batch, over all processes together."""
-    max_points: PositiveInt | None = 100_000
+    scenes_per_batch: int = Field(default=12, gt=0, le=4096)
+    """Scenes a batch, over all processes together: 4096 at most."""
+    max_points: PositiveCount | None = 100_000
     """Points of a training scene, one a voxel, kept around a random center (of two mixed, twice as many); null: all."""
-    max_voxels: PositiveInt | None = None
+    max_voxels: PositiveCount | None = None
     """Voxels of a batch of each process: the largest scenes are cropped until it fits, and counted; null: any."""
-    num_workers: int = Field(default=8, ge=0)
-    """Loader processes for each training process; 0: load in the training process."""
+    num_workers: int = Field(default=8, ge=0, le=_MOST_PROCESSES)
+    """Loader processes for each training process, 1024 at most; 0: load in the training process."""
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     """Where scenes are augmented and voxelised; cuda: on the network's GPU, without workers; auto: where it is."""
     cache: Literal["none", "ram", "device"] = "none"
@@ -66,7 +79,7 @@ class AugmentConfig(Section):
     What came after the first runs is off by default: a config without it means what it meant.
     """
 
-    copy_paste: int = Field(default=0, ge=0)
+    copy_paste: int = Field(default=0, ge=0, le=10_000)
     """Objects of tail classes, from other training scenes, to set down in each scene where there is room."""
     drop_points_probability: float = Field(default=0.0, ge=0, le=1)
     """Chance that points are left out."""
@@ -74,23 +87,23 @@ class AugmentConfig(Section):
     """Chance of each point to be left out then."""
     rotate_z_probability: float = Field(default=1.0, ge=0, le=1)
     """Chance of the turn about the vertical."""
-    rotate_z_deg: float = Field(default=180.0, ge=0)
+    rotate_z_deg: float = Field(default=180.0, ge=0, le=360)
     """Turn about the vertical by up to this many degrees, either way."""
     rotate_xy_probability: float = Field(default=1.0, ge=0, le=1)
     """Chance of the tilt about x, and the same for y."""
-    rotate_xy_deg: float = Field(default=2.8, ge=0)
+    rotate_xy_deg: float = Field(default=2.8, ge=0, le=360)
     """Tilt about x and y by up to this many degrees, either way."""
-    scale: tuple[PositiveFloat, PositiveFloat] = (0.9, 1.1)
-    """Factor on all coordinates, from, to."""
+    scale: tuple[Factor, Factor] = (0.9, 1.1)
+    """Factor on all coordinates, from, to: 0.001 to 1000."""
     flip_probability: float = Field(default=0.5, ge=0, le=1)
     """Chance to mirror x, and the same for y."""
-    jitter_m: float = Field(default=0.005, ge=0)
+    jitter_m: Metres = 0.005
     """Standard deviation of the noise on each coordinate, metres."""
-    jitter_clip_m: float = Field(default=0.02, ge=0)
+    jitter_clip_m: Metres = 0.02
     """Largest noise on a coordinate, metres."""
     elastic_probability: float = Field(default=0.0, ge=0, le=1)
     """Chance of an elastic distortion."""
-    elastic: tuple[tuple[PositiveFloat, NonNegativeFloat], ...] = ((0.2, 0.4), (0.8, 1.6))
+    elastic: tuple[tuple[Granularity, Metres], ...] = ((0.2, 0.4), (0.8, 1.6))
     """Its levels, each (granularity, magnitude): cell of a noise grid and factor on the blurred noise, both metres."""
     auto_contrast_probability: float = Field(default=0.2, ge=0, le=1)
     """Chance to stretch the colours to the whole range, blended at random."""
@@ -117,13 +130,13 @@ class ModelConfig(Section):
 
     name: Literal["spunet14", "spunet18", "spunet34"] = "spunet34"
     """The size, and what a null below takes its value from; spunet34 is the published network."""
-    stem_channels: PositiveInt | None = None
+    stem_channels: Channels | None = None
     """Channels at full resolution before the first stage; null: of the named size."""
-    channels: tuple[PositiveInt, ...] | None = None
+    channels: tuple[Channels, ...] | None = None
     """Channels of each stage: encoder from fine to coarse, then decoder from coarse to fine; null: the size's."""
-    layers: tuple[PositiveInt, ...] | None = None
+    layers: tuple[Blocks, ...] | None = None
     """Residual blocks of each stage, in the same order; null: of the named size."""
-    width: PositiveFloat = 1.0
+    width: float = Field(default=1.0, gt=0, le=64)
     """Factor on all channels, which are then rounded to multiples of 8: 0.5 for a laptop."""
     checkpoint_activations: bool = False
     """Whether training computes each stage again in the backward pass instead of keeping it: less memory, more time."""
@@ -131,7 +144,7 @@ class ModelConfig(Section):
     """Weight of the newest batch in batch norm's running statistics; more for runs of few steps."""
     backend: Literal["auto", "torch", "spconv", "spconv_triton"] = "auto"
     """Sparse convolution library; auto: the fastest that runs on the device."""
-    init: str | None = None
+    init: FileName | None = None
     """Run or checkpoint whose weights to start from, all but the classifier if its classes differ; null: random."""
 
 
@@ -198,11 +211,11 @@ class OptimizerConfig(Section):
 
     name: Literal["sgd", "adamw"] = "sgd"
     """sgd (with Nesterov momentum) or adamw."""
-    lr: PositiveFloat = 0.05
+    lr: float = Field(default=0.05, gt=0, le=1000)
     """Highest learning rate."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Momentum of sgd; first beta of adamw."""
-    weight_decay: float = Field(default=1e-4, ge=0)
+    weight_decay: float = Field(default=1e-4, ge=0, le=1000)
     """Weight decay (decoupled in adamw)."""
     grad_clip: PositiveFloat | None = None
     """Largest norm of the gradient; null: as it comes."""
@@ -219,20 +232,20 @@ class OptimizerConfig(Section):
 class TrainConfig(Section):
     """How long, and what happens on the way."""
 
-    passes: PositiveInt = 600
+    passes: PositiveCount = 600
     """Passes over the training split."""
     amp: Literal["none", "fp16", "bf16"] = "fp16"
-    """Mixed precision on a GPU, where spconv and spconv_triton take bf16 as fp16; on a CPU none or fp16, which is none."""
+    """Mixed precision on a GPU (spconv and spconv_triton take bf16 as fp16); on a CPU fp16 is none, bf16 refused."""
     sync_batch_norm: bool = False
     """Whether batch norm shares its statistics between processes."""
-    validate_every: int = Field(default=10, ge=0)
+    validate_every: Count = 10
     """Validate after every so many passes; 0: only after the last."""
-    measure_collapse_every: int = Field(default=10, ge=0)
+    measure_collapse_every: Count = 10
     """Measure neural collapse at validations after every so many passes, and at the last; 0: never."""
-    log_every: PositiveInt = 10
+    log_every: PositiveCount = 10
     """Steps between two lines of metrics.jsonl."""
-    num_threads: int = Field(default=0, ge=0)
-    """CPU threads of each process; 0: what PyTorch chooses."""
+    num_threads: int = Field(default=0, ge=0, le=_MOST_PROCESSES)
+    """CPU threads of each process, 1024 at most; 0: what PyTorch chooses."""
 
 
 class InferenceConfig(Section):
@@ -240,7 +253,7 @@ class InferenceConfig(Section):
 
     amp: Literal["none", "fp16", "bf16"] = "none"
     """Mixed precision, as in training."""
-    logit_adjustment: float = 0.0
+    logit_adjustment: float = Field(default=0.0, ge=-100, le=100)
     """τ of post-hoc logit adjustment (ICLR 2021): τ times the log-prior of points is taken off; 0: none."""
-    max_voxels: PositiveInt | None = 500_000
+    max_voxels: PositiveCount | None = 500_000
     """Voxels in memory at a time; a larger scene is predicted in overlapping tiles of so many; null: never in tiles."""

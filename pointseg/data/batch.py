@@ -7,7 +7,8 @@ import torch
 
 from pointseg.config import DataConfig
 from pointseg.data.points import Points, center_points, concatenate
-from pointseg.data.voxelize import Voxels, draw_points, stack_features
+from pointseg.data.voxelize import TooWideError, VoxelGrid, Voxels, draw_points, stack_features
+from pointseg.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,23 @@ def mix(first: Points, second: Points, center: str = "extremes") -> Points:
     return concatenate([center_points(points, center=center) for points in (first, second)])
 
 
+def _draw_points(scene: DrawnScene, voxel_size_m: float) -> tuple[VoxelGrid, Points]:
+    try:
+        return draw_points(scene.points, voxel_size_m, scene.generator)
+    except TooWideError as error:
+        raise DataError(f"{scene.name}: {error}") from None
+
+
 def make_batch(scenes: Sequence[DrawnScene], config: DataConfig) -> Batch:
     """Scenes as voxels, one point drawn for each: a sphere of ``max_points`` of a scene, ``max_voxels`` of all.
 
     Of two scenes that were mixed twice as many points are kept. What is too much for the batch is taken from the
     largest: each keeps what it has, but none more than the largest number with which all fit.
+
+    Raises:
+        DataError: a scene has more voxels than can be numbered; the message names it.
     """
-    drawn = [draw_points(scene.points, config.voxel_size_m, scene.generator) for scene in scenes]
+    drawn = [_draw_points(scene, config.voxel_size_m) for scene in scenes]
     sizes = [len(points) for _, points in drawn]
     if config.max_points is not None:
         sizes = [min(size, scene.num_scenes * config.max_points) for size, scene in zip(sizes, scenes, strict=True)]

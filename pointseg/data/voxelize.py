@@ -71,9 +71,10 @@ def build_grid(
     largest = place.amax(dim=0).double() + 1
     # Asked of floats, since a large one becomes any integer at all.
     if bool((largest > _MAX_CELLS).any()) or largest.prod() >= 2.0**62:
+        voxels, metres = (" x ".join(f"{size * edge:.6g}" for size in largest.tolist()) for edge in (1.0, voxel_size_m))
         raise TooWideError(
-            f"a scene of {' x '.join(f'{size:.6g}' for size in largest.tolist())} voxels of {voxel_size_m} m is too "
-            "large to index; are the coordinates in metres, and is no point far from the others? "
+            f"a scene of {voxels} voxels of {voxel_size_m} m is too large to index (its extent is {metres} m); "
+            "are the coordinates in metres, and is no point far from the others? "
             "raise data.voxel_size_m otherwise"
         )
     cell = place.long()

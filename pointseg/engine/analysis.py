@@ -94,7 +94,7 @@ def read_class_frequency(root: str | Path, split: str | Sequence[str], taxonomy:
             return ClassFrequency(points.sum(axis=0), f"points in the {name_splits(split)} split")
     except FileNotFoundError:
         pass
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise DataError(
             f"{path}: is not the report of a preparation ({type(error).__name__}: {error}); prepare the tree again"
         ) from None

@@ -33,6 +33,8 @@ _POLL_S = 0.02
 _LOST = re.compile(r"gloo|remote process exited|TCPStore|[Cc]onnection (reset|closed|refused)|[Bb]roken pipe")
 """In what PyTorch says where another process is gone: it has no exception of its own for that."""
 
+_MOST_THREADS_PER_CORE = 16
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -201,6 +203,23 @@ def read_launcher() -> Mapping[str, str]:
     from pointseg.engine.slurm import as_torchrun
 
     return as_torchrun(os.environ)
+
+
+def set_num_threads(num_threads: int, key: str = "train.num_threads") -> None:
+    """How many threads PyTorch computes with on the CPU; 0: what it chooses.
+
+    Args:
+        num_threads: of this process.
+        key: where the number comes from, for the message.
+
+    Raises:
+        UsageError: there are many more than cores; OpenMP ends the process where it can't start them.
+    """
+    most = _MOST_THREADS_PER_CORE * (os.cpu_count() or 1)
+    if num_threads > most:
+        raise UsageError(f"{key}={num_threads}: this machine has {os.cpu_count()} cores; choose {most} at most")
+    if num_threads:
+        torch.set_num_threads(num_threads)
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """A run's measures over training, as lines of ``metrics.jsonl``: written flat, read back in order."""
 
 import json
+import sys
 from typing import Any
 
+from pointseg.commands import complain
 from pointseg.engine.run_directory import RunDirectory
 
 Row = dict[str, float | None]
@@ -18,21 +20,36 @@ def read_history(directory: RunDirectory) -> dict[str, list[Row]]:
     Returns:
         ``collapse`` (the measures, under the names of ``collapse.metrics.flatten_measures``) and ``val`` (``miou``,
         ``head`` and so on), each a list of rows in the order of their ``step``, empty where nothing was logged. A
-        line that a crash cut off is left out; a number that is not finite is None.
+        line that a crash cut off is left out, and others that are none of training's, too, with a line on stderr; a
+        number that is not finite is None.
     """
     history: dict[str, list[Row]] = {kind: [] for kind in KINDS}
     if not directory.metrics_path.is_file():
         return history
-    for line in directory.metrics_path.read_text(encoding="utf-8").splitlines():
-        row = _parse(line)
-        if row is not None and row.get("kind") in KINDS and "step" in row:
+    lines = directory.metrics_path.read_bytes().splitlines(keepends=True)
+    rows = [parse_metrics(line) for line in lines]
+    num_odd = sum(row is None and line.endswith(b"\n") for row, line in zip(rows, lines, strict=True))
+    if num_odd:
+        complain(f"{directory.metrics_path}: {num_odd} of {len(lines)} lines are no metrics of training; left out")
+    for row in rows:
+        if row is not None and row["kind"] in KINDS:
             history[row["kind"]].append({name: value for name, value in row.items() if name != "kind"})
     return {kind: sorted(rows, key=lambda row: row["step"] or 0) for kind, rows in history.items()}
 
 
-def _parse(line: str) -> dict[str, Any] | None:
+def parse_metrics(line: bytes) -> dict[str, Any] | None:
+    """``kind``, ``step``, and finite numbers or None, of a line of ``metrics.jsonl``; None if it is damaged."""
     try:
         row = json.loads(line, parse_constant=lambda _: None)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # ValueError: no JSON, no UTF-8, or more digits than Python reads
         return None
-    return row if isinstance(row, dict) else None
+    if not isinstance(row, dict) or not isinstance(row.get("kind"), str) or type(row.get("step")) is not int:
+        return None
+    values = {name: value for name, value in row.items() if name != "kind"}
+    if not all(value is None or type(value) in (int, float) for value in values.values()):
+        return None
+    return {"kind": row["kind"], **{name: _finite(value) for name, value in values.items()}}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and abs(value) <= sys.float_info.max else None

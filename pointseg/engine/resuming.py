@@ -1,6 +1,5 @@
 """Going on from a checkpoint: whether this run can, and what it has to forget first."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pointseg.atomic import write_text
 from pointseg.config import Config, config_from_dict
 from pointseg.engine.checkpoint import load_weights
+from pointseg.engine.history import parse_metrics
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.engine.training_state import check_training_state, unusable_part
 from pointseg.errors import UsageError, first_line
@@ -101,9 +101,9 @@ def drop_metrics_after(directory: RunDirectory, step: int, keep_validation: bool
     """
     if not directory.metrics_path.is_file():
         return
-    lines = directory.metrics_path.read_text(encoding="utf-8").splitlines()
+    lines = directory.metrics_path.read_bytes().splitlines()
     kept = [line for line in lines if _place_of(line) <= (step, keep_validation)]
-    write_text(directory.metrics_path, "".join(f"{line}\n" for line in kept))
+    write_text(directory.metrics_path, "".join(f"{line.decode()}\n" for line in kept))
 
 
 def _changed_keys(old: Config, new: Config) -> list[str]:
@@ -120,10 +120,9 @@ def _changed_keys(old: Config, new: Config) -> list[str]:
     return changed
 
 
-def _place_of(line: str) -> tuple[float, bool]:
+def _place_of(line: bytes) -> tuple[float, bool]:
     """Step, and whether the line came with its validation: after that of its training."""
-    try:
-        row = json.loads(line)
-        return row["step"], row["kind"] != "train"
-    except (json.JSONDecodeError, KeyError, TypeError):
-        return float("inf"), True  # a line cut off by a crash
+    row = parse_metrics(line)
+    if row is None:  # a line cut off by a crash
+        return float("inf"), True
+    return row["step"], row["kind"] != "train"

@@ -14,7 +14,7 @@ from pointseg.data.batch import Batch
 from pointseg.data.class_counts import ClassCounts, count_classes
 from pointseg.data.loader import TrainingLoader, derive_seed
 from pointseg.engine.checkpoint import load_initial_weights, read_checkpoint, save_checkpoint
-from pointseg.engine.distributed import Processes, StopRequest
+from pointseg.engine.distributed import Processes, StopRequest, set_num_threads
 from pointseg.engine.network import autocast, choose_amp, explain_out_of_memory, refuse_bf16_on_cpu
 from pointseg.engine.objective import Losses, Objective
 from pointseg.engine.optimizer import Update, build_schedule
@@ -57,8 +57,7 @@ class Trainer:
         refuse_bf16_on_cpu("train.amp", config.train.amp, device)
         refuse_bf16_on_cpu("inference.amp", config.inference.amp, device)  # now, and not at the first validation
         torch.manual_seed(config.run.seed)
-        if config.train.num_threads:
-            torch.set_num_threads(config.train.num_threads)
+        set_num_threads(config.train.num_threads)
 
         self.network = build_network(config, device)
         last = self.directory.last_checkpoint

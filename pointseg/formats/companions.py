@@ -27,7 +27,7 @@ def companion_files(path: Path) -> list[Path]:
             names = [row.get("uri", "") for part in ("buffers", "images") for row in header.get(part, [])]
             files = [path.parent / unquote(name) for name in names if name and not name.startswith("data:")]
             return [file for file in files if file.is_file()]
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         pass
     return []
 
@@ -39,7 +39,7 @@ def find_beside(folder: Path, name: str) -> Path | None:
         try:
             if candidate.is_file():
                 return candidate
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
     return None
 

@@ -17,7 +17,7 @@ from pointseg.atomic import atomic_file, write_text
 from pointseg.commands import run_command
 from pointseg.config import Config, dump_config
 from pointseg.engine.analysis import measure_network
-from pointseg.engine.distributed import Processes, choose_device
+from pointseg.engine.distributed import Processes, choose_device, set_num_threads
 from pointseg.engine.evaluation import evaluate_scenes, new_statistics
 from pointseg.engine.inference import Segmenter, load_segmenter
 from pointseg.engine.machine import describe_surroundings
@@ -46,8 +46,7 @@ def do_run(run: PlannedRun) -> None:
     """Train or go on training, then score the weights of the last step, and write the result."""
     config = run.read_config()
     device = choose_device(config.run.device)
-    if config.train.num_threads:
-        torch.set_num_threads(config.train.num_threads)
+    set_num_threads(config.train.num_threads)
     if run.trains:
         train(run, config, device)
     else:

@@ -126,7 +126,7 @@ def _read_settings(path: Path, asked: Mapping[str, Any]) -> str | None:
     try:
         existing = json.loads(path.read_text(encoding="utf-8"))
         fingerprint: str | None = existing.pop("fingerprint")
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UsageError(f"{path}: can't be read; delete its folder or choose another by --data") from None
     if existing != asked:
         other = next(key for key in asked if existing.get(key) != asked[key])

@@ -146,6 +146,8 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         content: dict[str, Any] = json.loads(regular_file(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except ValueError:
+    except (ValueError, RecursionError):
+        content = {}
+    if not isinstance(content, dict) or not content:
         raise DataError(f"{path}: is damaged; delete the folder of the run") from None
     return content

@@ -165,9 +165,11 @@ def read_taxonomy(folder: Path) -> Taxonomy | None:
     """The classes of the predictions in a folder; None where no record says.
 
     Raises:
-        DataError: the record's table of classes is damaged.
+        DataError: the record, or its table of classes, is damaged.
     """
     stored = _read(folder)
+    if not stored["settings"] and (folder / RECORD_NAME).exists():
+        raise DataError(f"{folder / RECORD_NAME}: is damaged, and says no classes; predict again")
     name = stored["settings"].get("taxonomy")
     if name in NAMES:
         return load_taxonomy(name)
@@ -184,6 +186,6 @@ def _read(folder: Path) -> dict[str, Any]:
             classes = content.get("classes")
             scenes = {name: files for name, files in content["scenes"].items() if isinstance(files, dict)}
             return {**content, "scenes": scenes, "classes": classes if isinstance(classes, list) else []}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     return {"settings": {}, "scenes": {}, "classes": []}

@@ -27,7 +27,7 @@ from pointseg.scannet.raw_scan import mesh_path, scans_folder
 from pointseg.taxonomy import IGNORE, Taxonomy
 
 _MAX_DIGITS = 9  # of an id that int32 holds for sure
-_MAX_BYTES_PER_VERTEX = 64  # more than any number and line end; guards against a zip that swells without end
+_MAX_BYTES_PER_VERTEX = 24  # more than any number and line end; guards against a file that fills the memory
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 # All that zipfile raises for a damaged zip. RuntimeError: it asks for a password, or is of a later version.
 _UNREADABLE = (
@@ -92,7 +92,10 @@ def read_prediction(path: str | os.PathLike[str], num_vertices: int | None = Non
             number.
     """
     try:
-        content = regular_file(Path(path)).read_bytes()
+        size = regular_file(Path(path)).stat().st_size
+        if num_vertices is not None and size > _most_bytes(num_vertices):
+            raise DataError(f"{path}: {_describe_size(size, num_vertices)}")
+        content = Path(path).read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file; make it with: {called('predict')}") from None
     ids, problem = _parse_ids(content, num_vertices)
@@ -150,6 +153,9 @@ def inspect_folder(folder: Path, num_vertices_of: Mapping[str, int], taxonomy: T
         path = folder / f"{scene}.txt"
         if not path.is_file():
             found.problems.append(f"{path}: is missing; predict the whole split")
+            continue
+        if (size := path.stat().st_size) > _most_bytes(num_vertices):
+            found.problems.append(f"{path}: {_describe_size(size, num_vertices)}")
             continue
         content = path.read_bytes()
         _inspect_scene(found, scene, str(path), content, num_vertices, taxonomy)
@@ -210,6 +216,10 @@ def _as_text(class_ids: np.ndarray) -> bytes:
 
 def _parse_ids(content: bytes, num_vertices: int | None) -> tuple[np.ndarray | None, str | None]:
     """The (N,) int32 ids, or None and what is wrong with the file."""
+    # Before any line is looked at: of an end of line alone, which is a byte, each would take fifty.
+    num_ends = max(content.count(b"\n"), content.count(b"\r"))
+    if num_vertices is not None and num_ends > num_vertices:
+        return None, _describe_number_of_lines(num_ends, num_vertices)
     ids = _parse_plain_digits(content)
     if ids is None:
         lines = content.splitlines()
@@ -219,8 +229,20 @@ def _parse_ids(content: bytes, num_vertices: int | None) -> tuple[np.ndarray | N
                 return None, f"line {number} is {shown!r}, not a whole number; write one id a line"
         ids = np.array([int(line) for line in lines], dtype=np.int32)
     if num_vertices is not None and len(ids) != num_vertices:
-        return None, f"has {len(ids)} lines, the mesh has {num_vertices} vertices; write one id a vertex"
+        return None, _describe_number_of_lines(len(ids), num_vertices)
     return ids, None
+
+
+def _describe_number_of_lines(num_lines: int, num_vertices: int) -> str:
+    return f"has {num_lines} lines, the mesh has {num_vertices} vertices; write one id a vertex"
+
+
+def _most_bytes(num_vertices: int) -> int:
+    return _MAX_BYTES_PER_VERTEX * (num_vertices + 1)
+
+
+def _describe_size(num_bytes: int, num_vertices: int) -> str:
+    return f"has {num_bytes} bytes, far too many for {num_vertices} lines; write one id a vertex and nothing else"
 
 
 def _parse_plain_digits(content: bytes) -> np.ndarray | None:
@@ -308,8 +330,8 @@ def _inspect_member(
     num_vertices: int,
     taxonomy: Taxonomy,
 ) -> None:
-    if member.file_size > _MAX_BYTES_PER_VERTEX * (num_vertices + 1):
-        found.problems.append(f"{where}: has {member.file_size} bytes, far too many for {num_vertices} lines")
+    if member.file_size > _most_bytes(num_vertices):
+        found.problems.append(f"{where}: {_describe_size(member.file_size, num_vertices)}")
         return
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         found.problems.append(f"{where}: is compressed in a way that not every program reads; make the zip again")

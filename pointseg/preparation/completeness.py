@@ -62,7 +62,7 @@ def find_gaps(
             problems += report.unlisted
             notes += report.find_notes(here)
             line_of_scene = report.find_problems(here, table_of_scene, find_table)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reason = f"{type(error).__name__}: {error}"
             problems.append(f"{report_path}: is broken ({reason}); run: {prepare_command(root)}")
     elif table_of_scene:

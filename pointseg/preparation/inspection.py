@@ -16,6 +16,7 @@ from pointseg.preparation.jobs import SceneKey, label_objects
 from pointseg.preparation.parallel import map_scenes
 from pointseg.preparation.prepared_source import read_source
 from pointseg.scans.prepared import geometry_parts, has_annotation, read_array
+from pointseg.scans.scene import LARGEST_COORDINATE_M
 from pointseg.scans.tree import (
     ANNOTATION,
     GEOMETRY,
@@ -245,6 +246,8 @@ def _check_values(arrays: dict[str, np.ndarray]) -> list[str]:
         for part in ("coord", "normal")
         if part in arrays and not np.isfinite(arrays[part]).all()
     ]
+    if "coord" in arrays and (num_far := int((np.abs(arrays["coord"]) > LARGEST_COORDINATE_M).any(axis=1).sum())):
+        problems.append(f"coord.npy: {num_far} rows are beyond {LARGEST_COORDINATE_M:g} m")
     if "normal" in arrays and not problems:
         length = np.linalg.norm(arrays["normal"].astype(np.float64), axis=1)
         num_bad = int(((np.abs(length - 1) > _UNIT_TOLERANCE) & (length > 0)).sum())

@@ -126,7 +126,7 @@ def _claim_folder(raw: Path, num_scenes: Mapping[str, int], seed: int, num_verti
             existing: dict[str, Any] = {"frequency_law": "scannet200", **stored}
             same = all(existing[key] == value for key, value in of_scene.items())
             fewer = any(num_scenes[split] < existing[split] for split in SPLITS)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise UsageError(f"{path}: can't be read; delete the folder or choose another for --out") from None
         if not same:
             raise UsageError(f"{raw}: holds demo scans of other settings; delete it or choose another folder for --out")

@@ -136,5 +136,5 @@ def _decode_part(text: str | None) -> dict[SceneKey, Failure] | None:
     try:
         rows = json.loads(text or "")["failed"]
         return {(row["split"], row["scene"]): Failure(row["reason"], row["made_from"]) for row in rows}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -9,11 +9,12 @@ them. Scenes that we prepared also hold ``source.json``: what they were made fro
 """
 
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -218,7 +219,7 @@ def load_source(folder: Path) -> dict[str, Any] | None:
     """The object in the ``source.json`` of a scene, whatever it has; None where there is none that can be read."""
     try:
         source = json.loads(regular_file(folder / SOURCE_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return source if isinstance(source, dict) else None
 
@@ -283,7 +284,12 @@ def load_array(path: Path, describe_remedy: Callable[[], str], mmap_mode: Litera
     """
     regular_file(path)
     try:
-        array: np.ndarray = np.load(path, mmap_mode, allow_pickle=False)
+        if mmap_mode is not None:
+            array: np.ndarray = np.load(path, mmap_mode, allow_pickle=False)
+        else:
+            with open(path, "rb") as file:
+                _refuse_more_than_there_is(file)
+                array = np.lib.format.read_array(file, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path}: is missing; {describe_remedy()}") from None
     except OSError as error:
@@ -292,3 +298,14 @@ def load_array(path: Path, describe_remedy: Callable[[], str], mmap_mode: Litera
         # NumPy reads the header as Python: what a damaged one raises can be anything, a MemoryError among it.
         raise DataError(f"{path}: is truncated or no array ({first_line(error)}); {describe_remedy()}") from None
     return array
+
+
+def _refuse_more_than_there_is(file: BinaryIO) -> None:
+    """Raises: ValueError where the header announces more than the file has: NumPy would ask for memory for it first."""
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(file)
+    there = os.fstat(file.fileno()).st_size - file.tell()
+    if not dtype.hasobject and math.prod(shape) * dtype.itemsize > there:
+        raise ValueError(f"it announces {dtype} {shape}, and has {there} bytes")
+    file.seek(0)

@@ -7,13 +7,17 @@ import numpy as np
 from pointseg.errors import DataError
 from pointseg.taxonomy import IGNORE
 
+LARGEST_COORDINATE_M = 1e8
+"""Further out than any map's grid, where float32 knows no metres any more: a larger coordinate is damage."""
+
 
 @dataclass
 class Scene:
     """One scan: N points with what is known of each. Parts that are not known are None, never zeros.
 
     Raises:
-        DataError: a part has the wrong shape or dtype, there is no point, or a coordinate or normal is not finite.
+        DataError: a part has the wrong shape or dtype, there is no point, or a coordinate or normal is not finite,
+            or a coordinate is beyond :data:`LARGEST_COORDINATE_M`.
     """
 
     name: str
@@ -40,6 +44,11 @@ class Scene:
             if array is not None and not np.isfinite(array).all():
                 bad = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
                 raise DataError(f"{self.name}: the {what} of point {bad} are not finite; mend or leave out the scene")
+        reach_m = max(float(self.xyz.max()), -float(self.xyz.min()))
+        if reach_m > LARGEST_COORDINATE_M:
+            raise DataError(
+                f"{self.name}: coordinates reach {reach_m:.6g} m, which no scan does; mend or leave out the scene"
+            )
         if self.label is not None and self.label.min() < IGNORE:
             raise DataError(f"{self.name}: label {self.label.min()} is below {IGNORE}; prepare the scene again")
 

@@ -74,7 +74,7 @@ def read_settings(root: str | os.PathLike[str]) -> dict[str, Any]:
     """What the tree at ``root`` was made with, by its report; empty where it has none that can be read."""
     try:
         settings = json.loads(regular_file(Path(root) / REPORT_NAME).read_text(encoding="utf-8"))["settings"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
     return settings if isinstance(settings, dict) else {}
 

@@ -8,6 +8,7 @@ from pointseg.data.batch import DrawnScene, collate, crop, largest_share, make_b
 from pointseg.data.points import Points
 from pointseg.data.voxel_means import voxelize_by_mean
 from pointseg.data.voxelize import draw_points
+from pointseg.errors import DataError
 
 
 def test_scenes_are_concatenated_with_their_way_back() -> None:
@@ -167,3 +168,11 @@ def test_a_scene_has_no_more_points_than_it_may_and_a_mixed_one_twice_as_many() 
     both = make_batch([*_drawn(dense, other), mixed], data.model_copy(update={"max_voxels": counts[0] + 3000}))
     assert torch.bincount(both.coords[:, 0].long()).tolist() == [counts[0], 1500, 1500]
     assert both.num_cropped == 1
+
+
+def test_a_scene_with_more_voxels_than_can_be_numbered_is_named_with_its_extent() -> None:
+    wide = _scene(10, 1)
+    wide.xyz[0, 0] = 1e7
+    drawn = [DrawnScene("scene0001_00", wide, torch.Generator())]
+    with pytest.raises(DataError, match=r"^scene0001_00: a scene of .* is too large to index .its extent is 1e\+07 x "):
+        make_batch(drawn, DATA.model_copy(update={"voxel_size_m": 1e-4}))

@@ -69,7 +69,6 @@ def test_a_broken_scene_ends_the_run_and_its_workers(
     tiny_overrides: list[str], prepared_root: Path, tmp_path: Path
 ) -> None:
     """Python ends workers by SIGTERM when it leaves, which they leave to the trainer: it waited for them for ever."""
-
     root = tmp_path / "data"
     shutil.copytree(prepared_root, root)
     (sorted((root / "train").iterdir())[2] / "coord.npy").write_bytes(b"")

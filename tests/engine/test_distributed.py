@@ -9,7 +9,7 @@ import torch
 import torch.multiprocessing as mp
 from torch import nn
 
-from pointseg.engine.distributed import choose_device, join_processes
+from pointseg.engine.distributed import choose_device, join_processes, set_num_threads
 from pointseg.engine.sync_batch_norm import SyncBatchNorm, synchronize_batch_norm
 from pointseg.errors import UsageError
 
@@ -108,3 +108,12 @@ def test_synchronised_layers_stay_where_the_network_is() -> None:
     synchronize_batch_norm(module)
     assert {type(layer) for layer in module.modules()} == {nn.Sequential, SyncBatchNorm}
     assert all(tensor.is_meta for tensor in module.state_dict().values())
+
+
+def test_more_threads_than_the_system_starts_are_refused() -> None:
+    """OpenMP would end the process, without a word or with a line of its own."""
+    before = torch.get_num_threads()
+    with pytest.raises(UsageError, match=r"train.num_threads=100000: this machine has \d+ cores; choose \d+ at most"):
+        set_num_threads(100_000)
+    set_num_threads(0)
+    assert torch.get_num_threads() == before

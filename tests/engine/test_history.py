@@ -9,6 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from pointseg.analyze import main as analyze
 from pointseg.collapse.metrics import flatten_measures
 from pointseg.engine.history import read_history
+from pointseg.engine.resuming import drop_metrics_after
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.taxonomy import GROUPS
 from pointseg.train import main as train
@@ -75,3 +76,40 @@ def test_a_history_is_in_order_and_skips_what_is_not_its(tmp_path: Path) -> None
         "collapse": [{"step": 20, "alignment": None}],
         "val": [{"step": 10, "miou": 0.25}, {"step": 20, "miou": 0.5}],
     }
+
+
+ODD_LINES = [
+    bytes(range(1, 10)) + b"\xff\xfe",
+    b"[" * 100_000,
+    b'{"kind": "val", "step": ' + b"9" * 5000 + b"}",
+    b'{"kind": "val", "step": "3", "miou": 0.5}',
+    b'{"kind": "val", "step": 3, "miou": "high"}',
+    b'{"kind": "collapse", "step": 3, "alignment": [1]}',
+    b'{"kind": ["val"], "step": 3}',
+    b'{"kind": "val"}',
+    b"null",
+    b"\x00" * 50,
+]
+
+
+def test_lines_that_are_no_metrics_are_left_out_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    directory = RunDirectory(tmp_path)
+    good = {"kind": "val", "step": 10, "miou": 0.25}
+    directory.metrics_path.write_bytes(b"\n".join([*ODD_LINES, json.dumps(good).encode(), b'{"kind": "val", "st']))
+    assert read_history(directory) == {"collapse": [], "val": [{"step": 10, "miou": 0.25}]}
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{directory.metrics_path}: {len(ODD_LINES)} of {len(ODD_LINES) + 2} lines are no metrics" in line
+
+
+def test_a_number_too_large_for_a_float_is_none(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.metrics_path.write_text('{"kind": "val", "step": 1, "miou": 1e999, "head": %s}\n' % ("1" + "0" * 400))
+    assert read_history(directory)["val"] == [{"step": 1, "miou": None, "head": None}]
+
+
+def test_resuming_drops_odd_lines(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    good = b'{"kind": "train", "step": 2}'
+    directory.metrics_path.write_bytes(b"\n".join([*ODD_LINES, good, b'{"kind": "train", "step": 9}', b'{"kind"']))
+    drop_metrics_after(directory, 4)
+    assert directory.metrics_path.read_bytes() == good + b"\n"

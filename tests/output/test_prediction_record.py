@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pointseg.errors import DataError
 from pointseg.output import prediction_record
 from pointseg.output.prediction_record import RECORD_NAME, SUFFIXES, PredictionRecord, hash_files, read_taxonomy
 from pointseg.output.submission import write_prediction
@@ -106,7 +107,6 @@ def test_a_record_that_can_t_be_read_is_none(tmp_path: Path, content: str) -> No
     record = PredictionRecord(tmp_path, SETTINGS, CLASSES)
     assert not record.is_finished("a", "i1")
     assert record.changed == []
-    assert read_taxonomy(tmp_path) is None
     record.add("a", "i1")
     assert PredictionRecord(tmp_path, SETTINGS, CLASSES).is_finished("a", "i1")
 
@@ -205,3 +205,14 @@ def test_what_went_with_another_prediction_is_removed(tmp_path: Path, what: str)
     assert removed == [tmp_path / "a.probabilities.npy"]
     assert {path.name for path in tmp_path.iterdir()} == {"a.txt", "a.ply", "a.features.npy", RECORD_NAME}
     assert not record.is_finished("a", "i2" if what == "input" else "i1", ["ply"])
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[" * 100_000, b"[]", b'{"settings": 3, "scenes": []}'])
+def test_a_broken_record_says_no_classes_and_is_no_prediction(content: bytes, tmp_path: Path) -> None:
+    """To show ids by the classes of another benchmark would be wrong without a word."""
+    (tmp_path / RECORD_NAME).write_bytes(content)
+    with pytest.raises(DataError, match=r"predictions\.json: is damaged"):
+        read_taxonomy(tmp_path)
+    record = PredictionRecord(tmp_path, {"tta": "none"}, load_taxonomy("scannet20"))
+    assert record.scenes == {}
+    assert not record.is_finished("scene", "0" * 64)

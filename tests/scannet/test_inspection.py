@@ -147,6 +147,7 @@ DAMAGES = {
     "label too low": (change_array("segment20", put(-2)), "segment20.npy: values are -2..4"),
     "instance too low": (change_array("instance", put(-5)), "instance.npy: values are -5..3"),
     "NaN": (change_array("coord", put(np.nan)), "coord.npy: 1 rows are not finite"),
+    "at the end of the world": (change_array("coord", put(1e30)), "coord.npy: 1 rows are beyond 1e+08 m"),
     "infinite normal": (change_array("normal", put(np.inf)), "normal.npy: 1 rows are not finite"),
     "long normal": (change_array("normal", put(2)), "normal.npy: 1 normals are not of unit length"),
     "flipped bit": (flip_a_byte, "color.npy: is not what was written, its checksum differs"),

@@ -1,5 +1,7 @@
 """The prepared tree: ours and Pointcept's."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from pointseg.scans.prepared import (
     check_scenes,
     geometry_files,
     list_scenes,
+    load_array,
     read_scene,
     refuse_labels_of_other_classes,
 )
@@ -342,3 +345,29 @@ def test_labels_out_of_range_are_found_without_reading_the_scenes(tmp_path):
     check_labels([folder], load_taxonomy("scannet200"))
     with pytest.raises(DataError, match=r"val/a/segment20\.npy: labels are -1\.\.21, expected -1\.\.19"):
         check_labels([folder, tmp_path / "val" / "b"], load_taxonomy("scannet20"))
+
+
+@pytest.mark.parametrize("reach", [1e30, -3e38, 1e9])
+def test_coordinates_that_no_scan_has_are_refused_with_the_scene(tmp_path: Path, reach: float) -> None:
+    arrays = scene_arrays()
+    arrays["coord"][3, 1] = reach
+    folder = write_scene(tmp_path / "train" / "a", arrays, SOURCE) or tmp_path / "train" / "a"
+    with pytest.raises(DataError, match=rf"^{tmp_path}/train/a: coordinates reach .* m, which no scan does"):
+        read_scene(folder, load_taxonomy("scannet200"))
+
+
+@pytest.mark.parametrize("shape", [(10**11, 3), (10**22, 3), (3 * 10**9, 3)])
+def test_an_array_that_announces_more_than_its_file_has_takes_no_memory(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    path = tmp_path / "coord.npy"
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        file.write(bytes(36))
+    with pytest.raises(DataError, match=r"coord\.npy: is truncated .*it announces float32 .*, and has 36 bytes"):
+        load_array(path, lambda: "fetch it again")
+
+
+def test_an_archive_of_arrays_is_no_array(tmp_path: Path) -> None:
+    with open(tmp_path / "coord.npy", "wb") as file:
+        np.savez(file, a=np.zeros(3))
+    with pytest.raises(DataError, match="is truncated or no array"):
+        load_array(tmp_path / "coord.npy", lambda: "fetch it again")

@@ -1,5 +1,6 @@
 """Each thing that the benchmark would refuse is named in one line; a good zip passes."""
 
+import tracemalloc
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -8,7 +9,9 @@ from types import ModuleType
 
 import pytest
 
-from pointseg.errors import UsageError
+from pointseg.errors import DataError, UsageError
+from pointseg.output.submission import inspect_folder, inspect_zip, read_predicted_labels, read_prediction
+from pointseg.taxonomy import load_taxonomy
 
 FIRST, SECOND, THIRD = "scene0707_00.txt", "scene0708_00.txt", "scene0709_00.txt"
 GOOD = [(FIRST, "3\n" * 5), (SECOND, "2\n" * 7), (THIRD, "1\n" * 6)]
@@ -118,3 +121,49 @@ def test_a_zip_or_split_that_is_not_there_is_a_wrong_call(
         check_submission.main([str(path), "--raw", str(raw), "--splits", str(tmp_path)])
     with pytest.raises(UsageError, match="middle"):
         check_submission.main([str(path), "--raw", str(raw), "--split", "middle"])
+
+
+@pytest.mark.parametrize("filling", [b"\n", b"1\n", b"\r\n", b" \n", b"\x00"])
+@pytest.mark.parametrize("times", [20, 1000])
+def test_a_bomb_takes_no_more_memory_than_a_good_file(tmp_path: Path, filling: bytes, times: int) -> None:
+    """A zip of kilobytes that swells to lines without end; what a good one of as many vertices takes is the measure."""
+    num_vertices = 100_000
+    good, bad = tmp_path / "good.zip", tmp_path / "bad.zip"
+    for path, content in ((good, b"1041 \n" * num_vertices), (bad, filling * (times * num_vertices // len(filling)))):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.txt", content)
+    peaks = []
+    for path in (good, bad):
+        tracemalloc.start()
+        found = inspect_zip(path, {"a": num_vertices}, load_taxonomy("scannet200"))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(found.problems) == 1  # 1041 is no class
+    assert "vertices" in found.problems[0] or "far too many" in found.problems[0] or "line 1 is" in found.problems[0]
+    assert peaks[1] < 2 * peaks[0]
+
+
+def test_a_file_of_predictions_that_is_far_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with open(path, "wb") as file:
+        file.truncate(10**12)  # with a hole: it takes no room
+    for read in (read_prediction, lambda path, n: read_predicted_labels(path, n, load_taxonomy("scannet200"))):
+        with pytest.raises(DataError, match=r"a\.txt: has 1000000000000 bytes, far too many for 5 lines"):
+            read(path, 5)
+    found = inspect_folder(tmp_path, {"a": 5}, load_taxonomy("scannet200"))
+    assert found.problems == [
+        f"{path}: has 1000000000000 bytes, far too many for 5 lines; write one id a vertex and nothing else"
+    ]
+
+
+def test_a_size_that_is_a_lie_is_no_way_around(check: Check, raw: Path, tmp_path: Path) -> None:
+    """The directory of the zip says ten bytes, and there are a million."""
+    check([*GOOD[:2], (THIRD, "1\n" * 500_000)])
+    path = tmp_path / "submission.zip"
+    content = path.read_bytes()
+    lie = content.replace((1_000_000).to_bytes(4, "little"), (12).to_bytes(4, "little"))
+    assert lie != content
+    path.write_bytes(lie)
+    found = inspect_zip(path, {"scene0707_00": 5, "scene0708_00": 7, "scene0709_00": 6}, load_taxonomy("scannet200"))
+    assert len(found.problems) == 1
+    assert "can't be read" in found.problems[0]
