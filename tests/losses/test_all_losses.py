@@ -20,12 +20,20 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 COUNTS = torch.tensor([900, 90, 9, 1, 30, 0, 7])
 WEIGHT = inverse_frequency_weight(COUNTS.double())
 LOG_PRIOR = COUNTS.double().clamp_min(1).log()
+
+
+def _counts(logits: torch.Tensor) -> torch.Tensor:
+    """As if other processes had labelled points."""
+    return torch.full(logits.shape[-1:], 30.0, dtype=torch.float64, device=logits.device)
+
+
 LOSSES: dict[str, Loss] = {
     "cross_entropy": cross_entropy,
     "weighted_cross_entropy": lambda x, y: cross_entropy(x, y, WEIGHT[: x.shape[-1]]),
     "focal": lambda x, y: focal_loss(x, y, 2.0),
     "weighted_focal": lambda x, y: focal_loss(x, y, 0.5, WEIGHT[: x.shape[-1]]),
     "logit_adjusted": lambda x, y: logit_adjusted_cross_entropy(x, y, LOG_PRIOR[: x.shape[-1]], 1.5),
+    "counted": lambda x, y: focal_loss(x, y, 2.0, WEIGHT[: x.shape[-1]], _counts(x)),
     "lovasz": lovasz_softmax,
 }
 pytestmark = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
