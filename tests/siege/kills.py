@@ -1,5 +1,6 @@
 """Commands that are killed, stopped or interrupted at any moment, and called again until they are done."""
 
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from tests.siege import moments
 from tests.siege.process import Outcome, Running
 from tests.siege.scenery import TRAIN, Scenery, end_alike, read_metrics
 from tests.siege.trial import Siege, Trial
-from tests.siege.verdict import judge, require
+from tests.siege.verdict import complaints, judge, require
 
 NAME = "kills"
 _TIDY = ("prepare", "import")
@@ -87,11 +88,14 @@ def _check_stop(outcome: Outcome, signals: tuple[int, ...], run: Path) -> None:
     # "interrupted": before the first step and after the last, where nothing can be lost.
     if outcome.status != 130 or signals == (INT, INT) or "interrupted" in outcome.err:
         return
-    require("--resume goes on" in outcome.err, f"stopped without a word on how to go on: {outcome.err}")
+    require("--resume" in outcome.err, f"stopped without a word on how to go on: {outcome.err}")
     num_logged = max((row["step"] for row in read_metrics(run)), default=0)
     step = torch.load(run / "checkpoints" / "last.pt", weights_only=True)["progress"]["step"]
     require(num_logged <= step, f"{num_logged} steps were done, and the checkpoint has {step}")
-    require(f"step {step};" in outcome.err, f"the checkpoint is of step {step}, and the line says: {outcome.err}")
+    require(
+        re.search(rf"step {step}\b", complaints(outcome)[-1]),
+        f"the checkpoint is of step {step}, and the line says: {outcome.err}",
+    )
 
 
 def _measure(scenery: Scenery, name: str, argv: tuple[str, ...], run: Path) -> tuple[int, int, float]:
