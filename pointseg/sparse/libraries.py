@@ -53,7 +53,7 @@ def _heed_autocast(layer: type) -> type:
     fails: features and weights are of two types then.
     """
 
-    class HalfPrecisionLayer(layer):  # type: ignore[misc]
+    class HalfPrecisionLayer(layer):
         def _conv_forward(
             self, training: bool, tensor: Any, weight: Tensor, bias: Tensor | None, *args: Any, **options: Any
         ) -> Any:

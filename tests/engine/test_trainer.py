@@ -163,7 +163,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_what_to_do(tiny_overrides: 
                 "demo.yaml",
                 *tiny_overrides,
                 "optimizer.name=sgd",
-                "optimizer.lr=1e30",
+                "optimizer.lr=1000",
+                "optimizer.weight_decay=10",
                 "optimizer.grad_clip=null",
             ]
         )
