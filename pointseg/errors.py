@@ -6,6 +6,7 @@ A message says what is wrong, where, and what to do: ``PATH: problem; remedy``.
 import errno
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 class PointsegError(Exception):
@@ -57,4 +58,6 @@ def describe_os_error(error: OSError) -> str:
     where = error.filename if error.filename is not None else "a file"
     if error.errno in _DISK_FULL:
         return f"{where}: the disk is full; free some space and run the same command again"
+    if error.errno in _MANY_FILES:
+        return f"{where}: can't be opened, too many files are open already; allow more (ulimit -n)"
     return f"{where}: {error.strerror or error}"
