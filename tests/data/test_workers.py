@@ -5,6 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,25 @@ def test_a_broken_scene_ends_the_run_and_its_workers(
     assert status == 1, lines
     assert "coord.npy" in lines[0]
     assert len(lines) == 1
+
+
+def test_workers_end_with_a_training_process_that_is_killed(tiny_overrides: list[str], tmp_path: Path) -> None:
+    """They leave SIGTERM to it, and notice themselves that it is gone."""
+    command = [sys.executable, "-m", "pointseg.train", "--cfg", "demo.yaml", *tiny_overrides]
+    process = subprocess.Popen(
+        [*command, "data.num_workers=2", "train.passes=100000"],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,  # ends when nobody has it any more
+        start_new_session=True,
+    )
+    try:
+        metrics = tmp_path / "run" / "metrics.jsonl"
+        deadline = time.monotonic() + 100
+        while not (metrics.is_file() and metrics.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert metrics.stat().st_size
+        process.kill()
+        process.communicate(timeout=60)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
