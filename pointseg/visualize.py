@@ -84,7 +84,12 @@ def choose_taxonomy(given: str | None, scene: Path, prediction: Path | None) -> 
     Raises:
         UsageError: those given are not the ones that the record says; or there are no such classes.
     """
-    recorded = None if prediction is None else read_taxonomy(prediction.parent)
+    try:
+        recorded = None if prediction is None else read_taxonomy(prediction.parent)
+    except DataError:
+        if given is None:
+            raise
+        recorded = None
     if given is not None:
         taxonomy = load_taxonomy(given)
         if recorded is not None and recorded.fingerprint != taxonomy.fingerprint:

@@ -19,7 +19,7 @@ Metres = Annotated[float, Field(ge=0, le=1000)]
 
 
 def _refuse_what_names_no_file(text: str) -> str:
-    if not text or "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
         raise ValueError("expected a name that a file can have")
     return text
 

@@ -124,10 +124,10 @@ def test_a_zip_or_split_that_is_not_there_is_a_wrong_call(
 
 
 @pytest.mark.parametrize("filling", [b"\n", b"1\n", b"\r\n", b" \n", b"\x00"])
-@pytest.mark.parametrize("times", [20, 1000])
+@pytest.mark.parametrize("times", [20, 300])
 def test_a_bomb_takes_no_more_memory_than_a_good_file(tmp_path: Path, filling: bytes, times: int) -> None:
     """A zip of kilobytes that swells to lines without end; what a good one of as many vertices takes is the measure."""
-    num_vertices = 100_000
+    num_vertices = 20_000
     good, bad = tmp_path / "good.zip", tmp_path / "bad.zip"
     for path, content in ((good, b"1041 \n" * num_vertices), (bad, filling * (times * num_vertices // len(filling)))):
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -151,9 +151,8 @@ def test_a_file_of_predictions_that_is_far_too_large_is_not_read(tmp_path: Path)
         with pytest.raises(DataError, match=r"a\.txt: has 1000000000000 bytes, far too many for 5 lines"):
             read(path, 5)
     found = inspect_folder(tmp_path, {"a": 5}, load_taxonomy("scannet200"))
-    assert found.problems == [
-        f"{path}: has 1000000000000 bytes, far too many for 5 lines; write one id a vertex and nothing else"
-    ]
+    (problem,) = found.problems
+    assert problem.startswith(f"{path}: has 1000000000000 bytes, far too many for 5 lines; ")
 
 
 def test_a_size_that_is_a_lie_is_no_way_around(check: Check, raw: Path, tmp_path: Path) -> None:
