@@ -15,7 +15,7 @@ from pointseg.errors import DataError, UsageError
     [
         (DataError("scene0000_00: is empty; leave it out"), 1, "scene0000_00: is empty; leave it out"),
         (UsageError("no such run"), 2, "no such run"),
-        (OSError(errno.EMFILE, "Too many open files", "x.npy"), 1, "x.npy: Too many open files; raise the limit of open files"),
+        (OSError(errno.EMFILE, "Too many open files", "x.npy"), 1, "x.npy: Too many open files; raise the limit"),
         (OSError(errno.ENOSPC, "No space left on device", "x.npy"), 1, "x.npy: the disk is full"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "y"), 1, "y: No such file or directory"),
     ],

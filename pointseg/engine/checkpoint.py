@@ -5,7 +5,10 @@ import hashlib
 import io
 import re
 import struct
+import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,15 @@ def write_tensors(path: Path, content: Any) -> None:
         temporary.write_bytes(buffer.getbuffer())
 
 
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """PyTorch warns in paragraphs of what it then refuses, or reads."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@_without_warnings()
 def read_tensors(path: Path) -> Any:
     """What ``torch.save`` wrote, onto the CPU and without running anything.
 

@@ -1,6 +1,8 @@
 """A checkpoint is written whole, read without running code, and refused where it does not fit."""
 
 import errno
+import pickle
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +106,17 @@ def test_a_file_whose_code_would_have_to_run_is_refused(config: Config, tmp_path
     with pytest.raises(DataError, match=r"holds pathlib\S*, and reading that would run code of the file") as caught:
         read_checkpoint(path, config)
     assert "\n" not in str(caught.value)
+
+
+def test_a_pickle_is_refused_without_a_word_of_pytorch(config: Config, tmp_path: Path) -> None:
+    """Of the protocol that Python writes by default, which PyTorch warns of."""
+    path = tmp_path / "other.pt"
+    path.write_bytes(pickle.dumps({"model": {}, "arguments": path}))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with pytest.raises(DataError, match="that would run code|can't be read as a checkpoint"):
+            read_checkpoint(path, config)
+    assert not told
 
 
 def test_other_classes_are_read_where_they_are_asked_for(config: Config, tmp_path: Path) -> None:
