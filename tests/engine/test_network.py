@@ -68,18 +68,18 @@ def test_a_sum_over_views_without_memory_is_one_line_with_its_scene(
     assert [line.split("memory for ")[1].split(",")[0] for line in lines] == ["scene11800_00", "scene11801_00"]
 
 
-@pytest.mark.gpu
 def test_bf16_predicts_nearly_the_same(trained_run: Path, prepared_root: Path) -> None:
-    """And in bfloat16, which a label that differs now and then shows; the logits of the two differ in all points."""
+    """A label differs now and then; the logits of the two differ in all points. On a CPU only a caller can ask for it."""
     from pointseg.scans.prepared import read_scene
 
-    segmenter = load_segmenter(trained_run, device="cuda")
+    segmenter = load_segmenter(trained_run, device="cpu")
     scene = read_scene(next((prepared_root / "val").iterdir()), load_taxonomy("scannet200"))
-    half = load_segmenter(trained_run, device="cuda", amp="bf16")
-    exact, rounded = segmenter.forward_scene(scene)[1].logits, half.forward_scene(scene)[1].logits
+    exact, labels = segmenter.forward_scene(scene)[1].logits, segmenter.predict_scene(scene)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded, labels_of_rounded = segmenter.forward_scene(scene)[1].logits, segmenter.predict_scene(scene)
     assert rounded.dtype == torch.bfloat16
     assert 0 < (exact - rounded).abs().max() < 5e-2 * exact.abs().max()
-    assert (segmenter.predict_scene(scene) == half.predict_scene(scene)).mean() > 0.95
+    assert (labels == labels_of_rounded).mean() > 0.95
 
 
 @pytest.mark.parametrize("key", ["train.amp", "inference.amp"])
