@@ -34,25 +34,26 @@ def load_spconv_triton() -> Backend:
 
 
 def _library_backend(name: str, library: Any, options: dict[str, Any]) -> Backend:
-    layers = (library.SubMConv3d, library.SparseConv3d, library.SparseInverseConv3d)
     return Backend(
         name,
         library.SparseConvTensor,
         library.SparseSequential,
-        *(partial(_heed_autocast(layer), **options) for layer in layers),
+        partial(_heed_autocast(library.SubMConv3d), **options),
+        partial(_heed_autocast(library.SparseConv3d), **options),
+        partial(_heed_autocast(library.SparseInverseConv3d), **options),
         has_bfloat16=False,
     )
 
 
 @functools.cache
-def _heed_autocast(layer: type) -> type:
+def _heed_autocast(layer: Any) -> Any:
     """The library's layer, computing in float16 under autocast, whichever half type that is for.
 
     Left alone, it does so when it trains. In evaluation mode some layers do and others don't, and one after another
     fails: features and weights are of two types then.
     """
 
-    class HalfPrecisionLayer(layer):  # type: ignore[misc, valid-type]
+    class HalfPrecisionLayer(layer):
         def _conv_forward(
             self, training: bool, tensor: Any, weight: Tensor, bias: Tensor | None, *args: Any, **options: Any
         ) -> Any:
