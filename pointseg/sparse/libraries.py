@@ -46,7 +46,7 @@ def _library_backend(name: str, library: Any, options: dict[str, Any]) -> Backen
 
 
 @functools.cache
-def _heed_autocast(layer: type) -> type:
+def _heed_autocast(layer: Any) -> Any:
     """The library's layer, computing in float16 under autocast, whichever half type that is for.
 
     Left alone, it does so when it trains. In evaluation mode some layers do and others don't, and one after another

@@ -84,5 +84,5 @@ def test_bf16_is_fp16_with_a_scaled_loss_where_a_library_has_no_bfloat16(
     keys = [f"model.backend={backend}", "train.amp=bf16", "inference.amp=bf16"]
     trainer = Trainer(load_config("demo", [*tiny_overrides, *keys]), Processes(0, 1, torch.device("cuda", 0)))
     assert isinstance(trainer.network, SparseUNet) and trainer.network.backend_name == backend
-    assert trainer.amp == amp
     assert trainer.update.scaler.is_enabled() == (amp == "fp16")
+    assert trainer.amp == amp
