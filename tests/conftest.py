@@ -3,9 +3,12 @@
 import functools
 import importlib.util
 import os
+import random
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +145,18 @@ def exact_backend(request: pytest.FixtureRequest) -> Iterator[None]:
     torch.set_float32_matmul_precision("highest")
     yield
     torch.set_float32_matmul_precision(precision)
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports for processes that meet soon: none of those that the system gives to outgoing connections meanwhile."""
+    ports: list[int] = []
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 1000):
+        if len(ports) == number:
+            break
+        with socket.socket() as server, suppress(OSError):
+            server.bind(("127.0.0.1", port))
+            ports.append(port)
+    return ports
 
 
 def write_boxes(root: Path, split: str, num_scenes: int, num_points: int = 600) -> None:

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import shutil
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch.multiprocessing as mp
 from pointseg import evaluate, predict
 from pointseg.commands import run_command
 from pointseg.output.prediction_record import RECORD_NAME
+from tests.conftest import free_ports
 
 
 class Result(NamedTuple):
@@ -48,9 +48,7 @@ def _call_as_one_of_two(rank: int, port: int, name: str, words: list[str], folde
 
 def _call_on_two(folder: Path, name: str, *words: str) -> list[Result]:
     folder.mkdir(exist_ok=True)
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        port = int(server.getsockname()[1])
+    (port,) = free_ports(1)
     mp.spawn(_call_as_one_of_two, args=(port, name, list(words), folder), nprocs=2)
     return [Result(*json.loads((folder / f"{rank}.json").read_text())) for rank in range(2)]
 

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from pointseg.data.batch import Batch
 from pointseg.data.loader import TrainingLoader
 from pointseg.errors import DataError
 from pointseg.scans.prepared import list_scenes
+from tests.conftest import free_ports, write_boxes
 
 OVERRIDES = ["data.scenes_per_batch=4", "data.voxel_size_m=0.1", "augment.mix_probability=0.5"]
 
@@ -86,17 +86,13 @@ def _run(rank: int, port: int, function: Callable[[int, Path], Any], root: Path,
 
 
 def _run_on_two(function: Callable[[int, Path], Any], root: Path, folder: Path) -> list[Any]:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        port = int(server.getsockname()[1])
+    (port,) = free_ports(1)
     mp.spawn(_run, args=(port, function, root, folder), nprocs=2)
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    from tests.conftest import write_boxes
-
     write_boxes(tmp_path, "train", num_scenes=5, num_points=4000)
     return tmp_path
 

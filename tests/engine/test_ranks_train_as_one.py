@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from pointseg.engine.trainer import Trainer
 from pointseg.losses import lovasz_softmax
 from pointseg.preparation.prepared_source import write_scene
 from pointseg.train import main as train
-from tests.conftest import PLAIN_AUGMENTATION, TINY_NETWORK
+from tests.conftest import PLAIN_AUGMENTATION, TINY_NETWORK, free_ports
 
 # Points of each scene, and the share of them that has a label: none in one of them.
 SCENES = ((600, 0.9), (90, 0.9), (900, 0.05), (400, 0.0), (700, 0.5), (150, 1.0))
@@ -99,16 +98,6 @@ def _join(rank: int, port: int) -> None:
     )
 
 
-def _free_ports(number: int) -> list[int]:
-    servers = [socket.socket() for _ in range(number)]
-    for server in servers:
-        server.bind(("127.0.0.1", 0))
-    ports = [int(server.getsockname()[1]) for server in servers]
-    for server in servers:
-        server.close()
-    return ports
-
-
 def _rows(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
@@ -131,7 +120,7 @@ def on_two(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the runs that two processes made, each named as its case."""
     folder = tmp_path_factory.mktemp("two")
     runs = {**CASES, "counted": ["loss.cross_entropy=1", *COUNTED]}
-    mp.spawn(_train_on_two, args=(_free_ports(len(runs)), root, folder, runs), nprocs=2)
+    mp.spawn(_train_on_two, args=(free_ports(len(runs)), root, folder, runs), nprocs=2)
     return folder
 
 
@@ -209,7 +198,7 @@ def _compute_losses(rank: int, port: int, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def averages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("averages")
-    mp.spawn(_compute_losses, args=(*_free_ports(1), folder), nprocs=2)
+    mp.spawn(_compute_losses, args=(*free_ports(1), folder), nprocs=2)
     return folder
 
 
