@@ -167,13 +167,24 @@ def _wait_for_session(session: int, seconds: float) -> tuple[str, ...]:
 
 def processes_of_session(session: int) -> list[int]:
     """Ids of the living processes of a session."""
-    found = []
+    return [pid for pid, (_, _, its_session) in _living_processes().items() if its_session == session]
+
+
+def children_of(parent: int) -> list[int]:
+    """Ids of the living processes that a process has started."""
+    return [pid for pid, (its_parent, _, _) in _living_processes().items() if its_parent == parent]
+
+
+def _living_processes() -> dict[int, tuple[int, int, int]]:
+    """Id -> parent, group and session."""
+    found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                state, _, _, its_session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+                state, *numbers = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
             except (OSError, ValueError):
                 continue  # it has just ended
-            if int(its_session) == session and state != "Z":
-                found.append(int(entry.name))
+            if state != "Z":
+                parent, group, session = map(int, numbers)
+                found[int(entry.name)] = (parent, group, session)
     return found

@@ -1,6 +1,7 @@
 """Two processes of one training, of which one or both are stopped or killed; then both go on."""
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.siege.process import Outcome, Running, processes_of_session
+from tests.siege.process import Outcome, Running, children_of
 from tests.siege.scenery import TRAIN, Scenery, end_alike, read_metrics
 from tests.siege.trial import Siege, Trial
 from tests.siege.verdict import judge, require
@@ -75,22 +76,20 @@ def _try_torchrun(trial: Trial, scenery: Scenery) -> None:
         time.sleep(0.05)
     kills, to_all = "SIGKILL" in trial.name, bool(trial.rng.integers(2))
     trial.attack = "one rank killed" if kills else f"SIGTERM to {'all' if to_all else 'the agent'}"
+    ranks = children_of(job.pid)  # each in a session of its own
+    require(len(ranks) == 2, f"torchrun has {len(ranks)} processes")
     if kills:
-        ranks = [pid for pid in processes_of_session(job.pid) if pid != job.pid and _is_rank(pid)]
-        os.kill(ranks[trial.rng.integers(len(ranks))], _KILL)
+        os.kill(ranks[trial.rng.integers(2)], _KILL)
     elif to_all:
-        os.killpg(job.pid, _TERM)
+        for pid in (job.pid, *ranks):
+            os.kill(pid, _TERM)
     else:
         job.send_signal(_TERM)
     began = time.monotonic()
-    _wait_for_job(job, DEATH_S if kills else STOP_S)
+    _wait_for_job(job, ranks, DEATH_S if kills else STOP_S)
     trial.attack += f", ended after {time.monotonic() - began:.1f} s"
     require((run / "checkpoints" / "last.pt").is_file(), "stopped without a checkpoint")
     _go_on(trial, scenery, run, whole)
-
-
-def _is_rank(pid: int) -> bool:
-    return b"pointseg.train" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"torch.distributed.run")[0]
 
 
 def _torchrun(trial: Trial, scenery: Scenery, run: Path) -> subprocess.Popen[bytes]:
@@ -100,16 +99,18 @@ def _torchrun(trial: Trial, scenery: Scenery, run: Path) -> subprocess.Popen[byt
         return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
 
-def _wait_for_job(job: subprocess.Popen[bytes], seconds: float) -> None:
+def _wait_for_job(job: subprocess.Popen[bytes], ranks: list[int], seconds: float) -> None:
     """Raise a BreachError unless all its processes end in time; none stays in any case."""
+    handles = [os.pidfd_open(pid) for pid in (job.pid, *ranks) if Path(f"/proc/{pid}").exists()]
     end = time.monotonic() + seconds
-    while (job.poll() is None or processes_of_session(job.pid)) and time.monotonic() < end:
-        time.sleep(0.05)
-    left = processes_of_session(job.pid)
-    for pid in left:
-        os.kill(pid, _KILL)
+    num_left = 0
+    for handle in handles:
+        if not select.select([handle], [], [], max(0.0, end - time.monotonic()))[0]:
+            num_left += 1
+            signal.pidfd_send_signal(handle, _KILL)
+        os.close(handle)
     job.wait()
-    require(not left, f"{len(left)} processes of a stopped training hang")
+    require(not num_left, f"{num_left} processes of a stopped training hang")
 
 
 def _start(trial: Trial, scenery: Scenery, run: Path, *more: str) -> list[Running]:
