@@ -114,9 +114,9 @@ def run_command(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
 
 
 def _is_output_lost() -> bool:
-    """Whether what was printed can't be written. It is dropped then, or Python would try again when it ends."""
+    """Whether what is printed can't be written. It is dropped then, or Python would try again when it ends."""
     try:
-        sys.stdout.flush()
+        print(flush=True)  # without a buffer, nothing is left of what failed
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True
