@@ -1,5 +1,6 @@
 """The commands, how the user calls them, so that messages say it in the same way, and how one ends."""
 
+import errno
 import os
 import shlex
 import sys
@@ -99,21 +100,35 @@ def format_complaint(line: str) -> str:
 def run_command(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
     """Run ``main(argv)`` and leave the process: 0 done, 1 the work failed, 2 the call is wrong.
 
-    A :class:`PointsegError`, a full disk and a file that can't be opened become one line on
-    stderr. Anything else is a defect of ours and keeps its traceback.
+    A :class:`PointsegError`, a full disk and a file that can't be opened become one line on stderr; of an output that
+    nobody reads on, as before ``| head``, nothing is said. Anything else is a defect of ours and keeps its traceback.
     """
     try:
         status = main(sys.argv[1:]) or 0
+        sys.stdout.flush()
     except PointsegError as error:
         complain(str(error))
         status = error.exit_status
     except OSError as error:
-        complain(describe_os_error(error))
         status = 1
+        if error.filename is None and _is_output_lost():
+            error.filename = "standard output"
+        if error.errno != errno.EPIPE:  # whoever reads our output has seen enough
+            complain(describe_os_error(error))
     except KeyboardInterrupt:
         complain("interrupted")
         status = 130
     sys.exit(status)
+
+
+def _is_output_lost() -> bool:
+    """Whether what is printed can't be written. It is dropped then, or Python would try again when it ends."""
+    try:
+        print(flush=True)  # without a buffer, nothing is left of what failed
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _is_script(path: Path) -> bool:

@@ -95,3 +95,28 @@ def test_a_mistake_begins_with_the_name_of_the_command(command: list[str], said:
 def test_the_public_names() -> None:
     assert set(pointseg.__all__) == {"Prediction", "Segmenter", "__version__", "load"}
     assert (PACKAGE / "py.typed").is_file()
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (
+            "> /dev/full",
+            "pointseg: standard output: the disk is full; free some space and run the same command again\n",
+        ),
+        ("| true", ""),
+    ],
+)
+def test_an_output_that_can_t_be_written_is_named(output: str, said: str) -> None:
+    shell = f"(sleep 0.3; exec {sys.executable} -m pointseg --help) {output}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr == said
+    assert done.returncode == 1
+
+
+def test_a_name_with_an_end_of_line_in_it_is_shown_in_one_line() -> None:
+    command = [sys.executable, "-m", "pointseg", "check", "no\nsuch \x1b[1mtree"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("pointseg check: no\\nsuch \\x1b[1mtree: ")
+    assert done.stderr.count("\n") == 1

@@ -139,7 +139,6 @@ ODD_YAML = {
     "tabs": "run:\n\tseed: 1",
     "NUL": 'run:\n  dir: "a\\0b"',
     "half a letter": 'run:\n  dir: "\\ud800"',
-    "no name": 'run:\n  dir: ""',
     "nothing": "",
     "comments alone": "# to be written\n",
     "a list": "- run\n- data",

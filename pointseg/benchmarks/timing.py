@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import torch
 
+from pointseg.engine.distributed import set_num_threads
+
 Measurement = Callable[[], float]
 """Does its work once and says how many seconds that took."""
 Name = TypeVar("Name")
@@ -67,8 +69,7 @@ def limit_threads(num_threads: int | None) -> Iterator[int]:
     What we compute with NumPy uses one, always.
     """
     before = torch.get_num_threads()
-    if num_threads is not None:
-        torch.set_num_threads(num_threads)
+    set_num_threads(num_threads or 0, "--threads ")
     try:
         yield torch.get_num_threads()
     finally:

@@ -205,7 +205,7 @@ def read_launcher() -> Mapping[str, str]:
     return as_torchrun(os.environ)
 
 
-def set_num_threads(num_threads: int, key: str = "train.num_threads") -> None:
+def set_num_threads(num_threads: int, key: str = "train.num_threads=") -> None:
     """How many threads PyTorch computes with on the CPU; 0: what it chooses.
 
     Args:
@@ -217,7 +217,7 @@ def set_num_threads(num_threads: int, key: str = "train.num_threads") -> None:
     """
     most = _MOST_THREADS_PER_CORE * (os.cpu_count() or 1)
     if num_threads > most:
-        raise UsageError(f"{key}={num_threads}: this machine has {os.cpu_count()} cores; choose {most} at most")
+        raise UsageError(f"{key}{num_threads}: this machine has {os.cpu_count()} cores; choose {most} at most")
     if num_threads:
         torch.set_num_threads(num_threads)
 

@@ -38,7 +38,7 @@ def read_history(directory: RunDirectory) -> dict[str, list[Row]]:
 
 
 def parse_metrics(line: bytes) -> dict[str, Any] | None:
-    """``kind``, ``step``, and finite numbers or None, of a line of ``metrics.jsonl``; None if it is damaged."""
+    """``kind``, ``step`` and numbers, finite or None, of a line of ``metrics.jsonl``; None where it is another line."""
     try:
         row = json.loads(line, parse_constant=lambda _: None)
     except (ValueError, RecursionError):  # ValueError: no JSON, no UTF-8, or more digits than Python reads
