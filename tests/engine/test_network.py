@@ -69,7 +69,7 @@ def test_a_sum_over_views_without_memory_is_one_line_with_its_scene(
 
 
 def test_bf16_predicts_nearly_the_same(trained_run: Path, prepared_root: Path) -> None:
-    """A label differs now and then; the logits of the two differ in all points. On a CPU only a caller can ask for it."""
+    """A label differs now and then; the logits differ in all points. On a CPU only a caller can ask for it."""
     from pointseg.scans.prepared import read_scene
 
     segmenter = load_segmenter(trained_run, device="cpu")
