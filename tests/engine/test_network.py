@@ -69,17 +69,17 @@ def test_a_sum_over_views_without_memory_is_one_line_with_its_scene(
 
 
 def test_bf16_predicts_nearly_the_same(trained_run: Path, prepared_root: Path) -> None:
-    """A label differs now and then; the logits differ in all points. On a CPU only a caller can ask for it."""
+    """A label differs now and then, the logits in all points. On a CPU only a caller of PyTorch can ask for it."""
     from pointseg.scans.prepared import read_scene
 
     segmenter = load_segmenter(trained_run, device="cpu")
     scene = read_scene(next((prepared_root / "val").iterdir()), load_taxonomy("scannet200"))
-    exact, labels = segmenter.forward_scene(scene)[1].logits, segmenter.predict_scene(scene)
+    exact = segmenter.forward_scene(scene)[1].logits
     with torch.autocast("cpu", torch.bfloat16):
-        rounded, labels_of_rounded = segmenter.forward_scene(scene)[1].logits, segmenter.predict_scene(scene)
+        rounded = segmenter.forward_scene(scene)[1].logits
     assert rounded.dtype == torch.bfloat16
     assert 0 < (exact - rounded).abs().max() < 5e-2 * exact.abs().max()
-    assert (labels == labels_of_rounded).mean() > 0.95
+    assert (exact.argmax(1) == rounded.argmax(1)).float().mean() > 0.95
 
 
 @pytest.mark.parametrize("key", ["train.amp", "inference.amp"])
