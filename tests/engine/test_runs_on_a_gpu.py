@@ -212,3 +212,15 @@ def test_a_gpu_predicts_what_the_cpu_does(backend: str, amp: str, run: Path, roo
     assert logits.dtype == {"none": torch.float32, "fp16": torch.float16, "bf16": half}[amp]
     error = float((logits.cpu().float() - expected).abs().max() / expected.abs().max())
     assert error < {"none": 1e-5, "fp16": 1e-2, "bf16": 5e-2}[amp]
+
+
+@pytest.mark.needs("spconv_triton")
+@pytest.mark.rehearsal
+@pytest.mark.parametrize(("amp", "tolerance"), [("none", 1e-4), ("fp16", 2e-2), ("bf16", 2e-2)])
+def test_spconv_triton_trains_as_our_engine_does(
+    amp: str, tolerance: float, run: Path, root: Path, tmp_path: Path
+) -> None:
+    """Its own kernels, interpreted."""
+    keys = [*RECIPE, f"data.root={root}", "run.device=cuda", "train.passes=1", f"train.amp={amp}"]
+    losses = _train(tmp_path / "run", [*keys, "model.backend=spconv_triton"])
+    np.testing.assert_allclose(losses, _read_losses(run), rtol=tolerance)

@@ -3,6 +3,7 @@
 import os
 import runpy
 import sys
+from importlib.util import find_spec
 
 from tests.pretended_gpu import PretendedGpu
 
@@ -10,7 +11,7 @@ if __name__ == "__main__":
     if sys.argv[1] != "-m":
         sys.exit(__doc__)
     sys.argv = sys.argv[2:]
-    if os.environ.get("TRITON_INTERPRET") == "1":
+    if os.environ.get("TRITON_INTERPRET") == "1" and all(map(find_spec, ("triton", "spconv_triton"))):
         from tests.pretended_gpu.triton_interpreter import interpret_kernels
 
         interpret_kernels()
