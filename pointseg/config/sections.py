@@ -211,7 +211,7 @@ class OptimizerConfig(Section):
 
     name: Literal["sgd", "adamw"] = "sgd"
     """sgd (with Nesterov momentum) or adamw."""
-    lr: float = Field(default=0.05, gt=0, le=1000)
+    lr: float = Field(default=0.05, gt=0, le=1e30)
     """Highest learning rate."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Momentum of sgd; first beta of adamw."""

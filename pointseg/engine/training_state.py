@@ -67,7 +67,8 @@ def _progress_problem(found: Any, own: State, trainer: "Trainer") -> str | None:
         return problem
     pass_index, batch_index, step = (found[name] for name in place)
     per_pass, passes = trainer.loader.batches_per_pass, trainer.config.train.passes
-    is_in_a_pass = 0 <= pass_index < passes and 0 <= batch_index < per_pass
+    # A run that was stopped by its last batch has not yet begun the next pass.
+    is_in_a_pass = 0 <= pass_index < passes and 0 <= batch_index <= per_pass
     is_at_the_end = (pass_index, batch_index) == (passes, 0)
     if not (is_in_a_pass or is_at_the_end) or step != pass_index * per_pass + batch_index:
         return (
