@@ -1,7 +1,7 @@
 # make demo    everything, from raw scans to the pictures, on a CPU
 # make test    lint, types and the test suite
 # make gpu-check   the GPU's tests and the benchmark of a training step, on a machine with a GPU
-# make siege   attacks on everything by damage, kills, full disks and more: up to half an hour
+# make siege   attacks on every command by damage, kills, full disks and more, with a table of them
 # make gpu-rehearsal   the same tests on a pretended GPU, with spconv-triton's kernels interpreted, where there is no GPU
 # make install the part they share: .venv with pointseg in it
 

@@ -181,7 +181,7 @@ def inspect_zip(path: Path, num_vertices_of: Mapping[str, int], taxonomy: Taxono
             for scene, member in members.items():
                 _inspect_member(found, scene, f"{path}/{scene}.txt", archive, member, num_vertices_of[scene], taxonomy)
     except _UNREADABLE as error:
-        found.problems.append(f"{path}: can't be read as a zip ({error}); make it again")
+        found.problems.append(f"{path}: can't be read as a zip ({_explain(error)}); make it again")
     return found
 
 
@@ -287,6 +287,11 @@ def _inspect_scene(
         found.ids_of_scene[scene] = ids
 
 
+def _explain(error: Exception) -> str:
+    """What a library or the system found wrong, without the number of its error."""
+    return str(error.strerror) if isinstance(error, OSError) and error.strerror else str(error)
+
+
 def _inspect_names(
     found: Inspection, path: Path, archive: zipfile.ZipFile, scenes: Mapping[str, int]
 ) -> dict[str, zipfile.ZipInfo]:
@@ -339,6 +344,6 @@ def _inspect_member(
     try:
         content = archive.read(member)
     except _UNREADABLE as error:
-        found.problems.append(f"{where}: can't be read from the zip ({error}); make the zip again")
+        found.problems.append(f"{where}: can't be read from the zip ({_explain(error)}); make the zip again")
         return
     _inspect_scene(found, scene, where, content, num_vertices, taxonomy)

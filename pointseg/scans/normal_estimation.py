@@ -6,7 +6,8 @@ from pointseg.errors import UsageError, missing_library
 
 NUM_NEIGHBOURS = 16
 _CELL_M = 0.1
-_START_M = 0.2  # of a ray, so that it leaves the surface that it begins on
+_MOST_CELLS, _MOST_CELLS_ALONG = 2**28, 4096  # a scan in a wrong unit is thousands of metres wide: larger cells then
+_START = 2  # cells, of a ray, so that it leaves the surface that it begins on
 _EYE_HEIGHT_M = 1.6
 _EYE_PLACES = (0.2, 0.5, 0.8)  # shares of the scan's width and depth
 _UNDECIDED = 0.1  # sum of cosines below which it is the middle of the room that decides
@@ -54,12 +55,13 @@ def turn_to_viewpoints(xyz: np.ndarray, normal: np.ndarray) -> np.ndarray:
     """
     xyz = np.asarray(xyz, dtype=np.float64)
     low, high = np.quantile(xyz, (0.001, 0.999), axis=0)  # without strays
-    grid, center, cell_of_point = _occupied_cells(xyz, low, high)
+    cell_m = _choose_cell(high - low)
+    grid, center, cell_of_point = _occupied_cells(xyz, low, high, cell_m)
     vote = np.zeros(len(xyz))
     for x in _EYE_PLACES:
         for y in _EYE_PLACES:
             eye = np.array([*(low + (high - low) * (x, y, 0))[:2], low[2] + _EYE_HEIGHT_M])
-            vote += _is_in_sight(center, eye, grid, low)[cell_of_point] * _cosine(eye - xyz, normal)
+            vote += _is_in_sight(center, eye, grid, low, cell_m)[cell_of_point] * _cosine(eye - xyz, normal)
     middle = np.array([*(low + high)[:2] / 2, low[2] + _EYE_HEIGHT_M])
     vote = np.where(np.abs(vote) > _UNDECIDED, vote, _cosine(middle - xyz, normal))
     return np.where((vote < 0)[:, None], -normal, normal).astype(np.float32)
@@ -70,15 +72,22 @@ def _cosine(vector: np.ndarray, unit: np.ndarray) -> np.ndarray:
     return np.einsum("ij,ij->i", vector, unit) / np.sqrt(np.einsum("ij,ij->i", vector, vector)).clip(min=1e-9)
 
 
-def _occupied_cells(xyz: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _choose_cell(extent: np.ndarray) -> float:
+    """Edge of the grid's cells, metres: so that memory holds it, and a ray ends."""
+    return float(max(_CELL_M, extent.max() / _MOST_CELLS_ALONG, np.cbrt(extent.prod() / _MOST_CELLS)))
+
+
+def _occupied_cells(
+    xyz: np.ndarray, low: np.ndarray, high: np.ndarray, cell_m: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cells of a grid from ``low`` to ``high``; points outside count in the cell at the edge that is nearest.
 
     Returns:
         the grid, bool, which cells hold a point; (C, 3) the mean of the points of each of these; (N,) the cell of each
         point.
     """
-    size = np.floor((high - low) / _CELL_M).astype(np.int64) + 1
-    cell = np.clip(np.floor((xyz - low) / _CELL_M), 0, size - 1).astype(np.int64)
+    size = np.floor((high - low) / cell_m).astype(np.int64) + 1
+    cell = np.clip(np.floor((xyz - low) / cell_m), 0, size - 1).astype(np.int64)
     key = (cell[:, 0] * size[1] + cell[:, 1]) * size[2] + cell[:, 2]
     occupied, cell_of_point, num_points = np.unique(key, return_inverse=True, return_counts=True)
     grid = np.zeros(size, dtype=bool)
@@ -87,17 +96,17 @@ def _occupied_cells(xyz: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple
     return grid, center, cell_of_point
 
 
-def _is_in_sight(start: np.ndarray, eye: np.ndarray, grid: np.ndarray, low: np.ndarray) -> np.ndarray:
+def _is_in_sight(start: np.ndarray, eye: np.ndarray, grid: np.ndarray, low: np.ndarray, cell_m: float) -> np.ndarray:
     """(C,) bool: whether no occupied cell lies between (C, 3) points and a place."""
     distance = np.linalg.norm(eye - start, axis=1)
     step = (eye - start) / distance.clip(min=1e-9)[:, None]
     in_sight = np.ones(len(start), dtype=bool)
     row = np.arange(len(start))
-    for length in np.arange(_START_M, float(distance.max(initial=0)), _CELL_M):
-        row = row[length < distance[row] - _CELL_M]
+    for length in np.arange(_START * cell_m, float(distance.max(initial=0)), cell_m):
+        row = row[length < distance[row] - cell_m]
         if not len(row):
             break
-        cell = np.floor((start[row] + length * step[row] - low) / _CELL_M).astype(np.int64)
+        cell = np.floor((start[row] + length * step[row] - low) / cell_m).astype(np.int64)
         inside = ((cell >= 0) & (cell < grid.shape)).all(axis=1)
         is_hit = np.zeros(len(row), dtype=bool)
         is_hit[inside] = grid[tuple(cell[inside].T)]

@@ -37,6 +37,16 @@ def test_one_point_and_strays_are_no_trouble() -> None:
     assert ((turned[:-1] * normal).sum(axis=1) > 0).mean() > 0.9
 
 
+@pytest.mark.parametrize("size_m", [(60_000, 60_000, 60_000), (1e6, 2, 2), (1e-6, 1e-6, 1e-6)])
+def test_a_scan_of_any_size_is_done_soon(size_m: tuple[float, float, float]) -> None:
+    """As where millimetres are taken for metres: the grid has a largest size, and rays a largest number of steps."""
+    rng = np.random.default_rng(0)
+    normal = rng.normal(size=(300, 3))
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    turned = turn_to_viewpoints(rng.random((300, 3)) * size_m, normal)
+    np.testing.assert_allclose(np.abs(turned), np.abs(normal), atol=1e-6)
+
+
 def test_without_open3d_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "open3d", None)
     with pytest.raises(UsageError, match="needs Open3D; type: pip install 'pointseg\\[viz\\]'"):

@@ -90,6 +90,20 @@ def test_a_zip_that_cannot_be_read_is_one_line(
     assert "can't be read as a zip" in capsys.readouterr().err
 
 
+def test_a_zip_that_has_lost_its_beginning_is_refused_in_words(
+    check_submission: ModuleType, raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its first member then begins before the file does, and to go there is an error of the system."""
+    path = tmp_path / "submission.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in GOOD:
+            archive.writestr(name, text)
+    content = path.read_bytes()
+    path.write_bytes(content[:40] + content[44:])
+    assert check_submission.main([str(path), "--raw", str(raw)]) == 1
+    assert f"{FIRST}: can't be read from the zip (Invalid argument); make the zip again" in capsys.readouterr().err
+
+
 def test_damage_anywhere_in_a_zip_never_ends_in_a_traceback(
     check_submission: ModuleType, raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
