@@ -113,10 +113,10 @@ class AugmentConfig(Section):
 
 
 class ModelConfig(Section):
-    """The sparse U-Net: a size with a name (pointseg/models/unet.py), and what is to differ from it."""
+    """A network: a size with a name (pointseg/models/{unet,volt}.py), and what is to differ from it."""
 
-    name: Literal["spunet14", "spunet18", "spunet34"] = "spunet34"
-    """The size, and what a null below takes its value from; spunet34 is the published network."""
+    name: Literal["spunet14", "spunet18", "spunet34", "volt_s", "volt_b"] = "spunet34"
+    """The size, and what a null below takes its value from; spunet34, volt_s and volt_b are published networks."""
     stem_channels: PositiveInt | None = None
     """Channels at full resolution before the first stage; null: of the named size."""
     channels: tuple[PositiveInt, ...] | None = None
@@ -125,6 +125,14 @@ class ModelConfig(Section):
     """Residual blocks of each stage, in the same order; null: of the named size."""
     width: PositiveFloat = 1.0
     """Factor on all channels, which are then rounded to multiples of 8: 0.5 for a laptop."""
+    dim: PositiveInt | None = None
+    """volt: channels of a token, a multiple of 64; null: of the named size."""
+    depth: PositiveInt | None = None
+    """volt: transformer blocks; null: of the named size."""
+    decoder_channels: PositiveInt | None = None
+    """volt: last features of a voxel; null: of the named size."""
+    drop_path: float = Field(default=0.3, ge=0, lt=1)
+    """volt: chance to leave out the last block for a scene in training, rising from 0 at the first."""
     checkpoint_activations: bool = False
     """Whether training computes each stage again in the backward pass instead of keeping it: less memory, more time."""
     norm_momentum: float = Field(default=0.01, gt=0, le=1)
