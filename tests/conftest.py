@@ -37,6 +37,7 @@ _INSTALL = {
     "spconv": "pip install -e '.[cu118]'",
     "spconv_triton": "pip install -e '.[triton]'",
     "scenezoo": "pip install 'pointseg[datasets]'",
+    "huggingface_hub": "pip install 'pointseg[hub]'",
     "trimesh": "pip install 'pointseg[formats]'",
     "DracoPy": "pip install 'pointseg[formats]'",
     "laspy": "pip install 'pointseg[formats]'",

@@ -44,6 +44,8 @@ class DataConfig(Section):
     """Edge of a voxel, metres."""
     features: tuple[Feature, ...] = Field(default=("xyz", "rgb", "normal"), min_length=1)
     """Inputs of the network, three channels each: centred metres, 0..1, unit vectors."""
+    color_range: tuple[Literal[-1, 0], Literal[1]] = (0, 1)
+    """What black and white are to the network; published weights of before Pointcept 1.6.0 take -1 and 1."""
     center: Literal["extremes", "robust"] = "extremes"
     """The box whose middle is the origin of xyz, and its bottom z = 0: around all points, or all but a few far away."""
     scenes_per_batch: PositiveInt = 12

@@ -92,7 +92,8 @@ def make_batch(scenes: Sequence[DrawnScene], config: DataConfig) -> Batch:
     for scene, size, (grid, points) in zip(scenes, sizes, drawn, strict=True):
         coords, points = crop(grid.coords, points, min(size, limit), scene.generator)
         own_voxel = torch.arange(len(coords), device=coords.device)
-        voxels.append((scene.name, Voxels(coords, stack_features(points, config.features), points.label, own_voxel)))
+        features = stack_features(points, config.features, config.color_range)
+        voxels.append((scene.name, Voxels(coords, features, points.label, own_voxel)))
     return replace(
         collate(voxels),
         voxel_of_point=(),

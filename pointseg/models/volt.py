@@ -19,7 +19,8 @@ PATCH_SIZE = 5
 """Voxels along the edge of a patch."""
 HEAD_CHANNELS = 64
 """Channels of an attention head; the frequencies of the rotary encoding share them."""
-_NUM_PLACES = PATCH_SIZE**3
+NUM_PLACES = PATCH_SIZE**3
+"""Voxels of a patch."""
 _PAIRS_OF_AXIS = (12, 12, 8)
 """Pairs of a head's channels that turn with x, y and z."""
 _SLOWEST_TURN = 1 / 100
@@ -101,14 +102,14 @@ class Tokenizer(nn.Module):
 
     def __init__(self, in_channels: int, dim: int) -> None:
         super().__init__()
-        self.proj = nn.Linear(_NUM_PLACES * in_channels, dim)
+        self.proj = nn.Linear(NUM_PLACES * in_channels, dim)
 
     def forward(self, features: Tensor, patches: Patches) -> Tensor:
         """Tokens (T, D) of voxels (M, C)."""
         num_tokens, num_channels = len(patches.position), features.shape[1]
-        row = patches.token_of_voxel * _NUM_PLACES + patches.place_of_voxel
-        volume = features.new_zeros(num_tokens * _NUM_PLACES, num_channels).index_copy(0, row, features)
-        return self.proj(volume.view(num_tokens, _NUM_PLACES * num_channels))
+        row = patches.token_of_voxel * NUM_PLACES + patches.place_of_voxel
+        volume = features.new_zeros(num_tokens * NUM_PLACES, num_channels).index_copy(0, row, features)
+        return self.proj(volume.view(num_tokens, NUM_PLACES * num_channels))
 
 
 def rotary_angles(position: Tensor) -> Tensor:
@@ -202,15 +203,15 @@ class Unembedding(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.proj = nn.Linear(channels, _NUM_PLACES * channels, bias=False)
+        self.proj = nn.Linear(channels, NUM_PLACES * channels, bias=False)
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, tokens: Tensor, patches: Patches) -> Tensor:
         """(M, U) of tokens (T, U), a product for each place: of all 125, most voxels of a patch are empty."""
         order = patches.place_of_voxel.argsort(stable=True)
-        num_of_place = torch.bincount(patches.place_of_voxel, minlength=_NUM_PLACES).tolist()
+        num_of_place = torch.bincount(patches.place_of_voxel, minlength=NUM_PLACES).tolist()
         rows = tokens[patches.token_of_voxel[order]].split(num_of_place)
-        maps = self.proj.weight.unflatten(0, (_NUM_PLACES, -1)).unbind(0)
+        maps = self.proj.weight.unflatten(0, (NUM_PLACES, -1)).unbind(0)
         # Under autocast, F.linear also takes a bias in its own precision; one addition serves all places.
         by_place = torch.cat([F.linear(row, map_) for row, map_ in zip(rows, maps, strict=True)])
         return torch.empty_like(by_place).index_copy(0, order, by_place) + self.bias
