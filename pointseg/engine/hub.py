@@ -51,10 +51,12 @@ def fetch(address: str) -> Path:
     file = parse_address(address)
     try:
         from huggingface_hub import errors as hub_errors
+        from huggingface_hub.utils import logging as hub_logging
         from huggingface_hub import hf_hub_download
     except ImportError:
         raise UsageError(missing_library(f"{address}: downloading", "huggingface_hub", "hub")) from None
     revision = None if file.revision is None else file.revision.replace("%2F", "/")
+    hub_logging.set_verbosity_error()  # it tries again several times, and says so each time
     try:
         return Path(hf_hub_download(file.repo, file.path, revision=revision))
     except hub_errors.GatedRepoError:
@@ -63,10 +65,12 @@ def fetch(address: str) -> Path:
         raise UsageError(f"{address}: there is no such repository, or it is not public; look at its name") from None
     except hub_errors.RevisionNotFoundError:
         raise UsageError(f"{address}: the repository has no revision {revision}") from None
-    except hub_errors.RemoteEntryNotFoundError:
-        raise UsageError(f"{address}: the repository has no such file; look at its list of files") from None
-    except (hub_errors.LocalEntryNotFoundError, hub_errors.HfHubHTTPError, hub_errors.OfflineModeIsEnabled) as error:
+    except (hub_errors.LocalEntryNotFoundError, hub_errors.OfflineModeIsEnabled):
         raise DataError(
-            f"{address}: the hub can't be reached, and the file is in no cache ({first_line(error)}); try again, or "
-            "download it elsewhere and give its path"
+            f"{address}: the hub can't be reached, and the file is not in its cache; try again, or download it "
+            "elsewhere and give its path"
         ) from None
+    except hub_errors.EntryNotFoundError:
+        raise UsageError(f"{address}: the repository has no such file; look at its list of files") from None
+    except hub_errors.HfHubHTTPError as error:
+        raise DataError(f"{address}: the hub refuses ({first_line(error)}); try again later") from None

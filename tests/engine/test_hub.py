@@ -118,10 +118,11 @@ def test_what_is_not_there_is_said_in_one_line(address: str, message: str, hub: 
 
 
 @pytest.mark.needs("huggingface_hub")
+@pytest.mark.slow  # its client tries five times
 def test_a_hub_that_can_not_be_reached_is_said_in_one_line(tmp_path: Path) -> None:
     result = _convert(ADDRESS, "http://127.0.0.1:9", tmp_path)
     assert result.returncode == 1
-    assert "the hub can't be reached, and the file is in no cache" in result.stderr
+    assert "the hub can't be reached, and the file is not in its cache" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
