@@ -51,8 +51,8 @@ def fetch(address: str) -> Path:
     file = parse_address(address)
     try:
         from huggingface_hub import errors as hub_errors
-        from huggingface_hub.utils import logging as hub_logging
         from huggingface_hub import hf_hub_download
+        from huggingface_hub.utils import logging as hub_logging
     except ImportError:
         raise UsageError(missing_library(f"{address}: downloading", "huggingface_hub", "hub")) from None
     revision = None if file.revision is None else file.revision.replace("%2F", "/")
