@@ -16,6 +16,7 @@ from pointseg.config.sections import (
     InferenceConfig,
     LossConfig,
     ModelConfig,
+    ObjectConfig,
     OptimizerConfig,
     RunConfig,
     Section,
@@ -31,6 +32,7 @@ __all__ = [
     "DataConfig",
     "LossConfig",
     "ModelConfig",
+    "ObjectConfig",
     "OptimizerConfig",
     "config_from_dict",
     "dump_config",
@@ -55,9 +57,12 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check_ranges(self) -> "Config":
-        low, high = self.augment.scale
-        if low > high:
-            raise ValueError(f"augment.scale: expected the smaller factor first, got {[low, high]}")
+        ranges = {"augment.scale": self.augment.scale, "augment.objects.scale": self.augment.objects.scale}
+        if self.data.crop_share is not None:
+            ranges["data.crop_share"] = self.data.crop_share
+        for key, (low, high) in ranges.items():
+            if low > high:
+                raise ValueError(f"{key}: expected the smaller number first, got {[low, high]}")
         return self
 
     @model_validator(mode="after")

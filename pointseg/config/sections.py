@@ -1,6 +1,6 @@
 """The sections of a config, and what each key means: declarations alone."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -12,6 +12,7 @@ from pydantic import (
 )
 
 Feature = Literal["xyz", "rgb", "normal"]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Section(BaseModel):
@@ -52,6 +53,8 @@ class DataConfig(Section):
     """Scenes a batch, over all processes together."""
     max_points: PositiveInt | None = 100_000
     """Points of a training scene, one a voxel, kept around a random center (of two mixed, twice as many); null: all."""
+    crop_share: tuple[Share, Share] | None = None
+    """Share of its points, one a voxel, that a training scene keeps, drawn evenly from, to; null: max_points alone."""
     max_voxels: PositiveInt | None = None
     """Voxels of a batch of each process: the largest scenes are cropped until it fits, and counted; null: any."""
     num_workers: int = Field(default=8, ge=0)
@@ -60,6 +63,36 @@ class DataConfig(Section):
     """Where scenes are augmented and voxelised; cuda: on the network's GPU, without workers; auto: where it is."""
     cache: Literal["none", "ram", "device"] = "none"
     """Where training scenes are kept once read: nowhere, in RAM, or in the memory of data.device."""
+
+
+class ObjectConfig(Section):
+    """What is done to each annotated object of a training scene, after all else; needs instance.npy. Off by default."""
+
+    shift_probability: float = Field(default=0.0, ge=0, le=1)
+    """Chance of a shift."""
+    shift_m: float = Field(default=0.1, ge=0)
+    """Largest shift on each axis, metres, either way."""
+    turn_probability: float = Field(default=0.0, ge=0, le=1)
+    """Chance of a turn about the vertical through its middle."""
+    turn_deg: float = Field(default=45.0, ge=0)
+    """Largest turn, degrees, either way."""
+    flip_probability: float = Field(default=0.0, ge=0, le=1)
+    """Chance that x and y are mirrored about its middle, with a chance of one half each."""
+    scale_probability: float = Field(default=0.0, ge=0, le=1)
+    """Chance of another size."""
+    scale: tuple[PositiveFloat, PositiveFloat] = (0.9, 1.1)
+    """Factor on its size, from, to."""
+    ignore_probability: float = Field(default=0.0, ge=0, le=1)
+    """Chance that a random half of its points are not learned from."""
+    black_probability: float = Field(default=0.0, ge=0, le=1)
+    """Chance that it becomes black."""
+    swap_probability: float = Field(default=0.0, ge=0, le=1)
+    """Chance of each pair of a shuffled list of the objects to change places."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything can happen."""
+        return any(value > 0 for key, value in self.model_dump().items() if key.endswith("_probability"))
 
 
 class AugmentConfig(Section):
@@ -110,6 +143,8 @@ class AugmentConfig(Section):
     """Change of the saturation, share of what it is, either way."""
     color_drop_probability: float = Field(default=0.0, ge=0, le=1)
     """Chance that all colours become black."""
+    objects: ObjectConfig = ObjectConfig()
+    """What is done to single objects."""
     mix_probability: float = Field(default=0.0, ge=0, le=1)
     """Chance that two scenes of a batch become one (Mix3D, 3DV 2021); there are fewer, larger scenes then."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from pointseg.config import DataConfig
+from pointseg.data.augment import draw_uniform
 from pointseg.data.points import Points, center_points, concatenate
 from pointseg.data.voxelize import Voxels, draw_points, stack_features
 
@@ -78,13 +79,17 @@ def mix(first: Points, second: Points, center: str = "extremes") -> Points:
 
 
 def make_batch(scenes: Sequence[DrawnScene], config: DataConfig) -> Batch:
-    """Scenes as voxels, one point drawn for each: a sphere of ``max_points`` of a scene, ``max_voxels`` of all.
+    """Scenes as voxels, one point drawn for each: a sphere of each scene, and no more than ``max_voxels`` of all.
 
-    Of two scenes that were mixed twice as many points are kept. What is too much for the batch is taken from the
+    The sphere has a share drawn from ``crop_share`` of the scene, and no more than ``max_points``; of two scenes that
+    were mixed twice as many. What is too much for the batch is taken from the
     largest: each keeps what it has, but none more than the largest number with which all fit.
     """
     drawn = [draw_points(scene.points, config.voxel_size_m, scene.generator) for scene in scenes]
     sizes = [len(points) for _, points in drawn]
+    if config.crop_share is not None:
+        shares = [draw_uniform(1, *config.crop_share, scene.generator) for scene in scenes]
+        sizes = [max(1, round(size * float(share))) for size, share in zip(sizes, shares, strict=True)]
     if config.max_points is not None:
         sizes = [min(size, scene.num_scenes * config.max_points) for size, scene in zip(sizes, scenes, strict=True)]
     limit = largest_share(sizes, config.max_voxels)

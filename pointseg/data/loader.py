@@ -7,6 +7,7 @@ hold from one kind of ``data.device`` to another, which draws other numbers; and
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -102,12 +103,13 @@ class TrainingScenes(Dataset):
             points = self.bank.paste(points, config.augment.copy_paste, generator)
         augmented = augment(points, config.augment, generator)
         if not len(augmented):
-            return DrawnScene(scene.name, points, generator, num_unaugmented=1)
+            return DrawnScene(scene.name, replace(points, instance=None), generator, num_unaugmented=1)
         return DrawnScene(scene.name, augmented, generator)
 
     def read(self, index: int) -> PackedScene:
         """A scene from its files: on the device, or where it is kept in RAM for a GPU, in page-locked memory."""
-        scene = pack_scene(read_scene(self.folders[index], self.taxonomy), self.config.data.features)
+        scene = read_scene(self.folders[index], self.taxonomy)
+        scene = pack_scene(scene, self.config.data.features, self.config.augment.objects.is_on)
         if self.config.data.cache == "ram":
             return scene.pin_memory() if self.device.type == "cuda" else scene
         return scene.to(self.device)

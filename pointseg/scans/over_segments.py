@@ -50,9 +50,9 @@ def segment_mesh(
 def mesh_edges(xyz: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Both ends and the weight of each side of each face.
 
-    The weight of an edge from a to b is 1 - n_a · n_b, squared where b lies in front of a as b's normal sees it: across
-    a convex edge, as of a box, surfaces belong together sooner than in a corner of a room. A vertex's normal is the mean
-    of the unit normals of its faces.
+    The weight of an edge from a to b is 1 - n_a · n_b, squared where (b - a) · n_b > 0: across a convex edge, as of a
+    box, surfaces belong together sooner than in a corner of a room. A vertex's normal is the mean of the unit normals
+    of its faces.
 
     Returns:
         (3 F,) int64, (3 F,) int64 and (3 F,) float64.

@@ -167,3 +167,17 @@ def test_a_scene_has_no_more_points_than_it_may_and_a_mixed_one_twice_as_many() 
     both = make_batch([*_drawn(dense, other), mixed], data.model_copy(update={"max_voxels": counts[0] + 3000}))
     assert torch.bincount(both.coords[:, 0].long()).tolist() == [counts[0], 1500, 1500]
     assert both.num_cropped == 1
+
+
+def test_a_scene_keeps_a_share_drawn_from_a_range() -> None:
+    """Evenly over it, and no more points than it may."""
+    scene = _scene(2_000, 1, size_m=3.0)
+    whole = len(make_batch(_drawn(scene), DATA).coords)
+    data = DATA.model_copy(update={"crop_share": (0.6, 1.0)})
+    seeds = (DrawnScene("scene", scene, torch.Generator().manual_seed(seed)) for seed in range(100))
+    shares = torch.tensor([len(make_batch([drawn], data).coords) / whole for drawn in seeds])
+    assert 0.6 <= shares.min() < 0.63
+    assert 0.97 < shares.max() <= 1
+    assert float(shares.mean()) == pytest.approx(0.8, abs=0.04)
+    limited = data.model_copy(update={"max_points": whole // 2})
+    assert len(make_batch(_drawn(scene), limited).coords) == whole // 2
