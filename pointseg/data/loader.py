@@ -108,8 +108,8 @@ class TrainingScenes(Dataset):
 
     def read(self, index: int) -> PackedScene:
         """A scene from its files: on the device, or where it is kept in RAM for a GPU, in page-locked memory."""
-        scene = read_scene(self.folders[index], self.taxonomy)
-        scene = pack_scene(scene, self.config.data.features, self.config.augment.objects.is_on)
+        with_instance = self.config.augment.objects.is_on
+        scene = pack_scene(read_scene(self.folders[index], self.taxonomy), self.config.data.features, with_instance)
         if self.config.data.cache == "ram":
             return scene.pin_memory() if self.device.type == "cuda" else scene
         return scene.to(self.device)
