@@ -1,4 +1,4 @@
-"""``python -m pointseg.convert FILE --out RUN``, and back: ``python -m pointseg.convert RUN --out FILE``."""
+"""``python -m pointseg.convert FILE|hf://OWNER/REPO/PATH --out RUN``, and back: ``... RUN --out FILE``."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,6 +13,7 @@ from pointseg.command_line import CommandParser
 from pointseg.commands import called, run_command
 from pointseg.config import Config, config_from_dict, load_config
 from pointseg.engine.checkpoint import is_checkpoint, read_checkpoint, read_tensors, save_checkpoint, write_tensors
+from pointseg.engine.hub import SCHEME, fetch
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import DataError, UsageError
 from pointseg.folder_lock import LOCK_NAME, hold_folder
@@ -25,57 +26,81 @@ _FEATURES = {6: ["rgb", "normal"], 9: ["xyz", "rgb", "normal"]}
 _DATA_ROOT = "data/scannet"
 _VOXEL_SIZE_M = 0.02
 """Of the published networks."""
+_COLOR_RANGES = {"0,1": (0, 1), "-1,1": (-1, 1)}
+"""What black and white are to a network: since Pointcept 1.6.0, and before."""
+_COLOR_RANGE = "0,1"
+_EMA = "ema_state_dict"
+"""The average of the weights over the last steps, in files that have it beside ``state_dict``: it predicts better."""
 
 
 def main(argv: Sequence[str]) -> None:
     """Make a run of a published checkpoint, or a published checkpoint of a run."""
     parser = CommandParser(
         "convert",
-        description="Make a run of a published SpUNet-v1m1 checkpoint, or such a checkpoint of a run.",
+        description="Make a run of a published checkpoint of a SpUNet-v1m1 or a Volt, or such a checkpoint of a run.",
     )
-    parser.add_argument("source", metavar="FILE|RUN", help="a published checkpoint, or the folder of a run")
+    parser.add_argument(
+        "source",
+        metavar="FILE|hf://OWNER/REPO/PATH|RUN",
+        help="a published checkpoint, here or on the Hugging Face hub, or the folder of a run",
+    )
     parser.add_argument("--out", required=True, help="folder of the new run, or the checkpoint file to write")
     # Of one direction each, and without defaults here, so that one given for the other is noticed.
     parser.add_argument("--data-root", help=f"of a new run: its prepared tree (default: {_DATA_ROOT})")
     voxel_help = f"edge of a voxel of a new run (default: {_VOXEL_SIZE_M})"
     parser.add_argument("--voxel-size", dest="voxel_size_m", type=float, metavar="METRES", help=voxel_help)
     parser.add_argument("--classes", metavar="TSV", help="table of the classes of a new run; default: ScanNet's")
+    parser.add_argument("--head", metavar="NAME", help="of a file with several classifiers: the one to take")
+    parser.add_argument(
+        "--color-range",
+        choices=_COLOR_RANGES,
+        help=f"what black and white were in training; files of before Pointcept 1.6.0: -1,1 (default: {_COLOR_RANGE})",
+    )
     parser.add_argument("--prefix", help=f"of the names in a file to write (default: {DEFAULT_PREFIX})")
     arguments = vars(parser.parse_args(argv))
-    source, out = Path(arguments.pop("source")), Path(arguments.pop("out"))
+    address, out = arguments.pop("source"), Path(arguments.pop("out"))
     given = {name: value for name, value in arguments.items() if value is not None}
-    if source.is_dir():
+    source = Path(address)
+    if not address.startswith(SCHEME) and source.is_dir():
         if given.keys() - {"prefix"}:
             raise UsageError(f"only --prefix goes with a run, and {source} is one; leave the other options out")
         publish_run(source, out, **given)
     else:
         if "prefix" in given:
             raise UsageError(f"--prefix is for a file to write, and {source} is no folder of a run; leave it out")
-        make_run(source, out, **given)
+        make_run(address, out, **given)
 
 
 def make_run(
-    file: Path, run: Path, data_root: str = _DATA_ROOT, voxel_size_m: float = _VOXEL_SIZE_M, classes: str | None = None
+    source: str,
+    run: Path,
+    data_root: str = _DATA_ROOT,
+    voxel_size_m: float = _VOXEL_SIZE_M,
+    classes: str | None = None,
+    head: str | None = None,
+    color_range: str = _COLOR_RANGE,
 ) -> None:
     """Write a run (config.yaml, checkpoints/last.pt) that has the weights of a published checkpoint.
 
     Args:
-        file: a ``state_dict``, or a dict with one under that name.
+        source: path or hub address of a ``state_dict``, or of a dict with one under that name.
         run: folder of the new run.
         data_root: its prepared tree.
         voxel_size_m: edge of its voxels, metres.
         classes: path of the table of its classes; None: those of the benchmark that has as many.
+        head: name of the classifier to take, where there are several.
+        color_range: of ``_COLOR_RANGES``.
 
     Raises:
-        UsageError: there is no such file or table, or the run exists.
-        DataError: the file can't be read, or is not of a SpUNet-v1m1 with known inputs and classes.
+        UsageError: there is no such file, table or classifier, or the run exists.
+        DataError: the file can't be read, or is of no network of this house with known inputs and classes.
     """
-    if not file.is_file():
-        raise UsageError(f"{file}: no such file or folder; give a published checkpoint, or the folder of a run")
     _refuse_overwriting(run)
-    network = read_published(_read_state(file), str(file))
-    taxonomy = choose_taxonomy(network.num_classes, str(file), classes)
-    config = make_config(network, taxonomy, str(file), str(run), data_root, voxel_size_m)
+    state, remarks = _read_state(_find_file(source), source)
+    network = read_published(state, source, head)
+    network = network._replace(remarks=(*remarks, *network.remarks))
+    taxonomy = choose_taxonomy(network.num_classes, source, classes)
+    config = make_config(network, taxonomy, source, str(run), data_root, voxel_size_m, color_range)
     with hold_folder(run, "converts", "choose another folder with --out"), atomic_directory(run) as temporary:
         _refuse_overwriting(run)  # one that began meanwhile
         directory = RunDirectory(temporary)
@@ -112,7 +137,13 @@ def choose_taxonomy(num_classes: int, where: str, classes: str | None) -> Taxono
 
 
 def make_config(
-    network: PublishedNetwork, taxonomy: Taxonomy, where: str, run: str, data_root: str, voxel_size_m: float
+    network: PublishedNetwork,
+    taxonomy: Taxonomy,
+    where: str,
+    run: str,
+    data_root: str,
+    voxel_size_m: float,
+    color_range: str = _COLOR_RANGE,
 ) -> Config:
     """The packaged recipe, with the network's classes, sizes and inputs.
 
@@ -130,7 +161,7 @@ def make_config(
     tree["taxonomy"] = name
     tree["run"]["dir"] = run
     tree["data"] |= {"root": data_root, "voxel_size_m": voxel_size_m, "features": _FEATURES[network.in_channels]}
-    tree["data"]["center"] = "extremes"  # as it was trained
+    tree["data"] |= {"center": "extremes", "color_range": _COLOR_RANGES[color_range]}  # as it was trained
     tree["model"] |= {**network.model, "init": None}
     tree["loss"]["collapse"]["weight"] = 0.0
     return config_from_dict(tree, run)
@@ -166,20 +197,37 @@ def publish_run(run: Path, file: Path, prefix: str = DEFAULT_PREFIX) -> None:
     print(f"{file}: the {network.num_parameters:,} parameters of {path}, {network.size}")
     # A published file says neither how large its voxels are nor where its scenes lie.
     options = ["--voxel-size", str(config.data.voxel_size_m), "--data-root", config.data.root]
+    if config.data.color_range != _COLOR_RANGES[_COLOR_RANGE]:
+        options.append("--color-range=-1,1")
     print(f"back again: {called('convert', str(file), '--out', 'RUN', *options)}")
 
 
-def _read_state(file: Path) -> Mapping[str, object]:
+def _find_file(source: str) -> Path:
+    """The file itself, or the hub's in its cache."""
+    if source.startswith(SCHEME):
+        return fetch(source)
+    if not Path(source).is_file():
+        raise UsageError(f"{source}: no such file or folder; give a published checkpoint, or the folder of a run")
+    return Path(source)
+
+
+def _read_state(file: Path, where: str) -> tuple[Mapping[str, object], tuple[str, ...]]:
+    """The weights of a file, and a remark where it has others, too."""
     with _numpy_scalars_allowed():
         content = read_tensors(file)
     if is_checkpoint(content):
         raise UsageError(
-            f"{file}: is a checkpoint of pointseg already; use it with --checkpoint {file}, or with model.init={file}"
+            f"{where}: is a checkpoint of pointseg already; use it with --checkpoint {where}, or model.init={where}"
         )
-    state = content.get("state_dict", content) if isinstance(content, dict) else content
+    remarks: tuple[str, ...] = ()
+    state = content
+    if isinstance(content, dict):
+        averaged = content.get(_EMA)
+        state = averaged if averaged else content.get("state_dict", content)
+        remarks = (f"the weights averaged over training ({_EMA})",) if averaged else ()
     if not isinstance(state, dict) or not any(isinstance(value, torch.Tensor) for value in state.values()):
-        raise DataError(f"{file}: holds no weights; give a state_dict, or {{'state_dict': ...}}")
-    return state
+        raise DataError(f"{where}: holds no weights; give a state_dict, or {{'state_dict': ...}}")
+    return state, remarks
 
 
 def _numpy_scalars_allowed() -> AbstractContextManager[object]:
@@ -196,11 +244,17 @@ def _numpy_scalars_allowed() -> AbstractContextManager[object]:
     return nullcontext() if context is None else context(allowed)
 
 
+def _name_range(config: Config) -> str:
+    """The colour range, and what to give where it is the other."""
+    low, high = config.data.color_range
+    return f"{low} to {high} (--color-range={'-1,1' if low == 0 else '0,1'}: the other)"
+
+
 def _describe(network: PublishedNetwork, taxonomy: Taxonomy, config: Config, run: Path) -> str:
     """What was found, and the commands that come next."""
     lines = [
         f"{run}: a {network.kind} of {network.num_parameters:,} parameters",
-        f"  {network.in_channels} inputs: {', '.join(config.data.features)}",
+        f"  {network.in_channels} inputs: {', '.join(config.data.features)}; colours {_name_range(config)}",
         f"  {network.num_classes} classes: {taxonomy.name}",
         f"  {network.size}",
         *(f"  {remark}" for remark in network.remarks),

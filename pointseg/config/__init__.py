@@ -17,6 +17,7 @@ from pointseg.config.sections import (
     InferenceConfig,
     LossConfig,
     ModelConfig,
+    ObjectConfig,
     OptimizerConfig,
     RunConfig,
     Section,
@@ -32,6 +33,7 @@ __all__ = [
     "DataConfig",
     "LossConfig",
     "ModelConfig",
+    "ObjectConfig",
     "OptimizerConfig",
     "config_from_dict",
     "dump_config",
@@ -70,9 +72,12 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check_ranges(self) -> "Config":
-        low, high = self.augment.scale
-        if low > high:
-            raise ValueError(f"augment.scale: expected the smaller factor first, got {[low, high]}")
+        ranges = {"augment.scale": self.augment.scale, "augment.objects.scale": self.augment.objects.scale}
+        if self.data.crop_share is not None:
+            ranges["data.crop_share"] = self.data.crop_share
+        for key, (low, high) in ranges.items():
+            if low > high:
+                raise ValueError(f"{key}: expected the smaller number first, got {[low, high]}")
         return self
 
     @model_validator(mode="after")

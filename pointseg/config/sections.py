@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
 
 Feature = Literal["xyz", "rgb", "normal"]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 # Beyond these a number is a slip, and would end in an error of PyTorch or of the system, or in none.
 _LARGEST_COUNT = 2**31 - 1
@@ -57,12 +58,16 @@ class DataConfig(Section):
     """Edge of a voxel, metres: 0.0001 to 100."""
     features: tuple[Feature, ...] = Field(default=("xyz", "rgb", "normal"), min_length=1)
     """Inputs of the network, three channels each: centred metres, 0..1, unit vectors."""
+    color_range: tuple[Literal[-1, 0], Literal[1]] = (0, 1)
+    """What black and white are to the network; published weights of before Pointcept 1.6.0 take -1 and 1."""
     center: Literal["extremes", "robust"] = "extremes"
     """The box whose middle is the origin of xyz, and its bottom z = 0: around all points, or all but a few far away."""
     scenes_per_batch: int = Field(default=12, gt=0, le=4096)
     """Scenes a batch, over all processes together: 4096 at most."""
     max_points: PositiveCount | None = 100_000
     """Points of a training scene, one a voxel, kept around a random center (of two mixed, twice as many); null: all."""
+    crop_share: tuple[Share, Share] | None = None
+    """Share of its points, one a voxel, that a training scene keeps, drawn evenly from, to; null: max_points alone."""
     max_voxels: PositiveCount | None = None
     """Voxels of a batch of each process: the largest scenes are cropped until it fits, and counted; null: any."""
     num_workers: int = Field(default=8, ge=0, le=_MOST_PROCESSES)
@@ -71,6 +76,36 @@ class DataConfig(Section):
     """Where scenes are augmented and voxelised; cuda: on the network's GPU, without workers; auto: where it is."""
     cache: Literal["none", "ram", "device"] = "none"
     """Where training scenes are kept once read: nowhere, in RAM (once a machine), or in the memory of data.device."""
+
+
+class ObjectConfig(Section):
+    """What is done to each annotated object of a training scene, after all else; needs instance.npy. Off by default."""
+
+    shift_probability: float = Field(default=0.0, ge=0, le=1)
+    """Chance of a shift."""
+    shift_m: Metres = 0.1
+    """Largest shift on each axis, metres, either way."""
+    turn_probability: float = Field(default=0.0, ge=0, le=1)
+    """Chance of a turn about the vertical through its middle."""
+    turn_deg: float = Field(default=45.0, ge=0, le=360)
+    """Largest turn, degrees, either way."""
+    flip_probability: float = Field(default=0.0, ge=0, le=1)
+    """Chance that x and y are mirrored about its middle, with a chance of one half each."""
+    scale_probability: float = Field(default=0.0, ge=0, le=1)
+    """Chance of another size."""
+    scale: tuple[Factor, Factor] = (0.9, 1.1)
+    """Factor on its size, from, to."""
+    ignore_probability: float = Field(default=0.0, ge=0, le=1)
+    """Chance that a random half of its points are not learned from."""
+    black_probability: float = Field(default=0.0, ge=0, le=1)
+    """Chance that it becomes black."""
+    swap_probability: float = Field(default=0.0, ge=0, le=1)
+    """Chance of each pair of a shuffled list of the objects to change places."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything can happen."""
+        return any(value > 0 for key, value in self.model_dump().items() if key.endswith("_probability"))
 
 
 class AugmentConfig(Section):
@@ -121,15 +156,17 @@ class AugmentConfig(Section):
     """Change of the saturation, share of what it is, either way."""
     color_drop_probability: float = Field(default=0.0, ge=0, le=1)
     """Chance that all colours become black."""
+    objects: ObjectConfig = ObjectConfig()
+    """What is done to single objects."""
     mix_probability: float = Field(default=0.0, ge=0, le=1)
     """Chance that two scenes of a batch become one (Mix3D, 3DV 2021); there are fewer, larger scenes then."""
 
 
 class ModelConfig(Section):
-    """The sparse U-Net: a size with a name (pointseg/models/unet.py), and what is to differ from it."""
+    """A network: a size with a name (pointseg/models/{unet,volt}.py), and what is to differ from it."""
 
-    name: Literal["spunet14", "spunet18", "spunet34"] = "spunet34"
-    """The size, and what a null below takes its value from; spunet34 is the published network."""
+    name: Literal["spunet14", "spunet18", "spunet34", "volt_s", "volt_b"] = "spunet34"
+    """The size, and what a null below takes its value from; spunet34, volt_s and volt_b are published networks."""
     stem_channels: Channels | None = None
     """Channels at full resolution before the first stage; null: of the named size."""
     channels: tuple[Channels, ...] | None = None
@@ -138,6 +175,14 @@ class ModelConfig(Section):
     """Residual blocks of each stage, in the same order; null: of the named size."""
     width: float = Field(default=1.0, gt=0, le=64)
     """Factor on all channels, which are then rounded to multiples of 8: 0.5 for a laptop."""
+    dim: Channels | None = None
+    """volt: channels of a token, a multiple of 64; null: of the named size."""
+    depth: Blocks | None = None
+    """volt: transformer blocks; null: of the named size."""
+    decoder_channels: Channels | None = None
+    """volt: last features of a voxel; null: of the named size."""
+    drop_path: float = Field(default=0.3, ge=0, lt=1)
+    """volt: chance to leave out the last block for a scene in training, rising from 0 at the first."""
     checkpoint_activations: bool = False
     """Whether training computes each stage again in the backward pass instead of keeping it: less memory, more time."""
     norm_momentum: float = Field(default=0.01, gt=0, le=1)

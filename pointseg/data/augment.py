@@ -18,11 +18,11 @@ def augment(points: Points, config: AugmentConfig, generator: torch.Generator) -
     """Apply the whole recipe but for what needs other scenes; what is drawn depends on ``generator`` alone.
 
     Returns:
-        the scene; without any point where dropout left none.
+        the scene without its instances, which nothing after it reads; without any point where dropout left none.
     """
     points = drop_points(points, config.drop_points_share, config.drop_points_probability, generator)
     if not len(points):
-        return points
+        return replace(points, instance=None)
     probabilities = config.rotate_z_probability, config.rotate_xy_probability
     points = rotate(points, config.rotate_z_deg, config.rotate_xy_deg, generator, *probabilities)
     points = scale(points, config.scale, generator)
@@ -41,7 +41,11 @@ def augment(points: Points, config: AugmentConfig, generator: torch.Generator) -
 
             points = shift_hue_and_saturation(points, config.hue_shift, config.saturation_shift, generator)
         points = drop_color(points, config.color_drop_probability, generator)
-    return points
+    if points.instance is not None and config.objects.is_on:
+        from pointseg.data.objects import augment_objects
+
+        points = augment_objects(points, config.objects, generator)
+    return replace(points, instance=None)
 
 
 def drop_points(points: Points, share: float, probability: float, generator: torch.Generator) -> Points:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from pointseg.config import DataConfig
+from pointseg.data.augment import draw_uniform
 from pointseg.data.points import Points, center_points, concatenate
 from pointseg.data.voxelize import TooWideError, VoxelGrid, Voxels, draw_points, stack_features
 from pointseg.errors import DataError
@@ -86,9 +87,10 @@ def _draw_points(scene: DrawnScene, voxel_size_m: float) -> tuple[VoxelGrid, Poi
 
 
 def make_batch(scenes: Sequence[DrawnScene], config: DataConfig) -> Batch:
-    """Scenes as voxels, one point drawn for each: a sphere of ``max_points`` of a scene, ``max_voxels`` of all.
+    """Scenes as voxels, one point drawn for each: a sphere of each scene, and no more than ``max_voxels`` of all.
 
-    Of two scenes that were mixed twice as many points are kept. What is too much for the batch is taken from the
+    The sphere has a share drawn from ``crop_share`` of the scene, and no more than ``max_points``; of two scenes that
+    were mixed twice as many. What is too much for the batch is taken from the
     largest: each keeps what it has, but none more than the largest number with which all fit.
 
     Raises:
@@ -96,6 +98,9 @@ def make_batch(scenes: Sequence[DrawnScene], config: DataConfig) -> Batch:
     """
     drawn = [_draw_points(scene, config.voxel_size_m) for scene in scenes]
     sizes = [len(points) for _, points in drawn]
+    if config.crop_share is not None:
+        shares = [draw_uniform(1, *config.crop_share, scene.generator) for scene in scenes]
+        sizes = [max(1, round(size * float(share))) for size, share in zip(sizes, shares, strict=True)]
     if config.max_points is not None:
         sizes = [min(size, scene.num_scenes * config.max_points) for size, scene in zip(sizes, scenes, strict=True)]
     limit = largest_share(sizes, config.max_voxels)
@@ -103,7 +108,8 @@ def make_batch(scenes: Sequence[DrawnScene], config: DataConfig) -> Batch:
     for scene, size, (grid, points) in zip(scenes, sizes, drawn, strict=True):
         coords, points = crop(grid.coords, points, min(size, limit), scene.generator)
         own_voxel = torch.arange(len(coords), device=coords.device)
-        voxels.append((scene.name, Voxels(coords, stack_features(points, config.features), points.label, own_voxel)))
+        features = stack_features(points, config.features, config.color_range)
+        voxels.append((scene.name, Voxels(coords, features, points.label, own_voxel)))
     return replace(
         collate(voxels),
         voxel_of_point=(),

@@ -7,6 +7,7 @@ hold from one kind of ``data.device`` to another, which draws other numbers; and
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from multiprocessing import Queue
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -110,7 +111,7 @@ class TrainingScenes(Dataset):
             points = self.bank.paste(points, config.augment.copy_paste, generator)
         augmented = augment(points, config.augment, generator)
         if not len(augmented):
-            return DrawnScene(scene.name, points, generator, num_unaugmented=1)
+            return DrawnScene(scene.name, replace(points, instance=None), generator, num_unaugmented=1)
         return DrawnScene(scene.name, augmented, generator)
 
     def read(self, index: int) -> PackedScene:
@@ -122,7 +123,8 @@ class TrainingScenes(Dataset):
 
     def pack(self, index: int) -> PackedScene:
         """A scene from its files."""
-        return pack_scene(read_scene(self.folders[index], self.taxonomy), self.config.data.features)
+        with_instance = self.config.augment.objects.is_on
+        return pack_scene(read_scene(self.folders[index], self.taxonomy), self.config.data.features, with_instance)
 
     def read_all(self) -> list[PackedScene]:
         """All scenes: in RAM once a machine, however many processes it has; in the memory of a GPU once a process.

@@ -71,7 +71,7 @@ class ObjectBank:
             found = _find_place(thing, spots, xyz, boxes, generator)
             if found is not None:
                 thing, box = found
-                pasted.append(thing)
+                pasted.append(thing if points.instance is None else _as_object(thing, points.instance, len(pasted)))
                 boxes.append(box)
         return concatenate([points, *pasted])
 
@@ -149,6 +149,12 @@ def _find_place(
         if {0, 2, 6, 8} <= set((3 * third[:, 0] + third[:, 1]).unique().tolist()):
             return replace(thing, xyz=thing.xyz + spot), box
     return None
+
+
+def _as_object(thing: Points, others: torch.Tensor, index: int) -> Points:
+    """With an instance that no object of the scene has, nor another that was pasted."""
+    number = others.max() + 1 + index
+    return replace(thing, instance=number.to(others.dtype).expand(len(thing)))
 
 
 def _level_points(points: Points) -> torch.Tensor:

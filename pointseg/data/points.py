@@ -28,6 +28,8 @@ class Points:
     """(N, 3) float32, unit."""
     label: torch.Tensor
     """(N,) int64, IGNORE = -1; all IGNORE where the scene has no labels."""
+    instance: torch.Tensor | None = None
+    """(N,) int32, -1 = no object; None where nobody asked for it."""
 
     def __len__(self) -> int:
         return len(self.xyz)
@@ -59,11 +61,13 @@ class PackedScene:
     """(N, 3) float32, unit."""
     label: torch.Tensor
     """(N,) int16, IGNORE = -1; all IGNORE where the scene has no labels."""
+    instance: torch.Tensor | None = None
+    """(N,) int32, -1 = no object; None where nobody asked for it."""
 
     def unpack(self) -> Points:
         """As points; what need not be converted is shared."""
         rgb = None if self.rgb is None else self.rgb.float().div_(255)
-        return Points(xyz=self.xyz, rgb=rgb, normal=self.normal, label=self.label.long())
+        return Points(self.xyz, rgb, self.normal, self.label.long(), self.instance)
 
     def to(self, device: torch.device) -> "PackedScene":
         """The scene on ``device``."""
@@ -80,19 +84,26 @@ class PackedScene:
             rgb=None if self.rgb is None else function(self.rgb),
             normal=None if self.normal is None else function(self.normal),
             label=function(self.label),
+            instance=None if self.instance is None else function(self.instance),
         )
 
 
-def pack_scene(scene: Scene, features: tuple[str, ...]) -> PackedScene:
+def pack_scene(scene: Scene, features: tuple[str, ...], with_instance: bool = False) -> PackedScene:
     """Copy a scene into tensors.
 
     Args:
         scene: the scan.
         features: inputs of the network: ``xyz``, ``rgb``, ``normal``.
+        with_instance: whether to keep which object each point belongs to.
 
     Raises:
-        DataError: the scene lacks a part that the network was trained with.
+        DataError: the scene lacks a part that the network was trained with, or its instances.
     """
+    if with_instance and scene.instance is None:
+        raise DataError(
+            f"{scene.name}: has no instance.npy, which augment.objects needs; prepare it with instances, or set the "
+            "probabilities of augment.objects to 0"
+        )
     for part, remedy in _REMEDY_OF_PART.items():
         if part in features and getattr(scene, part) is None:
             raise DataError(
@@ -107,6 +118,7 @@ def pack_scene(scene: Scene, features: tuple[str, ...]) -> PackedScene:
         rgb=torch.tensor(np.ascontiguousarray(scene.rgb)) if "rgb" in features else None,
         normal=torch.tensor(np.ascontiguousarray(scene.normal)) if "normal" in features else None,
         label=torch.tensor(np.ascontiguousarray(label), dtype=torch.int16),
+        instance=torch.tensor(np.ascontiguousarray(scene.instance), dtype=torch.int32) if with_instance else None,
     )
 
 
@@ -116,12 +128,13 @@ def points_from_scene(scene: Scene, features: tuple[str, ...]) -> Points:
 
 
 def concatenate(parts: Sequence[Points]) -> Points:
-    """All points of ``parts``, in their order; all of them have colours and normals, or none has."""
+    """All points of ``parts``, in their order; all of them have colours, normals and instances, or none has."""
     return Points(
         xyz=torch.cat([points.xyz for points in parts]),
         rgb=_join([points.rgb for points in parts]),
         normal=_join([points.normal for points in parts]),
         label=torch.cat([points.label for points in parts]),
+        instance=_join([points.instance for points in parts]),
     )
 
 

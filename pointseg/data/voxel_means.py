@@ -10,11 +10,15 @@ from pointseg.taxonomy import IGNORE
 
 
 def voxelize_by_mean(
-    points: Points, voxel_size_m: float, features: Sequence[str], origin: torch.Tensor | None = None
+    points: Points,
+    voxel_size_m: float,
+    features: Sequence[str],
+    origin: torch.Tensor | None = None,
+    color_range: tuple[int, int] = (0, 1),
 ) -> Voxels:
     """Mean features and majority label of each voxel's points: the form for evaluation."""
     grid = build_grid(points.xyz, voxel_size_m, origin=origin)
-    stacked = stack_features(points, features)
+    stacked = stack_features(points, features, color_range)
     total = stacked.new_zeros(grid.num_voxels, stacked.shape[1]).index_add_(0, grid.voxel_of_point, stacked)
     mean = total / grid.count_points().unsqueeze(1)
     return Voxels(grid.coords, mean, majority_label(points.label, grid), grid.voxel_of_point)

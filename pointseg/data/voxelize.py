@@ -1,7 +1,7 @@
 """Points to voxels and back: the grid, and one drawn point a voxel, as training has it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -106,6 +106,17 @@ def draw_points(points: Points, voxel_size_m: float, generator: torch.Generator)
     return grid, points.select(grid.point_order.index_select(0, grid.first))
 
 
-def stack_features(points: Points, features: Sequence[str]) -> torch.Tensor:
-    """(N, 3 len(features)) float32: the inputs of the network, ``xyz``, ``rgb`` or ``normal``, in the given order."""
+def stack_features(points: Points, features: Sequence[str], color_range: tuple[int, int] = (0, 1)) -> torch.Tensor:
+    """The inputs of the network.
+
+    Args:
+        points: N of them.
+        features: ``xyz``, ``rgb`` or ``normal``, in this order.
+        color_range: what the network takes black and white for.
+
+    Returns:
+        (N, 3 len(features)) float32.
+    """
+    low, high = color_range
+    points = points if points.rgb is None or low == 0 else replace(points, rgb=points.rgb * (high - low) + low)
     return torch.cat([getattr(points, name) for name in features], dim=1)

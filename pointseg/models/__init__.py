@@ -12,8 +12,16 @@ from pointseg.taxonomy import load_taxonomy
 
 __all__ = ["NAMES", "Network", "NetworkOutput", "PublishedNetwork", "SparseUNet", "build_network"]
 
+
+def _build_volt(model: ModelConfig, in_channels: int, num_classes: int, backend: str) -> Network:
+    from pointseg.models.volt import build_volt  # a U-Net needs none of it
+
+    return build_volt(model, in_channels, num_classes, backend)
+
+
 _BUILDERS: dict[str, Callable[[ModelConfig, int, int, str], Network]] = {
     **dict.fromkeys(SIZES, build_unet),
+    **dict.fromkeys(("volt_s", "volt_b"), _build_volt),
 }
 NAMES = tuple(_BUILDERS)
 """What ``model.name`` can be."""

@@ -37,7 +37,10 @@ SIZES = {
 
 
 def build_unet(model: ModelConfig, in_channels: int, num_classes: int, backend: str) -> "SparseUNet":
-    """The network of a config. Raises: ValueError where channels and layers do not fit."""
+    """The network of a config. Raises: ValueError where channels and layers do not fit, or sizes are a Volt's."""
+    foreign = [key for key in ("dim", "depth", "decoder_channels") if getattr(model, key) is not None]
+    if foreign:
+        raise ValueError(f"{model.name} has no {', '.join(foreign)}; set channels and layers instead")
     size = choose_size(
         model.name, stem_channels=model.stem_channels, channels=model.channels, layers=model.layers, width=model.width
     )

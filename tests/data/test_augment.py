@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from pointseg.config import AugmentConfig, load_config
+from pointseg.config import AugmentConfig, ObjectConfig, load_config
 from pointseg.data import augment as aug
 from pointseg.data import elastic
 from pointseg.data.hue import shift_hue_and_saturation
@@ -349,8 +349,10 @@ def test_the_main_recipe_is_the_published_one(device: torch.device) -> None:
             "hue_shift": 0.5,
             "saturation_shift": 0.2,
             "color_drop_probability": 0.0,
+            "objects": ObjectConfig().model_dump(),
             "mix_probability": 0.8,
         }
+        assert not config.augment.objects.is_on
         assert (config.data.voxel_size_m, config.data.max_points, config.data.scenes_per_batch) == (0.02, 100_000, 12)
 
 

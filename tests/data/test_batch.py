@@ -176,3 +176,17 @@ def test_a_scene_with_more_voxels_than_can_be_numbered_is_named_with_its_extent(
     drawn = [DrawnScene("scene0001_00", wide, torch.Generator())]
     with pytest.raises(DataError, match=r"^scene0001_00: a scene of .* is too large to index .its extent is 1e\+07 x "):
         make_batch(drawn, DATA.model_copy(update={"voxel_size_m": 1e-4}))
+
+
+def test_a_scene_keeps_a_share_drawn_from_a_range() -> None:
+    """Evenly over it, and no more points than it may."""
+    scene = _scene(2_000, 1, size_m=3.0)
+    whole = len(make_batch(_drawn(scene), DATA).coords)
+    data = DATA.model_copy(update={"crop_share": (0.6, 1.0)})
+    seeds = (DrawnScene("scene", scene, torch.Generator().manual_seed(seed)) for seed in range(100))
+    shares = torch.tensor([len(make_batch([drawn], data).coords) / whole for drawn in seeds])
+    assert 0.6 <= shares.min() < 0.63
+    assert 0.97 < shares.max() <= 1
+    assert float(shares.mean()) == pytest.approx(0.8, abs=0.04)
+    limited = data.model_copy(update={"max_points": whole // 2})
+    assert len(make_batch(_drawn(scene), limited).coords) == whole // 2

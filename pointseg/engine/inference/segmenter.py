@@ -89,6 +89,7 @@ class Segmenter:
             "checkpoint": self.weights_sha256,
             "taxonomy": self.taxonomy.name if self.taxonomy.is_benchmark else self.taxonomy.fingerprint,
             "features": list(data.features),
+            "color_range": list(data.color_range),
             "center": data.center,
             "voxel_size_m": data.voxel_size_m,
             "tta": tta,
