@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from pointseg.config import load_config
-from pointseg.engine.distributed import Processes
 from pointseg.engine.trainer import Trainer
 from pointseg.models import SparseUNet
+from pointseg.processes import Processes
 from pointseg.train import main as train
 from tests.conftest import HAS_GPU
 
