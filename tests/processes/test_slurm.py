@@ -6,9 +6,8 @@ from collections.abc import Mapping
 import pytest
 import torch
 
-from pointseg.processes import slurm
 from pointseg.errors import UsageError
-from pointseg.processes import choose_device, join_processes, read_launcher
+from pointseg.processes import choose_device, join_processes, read_launcher, slurm
 from pointseg.processes.slurm import as_torchrun, first_host, meet
 
 STEP = {
