@@ -23,8 +23,8 @@ from pointseg.benchmarks.timing import limit_threads
 from pointseg.command_line import CommandParser
 from pointseg.commands import run_command
 from pointseg.config import load_config
-from pointseg.engine.distributed import choose_device
 from pointseg.models import NAMES
+from pointseg.processes import choose_device
 
 _STEPS_WITH_LOADER = 10
 

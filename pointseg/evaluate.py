@@ -7,11 +7,11 @@ from typing import Any
 from pointseg.atomic import write_text
 from pointseg.command_line import CommandParser
 from pointseg.commands import run_command
-from pointseg.engine.distributed import join_processes
 from pointseg.engine.evaluation import evaluate_scenes
 from pointseg.output.evaluation_tables import format_classes, format_scenes
 from pointseg.output.json_text import format_json
 from pointseg.output.report import format_evaluation
+from pointseg.processes import join_processes
 from pointseg.run_arguments import add_run_arguments, load_run
 from pointseg.scans.prepared import check_labels, check_scenes, list_scenes
 from pointseg.scans.tree import name_splits

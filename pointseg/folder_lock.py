@@ -112,7 +112,7 @@ def _acquire(path: Path, me: _Holder, remedy: str, wait: bool) -> int:
         if other is None:
             return file
         _close(file)
-        is_known = other is not _UNKNOWN or time.monotonic() > known_by
+        is_known = not (other is _UNKNOWN or _has_ended(other, me)) or time.monotonic() > known_by
         if other is _GONE or not is_known or (other.share is not None and other.share == me.share):
             time.sleep(_SHORT_S)  # one that lets us in has the lock to itself for a moment
             continue
@@ -265,6 +265,19 @@ def _describe(other: _Holder, me: _Holder) -> str:
         return "another process is at work here"
     settings = " with other settings" if other.share is not None and me.share is not None else ""
     return f"PID {other.pid} on {other.host} {other.does} here{settings} since {other.since}"
+
+
+def _has_ended(other: _Holder, me: _Holder) -> bool:
+    """Whether nothing but a process that it has just forked can still have the lock of a holder, for a moment."""
+    if other.machine != me.machine or other.pid == 0:
+        return False
+    try:
+        os.kill(other.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _name_machine() -> str:

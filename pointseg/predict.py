@@ -11,7 +11,6 @@ from tqdm import tqdm
 
 from pointseg.command_line import CommandParser
 from pointseg.commands import format_complaint, run_command
-from pointseg.engine.distributed import Processes, join_processes
 from pointseg.engine.inference import Segmenter, Wanted
 from pointseg.engine.inference.prediction import infer_scan
 from pointseg.errors import DataError, PointsegError, UsageError
@@ -22,6 +21,7 @@ from pointseg.metrics.class_shares import count_ids, format_shares
 from pointseg.output.prediction_files import ArrayFiles, is_predicted_mesh, write_predicted_mesh
 from pointseg.output.prediction_record import SUFFIXES, PredictionRecord, fingerprint, hash_files
 from pointseg.output.submission import read_prediction, write_prediction
+from pointseg.processes import Processes, join_processes
 from pointseg.run_arguments import add_run_arguments, load_run
 from pointseg.scan_arguments import add_scan_arguments, scan_options
 from pointseg.scans.own_scan import ScanOptions

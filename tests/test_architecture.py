@@ -19,7 +19,7 @@ LAYERS = [
     {"atomic_directory"},
     {"commands"},
     {"command_line", "folder_lock"},
-    {"taxonomy", "formats"},
+    {"taxonomy", "formats", "processes"},
     {"config", "sparse", "collapse"},
     {"models", "losses", "metrics", "scans"},
     {"preparation"},

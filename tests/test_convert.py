@@ -385,7 +385,10 @@ def test_calls_that_mean_nothing_are_refused(tmp_path: Path) -> None:
     for arguments, message in (
         ([str(tmp_path / "nothing.pth"), *out], "no such file or folder; give a published checkpoint"),
         ([str(tmp_path / "file.pth"), *out, "--prefix", "module."], "--prefix is for a file to write"),
-        ([str(tmp_path / "file.pth"), *out, "--voxel-size", "0"], "data.voxel_size_m: .* greater than 0"),
+        (
+            [str(tmp_path / "file.pth"), *out, "--voxel-size", "0"],
+            "data.voxel_size_m: .* than or equal to 0.0001",
+        ),
         ([str(run), *out, "--data-root", "data"], "only --prefix goes with a run"),
         ([str(run), *out, "--prefix", "student."], "prefix 'student.': expected module. and backbone."),
         ([str(run), "--out", str(tmp_path / "file.pth")], "is there already; choose another name"),

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pointseg.engine.distributed import Processes, choose_device
 from pointseg.engine.evaluation import evaluate_scenes
 from pointseg.engine.inference import load_segmenter
 from pointseg.metrics import ConfusionMatrix, score
+from pointseg.processes import Processes, choose_device
 from pointseg.scans.prepared import list_scenes, read_scene
 from pointseg.taxonomy import load_taxonomy
 from pointseg.train import main as train

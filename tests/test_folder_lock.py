@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,9 +80,8 @@ def test_a_killed_holder_holds_nothing_even_if_its_workers_live_on(tmp_path: Pat
         os.kill(child, 0)
         try:
             assert (tmp_path / LOCK_NAME).exists()
-            start = time.monotonic()
             with hold_folder(tmp_path, "trains", REMEDY):
-                assert time.monotonic() - start < 1
+                os.kill(child, 0)
         finally:
             os.kill(child, signal.SIGKILL)
     assert list(tmp_path.iterdir()) == []

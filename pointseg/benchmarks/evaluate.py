@@ -9,10 +9,10 @@ import torch
 from pointseg.benchmarks.surface import write_surface_scene
 from pointseg.benchmarks.timing import measure_in_turn, stopwatch
 from pointseg.config import Config
-from pointseg.engine.distributed import Processes
 from pointseg.engine.evaluation import evaluate_scenes, new_statistics
 from pointseg.engine.inference import Segmenter
 from pointseg.models import build_network
+from pointseg.processes import Processes
 from pointseg.scans.prepared import read_scene
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from pointseg.engine.distributed import set_num_threads
+from pointseg.processes import set_num_threads
 
 Measurement = Callable[[], float]
 """Does its work once and says how many seconds that took."""

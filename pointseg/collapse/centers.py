@@ -1,11 +1,10 @@
 """Class centers: the mean feature of each class, by scatter."""
 
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.nn.functional import all_reduce
 
 Scope = Literal["batch", "scene", "job"]
 Backend = Literal["index_add", "torch_scatter"]
@@ -96,7 +95,7 @@ class ClassCenters(nn.Module):
             total = _scatter_sum(features, row, num_rows + 1, self.backend)[:-1]
             count = _scatter_sum(torch.ones_like(features[:, :1]), row, num_rows + 1, "index_add")[:-1, 0]
             if self.scope == "job" and dist.is_initialized() and dist.get_world_size() > 1:
-                both = all_reduce(torch.cat([total, count.unsqueeze(1)], dim=1))
+                both = sum_over_processes(torch.cat([total, count.unsqueeze(1)], dim=1))
                 total, count = both[:, :-1], both[:, -1].detach()
             centers = total / count.clamp_min(1).unsqueeze(1)
         if self.check_inputs:
@@ -137,6 +136,26 @@ class ClassCenters(nn.Module):
     def extra_repr(self) -> str:
         """What ``print`` shows in the brackets."""
         return f"num_classes={self.num_classes}, scope={self.scope}, backend={self.backend}"
+
+
+def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:
+    """The sum of a tensor over all processes of the job, each of which calls this; gradients flow through it."""
+    return _SumOverProcesses.apply(tensor)
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        # Each process's loss depends on each process's tensor.
+        total = grad.clone()
+        dist.all_reduce(total)
+        return total
 
 
 def _scatter_sum(values: torch.Tensor, row: torch.Tensor, num_rows: int, backend: str) -> torch.Tensor:

@@ -21,8 +21,9 @@ from pointseg.errors import DataError, first_line
 _WORKER_DIED = r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)"
 """What PyTorch says; it has no exception of its own for that."""
 
-_FILES_PER_BATCH = 16
-"""More than a worker opens to hand one over: two for each tensor, and the socket from which they are asked for."""
+_FILES_PER_BATCH = 8
+"""What a worker opens to hand one over: two for each of three tensors, the socket from which they are asked for, and a
+connection to it. More would refuse what works."""
 
 
 class Parcel:

@@ -16,11 +16,11 @@ from pointseg.collapse.metrics import (
     class_variability,
     measure_collapse,
 )
-from pointseg.engine.distributed import Processes
 from pointseg.engine.evaluation import count_scenes, new_statistics, summarize_scores
 from pointseg.engine.inference import Segmenter
 from pointseg.errors import DataError, regular_file
 from pointseg.metrics import SegmentationScores, score
+from pointseg.processes import Processes
 from pointseg.scans.tree import REPORT_NAME, name_splits
 from pointseg.taxonomy import GROUPS, Taxonomy
 

@@ -10,11 +10,11 @@ from tqdm import tqdm
 
 from pointseg.collapse.metrics import FeatureStatistics
 from pointseg.data.voxelize import Voxels
-from pointseg.engine.distributed import Processes
 from pointseg.engine.inference import Segmenter
 from pointseg.errors import DataError
 from pointseg.metrics import ConfusionMatrix, SegmentationScores, describe_classes, score, score_totals, summarize
 from pointseg.models import NetworkOutput
+from pointseg.processes import Processes
 from pointseg.scans.prepared import read_scene, refuse_scenes_without_labels
 from pointseg.taxonomy import Taxonomy
 

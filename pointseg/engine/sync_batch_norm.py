@@ -2,8 +2,8 @@
 
 import torch
 from torch import nn
-from torch.distributed.nn.functional import all_reduce as differentiable_all_reduce
 
+from pointseg.collapse.centers import sum_over_processes
 from pointseg.models.recomputation import recomputing
 
 
@@ -20,11 +20,11 @@ class SyncBatchNorm(nn.BatchNorm1d):
             return super().forward(features)
         values = features.float() if features.dtype != torch.float64 else features
         local = torch.cat([values.sum(dim=0), values.new_full((1,), len(values))])
-        total = differentiable_all_reduce(local)
+        total = sum_over_processes(local)
         num_points = total[-1].detach().clamp_min(1)
         mean = total[:-1] / num_points
         centred = values - mean
-        variance = differentiable_all_reduce(centred.square().sum(dim=0)) / num_points
+        variance = sum_over_processes(centred.square().sum(dim=0)) / num_points
         if not recomputing.get():
             self._update_running(mean.detach(), variance.detach(), num_points)
         normalised = centred * (variance + self.eps).rsqrt()

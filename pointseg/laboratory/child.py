@@ -17,7 +17,6 @@ from pointseg.atomic import atomic_file, write_text
 from pointseg.commands import run_command
 from pointseg.config import Config, dump_config
 from pointseg.engine.analysis import measure_network
-from pointseg.engine.distributed import Processes, choose_device, set_num_threads
 from pointseg.engine.evaluation import evaluate_scenes, new_statistics
 from pointseg.engine.inference import Segmenter, load_segmenter
 from pointseg.engine.machine import describe_surroundings
@@ -26,6 +25,7 @@ from pointseg.engine.trainer import Trainer
 from pointseg.errors import StoppedError
 from pointseg.folder_lock import hold_folder
 from pointseg.laboratory.plan import PlannedRun, read_claim
+from pointseg.processes import Processes, choose_device, set_num_threads
 from pointseg.scans.prepared import list_scenes
 from pointseg.scans.tree import SPLITS
 

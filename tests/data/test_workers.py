@@ -59,12 +59,17 @@ def test_a_batch_for_which_there_is_no_shared_memory_ends_the_run_with_one_line(
 
 
 def test_a_batch_for_which_too_many_files_are_open_ends_the_run_with_one_line(tiny_overrides: list[str]) -> None:
-    status, lines = _train("ulimit -n 28; exec {command}", *tiny_overrides)
+    status, lines = _train("ulimit -n 24; exec {command}", *tiny_overrides)
     assert status == 1, lines
     assert len(lines) == 1, lines
     assert "can't be handed over by the loading processes" in lines[0]
     assert "Too many open files); allow more open files (ulimit -n)" in lines[0]
     assert "data.num_workers=0" in lines[0]
+
+
+def test_few_files_that_are_enough_are_not_refused(tiny_overrides: list[str]) -> None:
+    status, lines = _train("ulimit -n 34; exec {command}", *tiny_overrides)
+    assert status == 0, lines
 
 
 def test_a_broken_scene_ends_the_run_and_its_workers(

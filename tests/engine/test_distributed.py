@@ -9,9 +9,9 @@ import torch
 import torch.multiprocessing as mp
 from torch import nn
 
-from pointseg.engine.distributed import choose_device, join_processes, set_num_threads
 from pointseg.engine.sync_batch_norm import SyncBatchNorm, synchronize_batch_norm
 from pointseg.errors import UsageError
+from pointseg.processes import choose_device, join_processes, set_num_threads
 
 
 def _join(rank: int, port: int) -> None:

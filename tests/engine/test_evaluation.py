@@ -11,7 +11,6 @@ import torch.multiprocessing as mp
 
 from pointseg.collapse.metrics import FeatureStatistics
 from pointseg.config import load_config
-from pointseg.engine.distributed import Processes, join_processes
 from pointseg.engine.evaluation import (
     SplitCounts,
     describe_details,
@@ -22,6 +21,7 @@ from pointseg.engine.evaluation import (
 from pointseg.engine.inference import Segmenter
 from pointseg.metrics import ConfusionMatrix, describe_classes
 from pointseg.models import build_network
+from pointseg.processes import Processes, join_processes
 from pointseg.scans.prepared import list_scenes, read_scene
 from pointseg.taxonomy import load_taxonomy
 from tests.conftest import TINY_NETWORK

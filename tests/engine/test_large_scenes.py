@@ -15,13 +15,13 @@ from pointseg.benchmarks.memory import peak_memory_gib
 from pointseg.config import load_config
 from pointseg.data.points import Points
 from pointseg.data.voxelize import Voxels
-from pointseg.engine.distributed import Processes
 from pointseg.engine.evaluation import evaluate_scenes, new_statistics
 from pointseg.engine.inference import TTA, Segmenter, load_segmenter, pointwise
 from pointseg.engine.inference.views import view_matrices
 from pointseg.errors import UsageError
 from pointseg.models import NetworkOutput, build_network
 from pointseg.preparation.prepared_source import write_scene
+from pointseg.processes import Processes
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import IGNORE
 from tests.conftest import TINY_NETWORK

@@ -16,11 +16,11 @@ from pointseg.config import LossConfig
 from pointseg.data.batch import Batch
 from pointseg.data.class_counts import ClassCounts
 from pointseg.engine import objective
-from pointseg.engine.distributed import join_processes
 from pointseg.engine.objective import PointRecognition, count_labels
 from pointseg.engine.trainer import Trainer
 from pointseg.losses import lovasz_softmax
 from pointseg.preparation.prepared_source import write_scene
+from pointseg.processes import join_processes
 from pointseg.train import main as train
 from tests.conftest import PLAIN_AUGMENTATION, TINY_NETWORK, free_ports
 

@@ -18,10 +18,10 @@ import pytest
 import torch
 
 from pointseg.config import load_config
-from pointseg.engine.distributed import Processes
 from pointseg.engine.inference import load_segmenter
 from pointseg.engine.trainer import Trainer
 from pointseg.preparation.prepared_source import write_scene
+from pointseg.processes import Processes
 from pointseg.scans.prepared import read_scene
 from pointseg.taxonomy import load_taxonomy
 from pointseg.train import main as train

@@ -11,11 +11,13 @@ import torch
 
 from pointseg import evaluate
 from pointseg.config import load_config
+from pointseg.data.batch import Batch
 from pointseg.engine.checkpoint import read_checkpoint
-from pointseg.engine.distributed import Processes
+from pointseg.engine.objective import Losses
 from pointseg.engine.resuming import check_resumable, restore
 from pointseg.engine.trainer import Trainer
 from pointseg.errors import DataError, PointsegError, StoppedError
+from pointseg.processes import Processes
 from pointseg.train import main
 
 NAN = float("nan")
@@ -31,8 +33,14 @@ def stopped(prepared_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     run = tmp_path_factory.mktemp("stopped")
     options = [*TINY_NETWORK, *PLAIN_AUGMENTATION, f"data.root={prepared_root}", f"run.dir={run}", "train.passes=2"]
     options += ["data.voxel_size_m=0.1", "data.scenes_per_batch=2", "train.num_threads=1", "optimizer.name=adamw"]
+    step = Trainer.train_step
+
+    def stop_after_the_fourth(self: Trainer, batch: Batch) -> Losses:
+        self.stop.requested = self.progress.step == 3
+        return step(self, batch)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "should_stop", lambda self, _: self.progress.step == 4)
+        patch.setattr(Trainer, "train_step", stop_after_the_fourth)
         with pytest.raises(StoppedError):
             main(["--cfg", "demo.yaml", *options])
     config = load_config("demo.yaml", options)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from pointseg.engine.distributed import Processes
 from pointseg.engine.evaluation import evaluate_scenes
 from pointseg.engine.inference import load_segmenter
 from pointseg.errors import StoppedError, UsageError
@@ -22,6 +21,7 @@ from pointseg.laboratory.data import make_rooms
 from pointseg.laboratory.methods import choose_methods
 from pointseg.laboratory.plan import PlannedRun, plan_runs
 from pointseg.longtail import main
+from pointseg.processes import Processes
 from pointseg.scans.prepared import list_scenes, read_scene
 from pointseg.taxonomy import load_taxonomy
 from tests.conftest import TINY_NETWORK

@@ -157,24 +157,26 @@ class PretendedGpu(TorchDispatchMode):
         if any(tensor.shape != tensor.inner.shape for tensor in changed):
             raise NotImplementedError(f"{func} resized its output: a wrapper can't follow")
         fresh: set[Memory] = set()
-
-        def wrap(result: Any, argument: str | None = None) -> Any:
-            if argument is not None:
-                return named[argument]
-            if isinstance(result, torch.Tensor) and on_cuda:
-                memory = self._memory_of(result)
-                fresh.add(memory)
-                return PretendedTensor(result, memory)
-            return [wrap(part) for part in result] if isinstance(result, (list, tuple)) else result
-
         # In inference mode a view of another tensor is no inference tensor.
         of_inference = not (operation.is_view and not mine[0].is_inference())
         arguments = operation.result_arguments
+        values = computed if len(arguments) > 1 else [computed] * len(arguments)
         with torch.inference_mode(torch.is_inference_mode_enabled() and of_inference):
-            wrapped = tuple(map(wrap, computed, arguments)) if len(arguments) > 1 else wrap(computed, *arguments)
+            results = [
+                named[argument] if argument is not None else self._wrap(result, fresh) if on_cuda else result
+                for result, argument in zip(values, arguments, strict=True)
+            ]
         if not operation.is_view:
             take_turn({tensor.memory for tensor in mine}, fresh | {tensor.memory for tensor in changed})
-        return wrapped
+        return tuple(results) if len(arguments) > 1 else results[0] if results else computed
+
+    def _wrap(self, result: Any, fresh: set[Memory]) -> Any:
+        """The same with tensors of the device; ``fresh`` is given their memory."""
+        if isinstance(result, torch.Tensor):
+            memory = self._memory_of(result)
+            fresh.add(memory)
+            return PretendedTensor(result, memory)
+        return [self._wrap(part, fresh) for part in result] if isinstance(result, (list, tuple)) else result
 
     def _memory_of(self, inner: torch.Tensor) -> Memory:
         storage = inner.untyped_storage()

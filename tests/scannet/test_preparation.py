@@ -13,7 +13,14 @@ from pointseg.preparation import jobs
 from pointseg.scannet import preparation
 from pointseg.scans.prepared import read_scene
 from pointseg.taxonomy import load_taxonomy
-from tests.scannet.raw_scans import ALIGNMENT, grid_mesh, write_label_map, write_raw_scan, write_raw_tree
+from tests.scannet.raw_scans import (
+    ALIGNMENT,
+    CATEGORIES,
+    grid_mesh,
+    write_label_map,
+    write_raw_scan,
+    write_raw_tree,
+)
 from tests.scripts import BENCHMARK_LISTS, DATA_PREP, run_script
 
 
@@ -95,6 +102,7 @@ def edit_source(raw, out):
     path.write_text(path.read_text().replace("office chair", "wall"))
 
 
+ALL_WALLS = [(name, 1, 1) for name, *_ in CATEGORIES]
 CHANGES = {
     "changed source": (edit_source, (), 1),
     "missing array": (lambda raw, out: (out / "train" / "scene0001_00" / "normal.npy").unlink(), (), 1),
@@ -103,7 +111,7 @@ CHANGES = {
     "scene deleted": (lambda raw, out: shutil.rmtree(out / "test" / "scene0707_00"), (), 1),
     "other alignment": (lambda raw, out: None, ("--no-align",), 4),
     "other label map": (
-        lambda raw, out: write_label_map(raw / "scannetv2-labels.combined.tsv", [("wall", 1, 1)]),
+        lambda raw, out: write_label_map(raw / "scannetv2-labels.combined.tsv", ALL_WALLS),
         (),
         3,  # all but the test scene, which has no labels
     ),

@@ -27,6 +27,8 @@ ASSAULTS = (raw_scans, other_files, hostile, kills, disks, locks, ranks)
 def main() -> int:
     """Attack; print what was tried how often and what failed; 1 if anything failed."""
     arguments = build_parser().parse_args()
+    if arguments.folder is not None:
+        Path(arguments.folder).mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="siege-", dir=arguments.folder))
     _import_everything()
     siege = Siege(arguments.seed, arguments.short, folder, arguments.only)

@@ -47,8 +47,13 @@ def _try_stop(trial: Trial, scenery: Scenery) -> None:
         for rank in ranks:
             rank.signal(_TERM)
         time.sleep(0.05 * float(trial.rng.random()))
-    for rank in ranks:
-        judge(rank.wait(STOP_S), allowed=(0, 130))
+    # One of the job says what happened; the other leaves with the same status.
+    outcomes = [rank.wait(STOP_S) for rank in ranks]
+    silent = [outcome for outcome in outcomes if outcome.status == 130 and not outcome.err]
+    require(len(silent) < len(outcomes), "all stopped without a word")
+    for outcome in outcomes:
+        if outcome not in silent:
+            judge(outcome, allowed=(0, 130))
     require((run / "checkpoints" / "last.pt").is_file(), "stopped without a checkpoint")
     _go_on(trial, scenery, run, whole)
 

@@ -12,7 +12,6 @@ from pointseg.data.class_counts import ClassCounts
 from pointseg.data.points import Points, center_points, points_from_scene
 from pointseg.data.voxelize import TooWideError, Voxels
 from pointseg.engine.checkpoint import fingerprint, load_weights, read_checkpoint
-from pointseg.engine.distributed import choose_device
 from pointseg.engine.inference.coverings import Coverings
 from pointseg.engine.inference.forward import LESS_MEMORY, Forward
 from pointseg.engine.inference.parts import cut_scene, find_grid_origin
@@ -23,6 +22,7 @@ from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import DataError, UsageError
 from pointseg.losses import adjust_logits
 from pointseg.models import Network, NetworkOutput, build_network
+from pointseg.processes import choose_device
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import Taxonomy, load_taxonomy
 

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 import pytest
 import torch
 
-from pointseg.engine import slurm
-from pointseg.engine.distributed import choose_device, join_processes, read_launcher
-from pointseg.engine.slurm import as_torchrun, first_host, meet
 from pointseg.errors import UsageError
+from pointseg.processes import choose_device, join_processes, read_launcher, slurm
+from pointseg.processes.slurm import as_torchrun, first_host, meet
 
 STEP = {
     "SLURM_JOB_ID": "123456",

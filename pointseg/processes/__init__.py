@@ -200,7 +200,7 @@ def read_launcher() -> Mapping[str, str]:
     several = os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1"
     if not several or "WORLD_SIZE" in os.environ or "SLURM_PTY_PORT" in os.environ:  # the last: a shell, by srun --pty
         return os.environ
-    from pointseg.engine.slurm import as_torchrun
+    from pointseg.processes.slurm import as_torchrun
 
     return as_torchrun(os.environ)
 
@@ -239,7 +239,7 @@ def join_processes(device_name: str) -> Iterator[Processes]:
         return
     meeting: dict[str, Any] = {}  # torchrun's
     if variables is not os.environ:
-        from pointseg.engine.slurm import meet
+        from pointseg.processes.slurm import meet
 
         meeting = meet(variables, _PATIENCE)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
