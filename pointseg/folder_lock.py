@@ -159,13 +159,22 @@ def _enter(file: int, path: Path, me: _Holder, is_new: bool, wait: bool) -> _Hol
 def _release(path: Path, file: int, me: _Holder) -> None:
     """Give the lock back; the last one takes the file away, while nobody else can have it."""
     with suppress(OSError):
-        is_last = me.share is None or _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB) is True
-        if (is_last or _read(file) == me) and _is_at(path, file):
+        alone = True if me.share is None else _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Where there are no locks, whoever wrote the file takes it away.
+        is_last = bool(alone) or (alone is None and _read(file) == me)
+        if is_last and _is_at(path, file):
+            _clear_inner(path)
             path.unlink()
     with suppress(OSError):
         # Not by closing alone: a forked process may have it open for a moment longer.
         fcntl.flock(file, fcntl.LOCK_UN)
     _close(file)
+
+
+def _clear_inner(path: Path) -> None:
+    """Take away what a killed process left of locks that are only held by those who hold this one: ``NAME-...``."""
+    for inner in path.parent.glob(f"{path.name}-*"):
+        inner.unlink()
 
 
 def _close(file: int) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -220,3 +220,25 @@ def test_a_folder_that_can_t_be_written_is_one_line_that_names_it(
             pass
     assert describe_os_error(error.value).startswith(f"{tmp_path / 'run'}: the disk is full; ")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_last_one_clears_what_a_killed_one_left_of_locks_within(tmp_path: Path) -> None:
+    inner = tmp_path / f"{LOCK_NAME}-record"
+    with hold_folder(tmp_path, "predicts", REMEDY, share="a"):
+        inner.touch()
+        with holder(tmp_path, share="a"):
+            pass
+        assert inner.exists()  # another is still at work
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_of_several_that_leaves_lets_nobody_else_in(tmp_path: Path) -> None:
+    """It has written the file, which stays for those that came after it."""
+    with ExitStack() as others:
+        with hold_folder(tmp_path, "predicts", REMEDY, share="a"):
+            others.enter_context(holder(tmp_path, share="a"))
+        with pytest.raises(UsageError, match="with other settings"), hold_folder(tmp_path, "b", REMEDY, share="b"):
+            pass
+        with hold_folder(tmp_path, "predicts", REMEDY, share="a"):
+            pass
+    assert list(tmp_path.iterdir()) == []

@@ -6,10 +6,12 @@ import pickle
 import re
 import resource
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -132,5 +134,16 @@ class WorkerWatch:
 
 
 def leave_stopping_to_the_trainer(worker: int) -> None:
-    """A SIGTERM to a whole group of processes, as torchrun's or a cluster's, asks for a checkpoint first."""
+    """A SIGTERM to a whole group of processes, as torchrun's or a cluster's, asks for a checkpoint first.
+
+    Nor has a worker anything to say of a training process that is gone: the thread that gives files away would write a
+    traceback.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    tell = sys.excepthook
+
+    def tell_what_is_not_its_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, (ConnectionError, EOFError)):
+            tell(kind, error, trace)
+
+    sys.excepthook = tell_what_is_not_its_end

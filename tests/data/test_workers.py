@@ -105,3 +105,16 @@ def test_workers_end_with_a_training_process_that_is_killed(tiny_overrides: list
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_worker_says_nothing_of_a_training_process_that_is_gone() -> None:
+    """Where that one is killed while a thread of the worker gives it a file, the thread ended with a traceback."""
+    script = """
+import sys
+from pointseg.data.workers import leave_stopping_to_the_trainer
+leave_stopping_to_the_trainer(0)
+for error in (ConnectionResetError(104, "Connection reset by peer"), EOFError(), ValueError("of the worker itself")):
+    sys.excepthook(type(error), error, None)
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stderr.splitlines() == ["ValueError: of the worker itself"]
