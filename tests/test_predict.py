@@ -80,6 +80,7 @@ def test_the_record_says_what_made_the_predictions(call: _Call, run: Path, tmp_p
     assert settings == {
         "taxonomy": "scannet200",
         "features": ["xyz", "rgb", "normal"],
+        "color_range": [0, 1],
         "center": "robust",
         "voxel_size_m": 0.1,
         "tta": "rot4",

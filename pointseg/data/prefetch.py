@@ -49,6 +49,9 @@ def prefetch(
     finally:
         thread.closed.set()
         thread.join()
+        if thread.stream is not None:
+            # What the thread has used, as scenes and objects that are kept, may be freed from here on.
+            torch.cuda.current_stream(device).wait_stream(thread.stream)
 
 
 class _Producer(threading.Thread):

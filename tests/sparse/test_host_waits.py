@@ -124,7 +124,7 @@ def test_the_checks_of_a_tensor_ask_once() -> None:
 
 def test_synchronised_batch_norm_asks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its two exchanges aside, which are the processes' own."""
-    monkeypatch.setattr(sync_batch_norm, "differentiable_all_reduce", lambda tensor: tensor)
+    monkeypatch.setattr(sync_batch_norm, "sum_over_processes", lambda tensor: tensor)
     layer = sync_batch_norm.SyncBatchNorm(4)
     with HostWaits() as waits:
         layer(torch.randn(30, 4)).square().sum().backward()
