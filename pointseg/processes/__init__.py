@@ -159,6 +159,9 @@ class StopRequest:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        if self.requested and self._store is not None:
+            # The second SIGTERM may come while the processes leave each other; it would end one in the middle of that.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def is_known(self) -> bool:
         """Whether this process was asked to stop, or another that has said so; they may answer differently."""
