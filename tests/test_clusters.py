@@ -10,7 +10,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import pytest
 from pointseg.config import dump_config, load_config
 from pointseg.errors import UsageError
 from pointseg.folder_lock import hold_folder
+from tests.conftest import free_ports
 
 PAGE = Path(__file__).parents[1] / "docs" / "clusters.md"
 PATIENCE_S = 400
@@ -64,12 +64,6 @@ def blocks_of(heading: str) -> list[str]:
     return re.findall(r"```bash\n(.*?)```", section, flags=re.DOTALL)
 
 
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
-
-
 class Place:
     """A folder with a small ``scannet200.yaml``, from which the page's commands are called."""
 
@@ -89,7 +83,7 @@ class Place:
         for name, text in scripts.items():
             (folder / "bin" / name).write_text(text)
             (folder / "bin" / name).chmod(0o755)
-        self.port = free_port()
+        self.port = free_ports(1)[0]
 
     def start(self, command: str, num_processes: int = 1, **variables: str) -> subprocess.Popen[str]:
         """Begin a command of the page with fewer processes; all machines are this one."""

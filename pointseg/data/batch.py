@@ -90,8 +90,8 @@ def make_batch(scenes: Sequence[DrawnScene], config: DataConfig) -> Batch:
     """Scenes as voxels, one point drawn for each: a sphere of each scene, and no more than ``max_voxels`` of all.
 
     The sphere has a share drawn from ``crop_share`` of the scene, and no more than ``max_points``; of two scenes that
-    were mixed twice as many. What is too much for the batch is taken from the
-    largest: each keeps what it has, but none more than the largest number with which all fit.
+    were mixed twice as many. What is too much for the batch is taken from the largest: each keeps what it has, but
+    none more than the largest number with which all fit.
 
     Raises:
         DataError: a scene has more voxels than can be numbered; the message names it.

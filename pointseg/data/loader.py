@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pointseg.commands import called
@@ -30,6 +29,7 @@ from pointseg.data.workers import (
     leave_stopping_to_the_trainer,
 )
 from pointseg.errors import DataError, PointsegError, UsageError
+from pointseg.processes import count_processes
 from pointseg.scans.prepared import read_scene
 from pointseg.taxonomy import Taxonomy, load_taxonomy
 
@@ -132,7 +132,7 @@ class TrainingScenes(Dataset):
         What processes share is not page-locked: the thread that makes batches for a GPU ahead waits for its copies.
         """
         in_ram = self.config.data.cache == "ram" or self.device.type == "cpu"
-        if in_ram and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        if in_ram and count_processes() > 1:
             from pointseg.data.shared_cache import read_once_a_machine
 
             shared = read_once_a_machine(self.pack, len(self.folders))

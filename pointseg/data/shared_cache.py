@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 
 from pointseg.data.points import PackedScene
-from pointseg.errors import PointsegError
+from pointseg.processes import Processes, count_processes
 
 MEMORY_NAME = "pointseg-scenes"
 _ALIGNMENT_BYTES = 64
@@ -38,7 +38,6 @@ class _Share(NamedTuple):
     path: str
     scenes: dict[int, dict[str, Any]]
     """Index of a scene -> its parts, each tensor as a place in the file of this path."""
-    failure: PointsegError | OSError | None
 
 
 def read_once_a_machine(read: Callable[[int], PackedScene], num_scenes: int) -> list[PackedScene] | None:
@@ -52,32 +51,24 @@ def read_once_a_machine(read: Callable[[int], PackedScene], num_scenes: int) -> 
         The scenes, in memory that can't be written; None where no machine has two processes of the job that can share.
 
     Raises:
-        PointsegError, OSError: as ``read``, in the first of the processes in which it did.
-        SystemExit: in the others, with the same status and without a word.
+        PointsegError, OSError, SystemExit: as ``read``; see :meth:`pointseg.processes.Processes.together`.
     """
-    rank, machine_of = dist.get_rank(), _gather(_describe_machine())
+    processes = Processes(dist.get_rank(), count_processes(), torch.device("cpu"))
+    rank, machine_of = processes.rank, processes.gather_objects(_describe_machine())
     if len(set(machine_of)) == len(machine_of):
         return None
     neighbours = [other for other, machine in enumerate(machine_of) if machine == machine_of[rank]]
     file = os.memfd_create(MEMORY_NAME)
     try:
         mine = range(neighbours.index(rank), num_scenes, len(neighbours))
-        shares = _gather(_read_share(file, read, mine))
-        failed = next((other for other, share in enumerate(shares) if share.failure is not None), None)
-        if failed is not None:
-            failure = shares[failed].failure
-            raise failure if failed == rank and failure else SystemExit(getattr(failure, "exit_status", 1))
+        with processes.together():
+            own = _read_share(file, read, mine)
+        shares = processes.gather_objects(own)
         scenes = {index: scene for other in neighbours for index, scene in _map_share(shares[other]).items()}
         dist.barrier()  # before the others have opened it, the file must not be closed
     finally:
         os.close(file)
     return [scenes[index] for index in range(num_scenes)]
-
-
-def _gather(value: Any) -> list[Any]:
-    gathered: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(gathered, value)
-    return gathered
 
 
 def _describe_machine() -> object:
@@ -90,23 +81,20 @@ def _describe_machine() -> object:
 
 
 def _read_share(file: int, read: Callable[[int], PackedScene], indices: range) -> _Share:
-    path, scenes = f"/proc/{os.getpid()}/fd/{file}", {}
-    try:
-        with open(file, "wb", closefd=False) as memory:
-            for index in indices:
-                scene, parts = read(index), {}
-                for field in fields(scene):
-                    part = getattr(scene, field.name)
-                    if isinstance(part, torch.Tensor):
-                        memory.write(bytes(-memory.tell() % _ALIGNMENT_BYTES))
-                        place = _Place(memory.tell(), part.dtype, tuple(part.shape))
-                        memory.write(part.numpy().tobytes())
-                        part = place
-                    parts[field.name] = part
-                scenes[index] = parts
-    except (PointsegError, OSError) as error:
-        return _Share(path, {}, error)
-    return _Share(path, scenes, None)
+    scenes = {}
+    with open(file, "wb", closefd=False) as memory:
+        for index in indices:
+            scene, parts = read(index), {}
+            for field in fields(scene):
+                part = getattr(scene, field.name)
+                if isinstance(part, torch.Tensor):
+                    memory.write(bytes(-memory.tell() % _ALIGNMENT_BYTES))
+                    place = _Place(memory.tell(), part.dtype, tuple(part.shape))
+                    memory.write(part.numpy().tobytes())
+                    part = place
+                parts[field.name] = part
+            scenes[index] = parts
+    return _Share(f"/proc/{os.getpid()}/fd/{file}", scenes)
 
 
 def _map_share(share: _Share) -> dict[int, PackedScene]:

@@ -3,8 +3,6 @@
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-import torch.distributed as dist
-
 from pointseg.engine.checkpoint import fingerprint
 from pointseg.errors import UsageError
 
@@ -28,9 +26,7 @@ def refuse_unequal_starts(trainer: "Trainer", earlier: dict[str, Any] | None) ->
     Raises:
         UsageError: two processes differ, in each process of the job; the line says in what.
     """
-    own = describe_start(trainer, earlier)
-    starts: list[dict[str, str]] = [{} for _ in range(trainer.processes.world_size)]
-    dist.all_gather_object(starts, own)
+    starts = trainer.processes.gather_objects(describe_start(trainer, earlier))
     first = starts[0]
     for rank, start in enumerate(starts):
         for key in first:

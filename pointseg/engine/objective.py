@@ -20,6 +20,7 @@ from pointseg.losses import (
     lovasz_softmax,
 )
 from pointseg.models import Network
+from pointseg.processes import count_processes
 from pointseg.taxonomy import IGNORE
 
 
@@ -58,7 +59,7 @@ def count_labels(batch: Batch, num_classes: int) -> LabelCounts:
     is_labelled = batch.labels.new_zeros(batch.num_scenes + 1).index_fill_(0, scenes, 1)[:-1]
     counts = torch.cat([points, is_labelled.sum(0, keepdim=True), is_labelled.amax(0, keepdim=True)])
     dist.all_reduce(counts)
-    average = counts / dist.get_world_size()
+    average = counts / count_processes()
     return LabelCounts(average[:-2], average[-2], average[-1])
 
 
@@ -134,8 +135,7 @@ class Objective(nn.Module):
         Every process of the job calls this at the same time, also one whose batch has no label.
         """
         output = run_network(self.network, batch)
-        is_shared = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-        counts = count_labels(batch, output.logits.shape[1]) if is_shared else None
+        counts = count_labels(batch, output.logits.shape[1]) if count_processes() > 1 else None
         recognition = self.recognition(output.logits, batch.labels, counts)
         if self.collapse is None:
             return Losses(recognition, recognition, torch.zeros_like(recognition))

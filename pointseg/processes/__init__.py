@@ -36,6 +36,11 @@ _LOST = re.compile(r"gloo|remote process exited|TCPStore|[Cc]onnection (reset|cl
 _MOST_THREADS_PER_CORE = 16
 
 
+def count_processes() -> int:
+    """Of the job that this process has joined; 1 where it is alone."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
 @dataclass(frozen=True)
 class Processes:
     """One process among those of the job."""

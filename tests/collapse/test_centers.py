@@ -1,7 +1,6 @@
 """Centers are class means, whatever is left out, over a batch, a scene or a job."""
 
 import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from pointseg.collapse import CenterCollapse, ClassCenters
+from tests.conftest import free_ports
 
 BACKENDS = [
     "index_add",
@@ -148,9 +148,7 @@ def _run_process(rank: int, port: int, folder: Path) -> None:
 
 def test_two_processes_with_a_scene_each_are_one_with_both(tmp_path: Path) -> None:
     """Loss and averaged gradients; the scenes have 30 and 60 points, and share some classes only."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        port = int(server.getsockname()[1])
+    (port,) = free_ports(1)
     mp.spawn(_run_process, args=(port, tmp_path), nprocs=2)
     inputs, labels, _ = _job_data()
     expected = _job_loss(inputs, labels, "batch")

@@ -1,7 +1,6 @@
 """Two processes of a job that do one thing after another, so that tests need not wait for PyTorch to be imported."""
 
 import os
-import socket
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures import TimeoutError as LateError
@@ -11,12 +10,7 @@ from typing import Any
 import torch
 
 from pointseg.errors import PointsegError
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
+from tests.conftest import free_ports
 
 
 class Ranks:
@@ -33,7 +27,7 @@ class Ranks:
         """
         if not self._pools:
             self._pools = [ProcessPoolExecutor(1, mp_context=get_context("spawn")) for _ in range(2)]
-        port = free_port()
+        port = free_ports(1)[0]
         futures = [pool.submit(_run, rank, port, function, arguments) for rank, pool in enumerate(self._pools)]
         try:
             return [future.result(timeout_s) for future in futures]

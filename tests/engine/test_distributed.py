@@ -12,20 +12,13 @@ from torch import nn
 from pointseg.engine.sync_batch_norm import SyncBatchNorm, synchronize_batch_norm
 from pointseg.errors import UsageError
 from pointseg.processes import choose_device, join_processes, set_num_threads
+from tests.conftest import free_ports
 
 
 def _join(rank: int, port: int) -> None:
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
     )
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
 
 
 def _data() -> tuple[torch.Tensor, torch.Tensor]:
@@ -65,7 +58,7 @@ def _run_half(rank: int, port: int, folder: Path) -> None:
 
 def test_batch_norm_over_two_processes_is_batch_norm_over_all_points(tmp_path: Path) -> None:
     """Outputs, input gradients and running statistics, with unequal numbers of points."""
-    mp.spawn(_run_half, args=(_free_port(), tmp_path), nprocs=2)
+    mp.spawn(_run_half, args=(free_ports(1)[0], tmp_path), nprocs=2)
     halves = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     expected = _normalise(nn.BatchNorm1d(4), *_data())
     for name in ("output", "input_gradient"):

@@ -1,7 +1,6 @@
 """Evaluation that gathers features on the way: the same scores, the same forward passes, any number of processes."""
 
 import os
-import socket
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ from pointseg.models import build_network
 from pointseg.processes import Processes, join_processes
 from pointseg.scans.prepared import list_scenes, read_scene
 from pointseg.taxonomy import load_taxonomy
-from tests.conftest import TINY_NETWORK
+from tests.conftest import TINY_NETWORK, free_ports
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 
@@ -147,9 +146,7 @@ def _scenes(root: Path) -> dict[str, list[Path]]:
 
 def test_two_processes_gather_what_one_gathers(prepared_root: Path, segmenter: Segmenter, tmp_path: Path) -> None:
     """Statistics, and scores of the whole and of each scene; on both processes the same to the last bit."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        port = int(server.getsockname()[1])
+    (port,) = free_ports(1)
     mp.spawn(_evaluate_share, args=(port, prepared_root, tmp_path), nprocs=2)
     for name, folders in _scenes(prepared_root).items():
         expected = new_statistics(segmenter)

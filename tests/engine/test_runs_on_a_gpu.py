@@ -7,7 +7,6 @@ equal but for the order of sums. It refuses what mixes devices; streams that rac
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from pointseg.processes import Processes
 from pointseg.scans.prepared import read_scene
 from pointseg.taxonomy import load_taxonomy
 from pointseg.train import main as train
-from tests.conftest import HAS_GPU, TINY_NETWORK
+from tests.conftest import HAS_GPU, TINY_NETWORK, free_ports
 
 pytestmark = [
     pytest.mark.gpu,
@@ -169,9 +168,7 @@ def test_two_processes_with_shared_batch_norm_are_two_on_the_cpu(root: Path, tmp
         keys = [*RECIPE, f"data.root={root}", f"run.dir={run}", f"run.device={device}", "train.sync_batch_norm=true"]
         keys += ["data.scenes_per_batch=4"]
         command = [sys.executable, "-m", "tests.pretended_gpu", "-m", "pointseg.train", "--cfg", "demo.yaml", *keys]
-        with socket.socket() as server:
-            server.bind(("127.0.0.1", 0))
-            port = server.getsockname()[1]
+        (port,) = free_ports(1)
         job = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
         processes = [
             subprocess.Popen(

@@ -3,12 +3,12 @@
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from tests.conftest import free_ports
 from tests.siege.process import Outcome, Running, children_of
 from tests.siege.scenery import TRAIN, Scenery, end_alike, read_metrics
 from tests.siege.trial import Siege, Trial
@@ -119,11 +119,9 @@ def _wait_for_job(job: subprocess.Popen[bytes], ranks: list[int], seconds: float
 
 
 def _start(trial: Trial, scenery: Scenery, run: Path, *more: str) -> list[Running]:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        port = str(server.getsockname()[1])
+    (port,) = free_ports(1)
     argv = (*TRAIN, *_KEYS, f"data.root={scenery.boxes}", f"run.dir={run}", *more)
-    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     return [trial.start(*argv, environment={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)]
 
 

@@ -19,16 +19,21 @@ GOOD = [(FIRST, "3\n" * 5), (SECOND, "2\n" * 7), (THIRD, "1\n" * 6)]
 Check = Callable[[list[tuple[str, str]]], tuple[int, list[str]]]
 
 
+def write_zip(path: Path, members: list[tuple[str, str]]) -> Path:
+    """A zip of these (name, text)."""
+    with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zipfile warns of a name that it writes twice
+        for name, text in members:
+            archive.writestr(name, text)
+    return path
+
+
 @pytest.fixture
 def check(check_submission: ModuleType, raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Check:
     """Make a zip of these (name, text), check it: exit status and the lines on stderr."""
 
     def run(members: list[tuple[str, str]]) -> tuple[int, list[str]]:
-        path = tmp_path / "submission.zip"
-        with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # zipfile warns of a name that it writes twice
-            for name, text in members:
-                archive.writestr(name, text)
+        path = write_zip(tmp_path / "submission.zip", members)
         status = check_submission.main([str(path), "--raw", str(raw)])
         return status, capsys.readouterr().err.splitlines()
 
@@ -38,10 +43,7 @@ def check(check_submission: ModuleType, raw: Path, tmp_path: Path, capsys: pytes
 def test_a_good_zip_passes_with_one_line(
     check_submission: ModuleType, raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "submission.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, text in GOOD:
-            archive.writestr(name, text)
+    path = write_zip(tmp_path / "submission.zip", GOOD)
     assert check_submission.main([str(path), "--raw", str(raw)]) == 0
     captured = capsys.readouterr()
     assert captured.out.splitlines() == [
@@ -94,10 +96,7 @@ def test_a_zip_that_has_lost_its_beginning_is_refused_in_words(
     check_submission: ModuleType, raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its first member then begins before the file does, and to go there is an error of the system."""
-    path = tmp_path / "submission.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, text in GOOD:
-            archive.writestr(name, text)
+    path = write_zip(tmp_path / "submission.zip", GOOD)
     content = path.read_bytes()
     path.write_bytes(content[:40] + content[44:])
     assert check_submission.main([str(path), "--raw", str(raw)]) == 1
