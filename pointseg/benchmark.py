@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from pointseg.atomic import write_text
-from pointseg.benchmarks.backends import BACKENDS, BARE, choose_backends
+from pointseg.benchmarks.backends import BACKENDS, BARE, choose_backends, choose_backends_of
 from pointseg.benchmarks.conv import ConvJob, measure_conv
 from pointseg.benchmarks.data import measure_data
 from pointseg.benchmarks.evaluate import measure_evaluate
@@ -49,10 +49,10 @@ def run_benchmark(arguments: Namespace, device: torch.device, num_threads: int) 
         coords = find_coords(arguments.voxels, arguments.scene, seed)
         return measure_conv(ConvJob(device, num_threads, coords, seed), arguments.channels, backends, repeats)
     if name == "step":
-        backends = choose_backends(arguments.backends, device, with_bare=True)
         model = Path(arguments.cfg).stem if arguments.cfg else arguments.model
         size = [] if arguments.cfg else [f"model.name={model}"]
         config = load_config(arguments.cfg or "scannet200", [*size, *arguments.overrides])
+        backends = choose_backends_of(config.model.name, arguments.backends, device)
         job = StepJob(config, device, num_threads, arguments.voxels, arguments.scenes, arguments.scene, seed)
         if arguments.end_to_end:
             job = replace(job, num_steps_with_loader=_STEPS_WITH_LOADER)

@@ -6,6 +6,7 @@ import torch
 
 from pointseg import sparse
 from pointseg.errors import UsageError
+from pointseg.models.unet import SIZES as UNET_SIZES
 
 BACKENDS = ("torch", "spconv", "spconv_triton")
 BARE = "bare_spconv"
@@ -31,6 +32,24 @@ def choose_backends(wanted: Sequence[str] | None, device: torch.device, with_bar
         return ["torch"]  # the others would take their GPU kernels
     found = [name for name in BACKENDS if _is_importable(name)]
     return [*found, BARE] if with_bare and "spconv" in found else found
+
+
+def choose_backends_of(model: str, wanted: Sequence[str] | None, device: torch.device) -> list[str]:
+    """The backends to measure a whole network with; one without sparse convolutions is PyTorch's own.
+
+    Args:
+        model: of ``pointseg.models.NAMES``.
+        wanted: as :func:`choose_backends` takes it.
+        device: where to compute.
+
+    Raises:
+        UsageError: one that is wanted can't be used, or plays no part in this network.
+    """
+    if model in UNET_SIZES:
+        return choose_backends(wanted, device, with_bare=True)
+    if wanted not in (None, ["torch"]):
+        raise UsageError(f"--backends: {model} has no sparse convolutions; leave it out")
+    return ["torch"]
 
 
 def let_spconv_train_on_cpu() -> None:

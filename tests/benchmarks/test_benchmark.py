@@ -222,6 +222,13 @@ def test_prepare_has_both_sources(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert report["threads"] == 1
 
 
+def test_step_of_a_network_without_sparse_convolutions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """There is no other library to hold it against, whichever are installed."""
+    arguments = "step model.dim=64 model.depth=1 --model volt_s --voxels 300 --threads 1"
+    rows = _run(arguments, tmp_path, capsys)[0]["rows"]
+    assert [(row["backend"], row["model"], row["inference_vs_spconv"]) for row in rows] == [("torch", "volt_s", None)]
+
+
 def test_step_of_a_named_size_with_other_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keys = "model.width=0.25 model.checkpoint_activations=true"
     arguments = f"step {keys} --model spunet14 --voxels 300 --threads 1 --backends torch"
@@ -266,6 +273,7 @@ def test_data_of_a_prepared_scene(prepared_root: Path, tmp_path: Path, capsys: p
         ("conv --scene missing", "no such folder"),
         ("step --scene missing", "no such folder"),
         ("step model.widht=2", "unknown key model.widht"),
+        ("step --model volt_s --backends spconv", "volt_s has no sparse convolutions"),
         ("data --scene missing", "no such folder"),
         ("data augment.elastik=1", "unknown key augment.elastik"),
         ("step --end-to-end --device cpu data.device=cuda", "the network is on the CPU"),
