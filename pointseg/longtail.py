@@ -12,7 +12,15 @@ from pointseg.config import load_config
 from pointseg.errors import UsageError
 from pointseg.folder_lock import hold_folder
 from pointseg.laboratory.data import make_rooms
-from pointseg.laboratory.methods import BASELINE, COMBINATIONS, DEFAULT_NAMES, METHODS, choose_methods, configure
+from pointseg.laboratory.methods import (
+    BASELINE,
+    BESIDE_THE_LOSS,
+    COMBINATIONS,
+    DEFAULT_NAMES,
+    METHODS,
+    choose_methods,
+    configure,
+)
 from pointseg.laboratory.plan import plan_runs
 from pointseg.laboratory.scheduler import do_runs
 from pointseg.laboratory.table import build_table, format_table
@@ -21,7 +29,7 @@ from pointseg.preparation.parallel import count_cores
 from pointseg.scans.tree import SPLITS
 
 _METHODS_HELP = f"of {', '.join(method.name for method in METHODS)}; several at once with +; default: all but "
-_METHODS_HELP += f"copy_paste, and {', '.join(COMBINATIONS)}"
+_METHODS_HELP += f"{', '.join(BESIDE_THE_LOSS)}, and {', '.join(COMBINATIONS)}"
 
 
 def main(argv: Sequence[str]) -> int:

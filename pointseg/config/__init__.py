@@ -86,6 +86,8 @@ class Config(Section):
         names = ("cross_entropy", "class_balanced", "effective_number", "focal", "balanced_softmax", "lovasz")
         if not any(getattr(loss, name) for name in names):
             raise ValueError(f"loss: nothing trains the classifier; give one of {', '.join(names)} a weight above 0")
+        if loss.label_smoothing and not loss.cross_entropy:
+            raise ValueError("loss.label_smoothing: it smooths the target of loss.cross_entropy, whose weight is 0")
         return self
 
     @property

@@ -231,6 +231,8 @@ class LossConfig(Section):
 
     cross_entropy: float = Field(default=1.0, ge=0)
     """Weight of plain cross-entropy."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the target of cross_entropy that all classes get in equal parts (CVPR 2016); 0: the label alone."""
     class_balanced: float = Field(default=0.0, ge=0)
     """Weight of cross-entropy with classes weighted by their inverse frequency."""
     effective_number: float = Field(default=0.0, ge=0)

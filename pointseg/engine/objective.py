@@ -94,7 +94,8 @@ class PointRecognition(nn.Module):
         config, points = self.config, None if counts is None else counts.points
         terms = []
         if config.cross_entropy:
-            terms.append(config.cross_entropy * cross_entropy(logits, labels, None, points))
+            plain = cross_entropy(logits, labels, None, points, config.label_smoothing)
+            terms.append(config.cross_entropy * plain)
         if config.class_balanced:
             terms.append(config.class_balanced * cross_entropy(logits, labels, self.inverse_frequency, points))
         if config.effective_number:

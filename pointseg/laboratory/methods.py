@@ -10,6 +10,16 @@ from typing import Any
 from pointseg.config import CollapseConfig, Config, load_config
 from pointseg.errors import UsageError
 
+OBJECT_CHANCES = {
+    "augment.objects.shift_probability": 0.2,
+    "augment.objects.turn_probability": 0.2,
+    "augment.objects.flip_probability": 0.2,
+    "augment.objects.scale_probability": 0.2,
+    "augment.objects.ignore_probability": 0.1,
+    "augment.objects.black_probability": 0.2,
+    "augment.objects.swap_probability": 0.2,
+}
+"""Of each augmentation of single objects, as its authors have them."""
 # Off in every method that does not turn them on.
 WEIGHTS = (
     "loss.class_balanced",
@@ -20,6 +30,8 @@ WEIGHTS = (
     "loss.collapse.weight",
     "inference.logit_adjustment",
     "augment.copy_paste",
+    "loss.label_smoothing",
+    *OBJECT_CHANCES,
 )
 BASELINE = "cross_entropy"
 _POST_HOC = "inference."
@@ -30,12 +42,15 @@ _OF_EACH_RUN = {
     "data.train_split": "leave it out",
     "data.val_split": "leave it out",
 }
-# What else the config says of a loss.
+# What else the config says of a loss or an augmentation.
 _SETTINGS_OF = {
     "loss.effective_number": ("loss.effective_number_beta",),
     "loss.focal": ("loss.focal_gamma",),
     "loss.balanced_softmax": ("loss.balanced_softmax_tau",),
     "loss.collapse.weight": tuple(f"loss.collapse.{name}" for name in CollapseConfig.model_fields if name != "weight"),
+    "augment.objects.shift_probability": ("augment.objects.shift_m",),
+    "augment.objects.turn_probability": ("augment.objects.turn_deg",),
+    "augment.objects.scale_probability": ("augment.objects.scale",),
 }
 # Whatever the config says of the branch, two methods are their preset as it is written down.
 _AS_PRESET = {
@@ -137,10 +152,21 @@ METHODS = (
         {"augment.copy_paste": 2},
         "cross-entropy on scenes with two more objects of tail classes (after Ghiasi et al., CVPR 2021)",
     ),
+    Method(
+        "label_smoothing",
+        {"loss.label_smoothing": 0.1},
+        "cross-entropy with a tenth of the target shared by all classes (Szegedy et al., CVPR 2016)",
+    ),
+    Method(
+        "objects",
+        OBJECT_CHANCES,
+        "cross-entropy with seven augmentations of single objects (Volt, arXiv 2604.19609)",
+    ),
 )
 COMBINATIONS = ("balanced_softmax+collapse", "lovasz+collapse", "post_hoc+collapse")
-# The loss decides in all of them; another way to show the scenes is compared where it is asked for.
-DEFAULT_NAMES = (*(method.name for method in METHODS if method.name != "copy_paste"), *COMBINATIONS)
+# The loss decides in all of them; what is done beside it is compared where it is asked for.
+BESIDE_THE_LOSS = ("copy_paste", "label_smoothing", "objects")
+DEFAULT_NAMES = (*(method.name for method in METHODS if method.name not in BESIDE_THE_LOSS), *COMBINATIONS)
 _BY_NAME = MappingProxyType({method.name: method for method in METHODS})
 
 

@@ -11,8 +11,12 @@ def cross_entropy(
     labels: torch.Tensor,
     class_weight: torch.Tensor | None = None,
     counts: torch.Tensor | None = None,
+    label_smoothing: float = 0.0,
 ) -> torch.Tensor:
     """Mean cross-entropy over the points that have a label: Σ w_y l / Σ w_y, the weighted mean of PyTorch.
+
+    With smoothing ε, l = -Σ_k q_k log p_k and q = (1 - ε) · label + ε/K: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna,
+    "Rethinking the Inception architecture for computer vision" (CVPR 2016), section 7.
 
     Args:
         logits: (M, K) floating point; computed in at least float32 under any autocast.
@@ -21,6 +25,7 @@ def cross_entropy(
         counts: (K,) floating point, n: Σ w_k n_k is what the sum is divided by; None: of these points. Processes that
             share the points and average their losses and gradients each give the average of their counts. The
             average is then that of one process with all points, however they are shared.
+        label_smoothing: ε, 0 <= ε <= 1.
 
     Returns:
         A scalar. Where no point has a label it is zero, and so is its gradient (PyTorch's own mean is NaN).
@@ -34,7 +39,13 @@ def cross_entropy(
     if counts is not None:
         check_per_class(logits, counts, "counts")
     with torch.autocast(logits.device.type, enabled=False):
-        loss = F.cross_entropy(at_least_float32(logits), labels, ignore_index=IGNORE, reduction="none")
+        loss = F.cross_entropy(
+            at_least_float32(logits),
+            labels,
+            ignore_index=IGNORE,
+            reduction="none",
+            label_smoothing=label_smoothing,
+        )
         return weighted_mean(loss, labels, class_weight, counts)
 
 

@@ -9,8 +9,10 @@ from pointseg.errors import UsageError
 from pointseg.laboratory.data import Rooms
 from pointseg.laboratory.methods import (
     BASELINE,
+    BESIDE_THE_LOSS,
     DEFAULT_NAMES,
     METHODS,
+    OBJECT_CHANCES,
     WEIGHTS,
     choose_methods,
     configure,
@@ -112,6 +114,18 @@ def test_copy_paste_changes_the_scenes_alone_and_only_where_it_is_asked_for() ->
     assert _config("copy_paste+lovasz").augment.copy_paste == 2
     assert _config("copy_paste", "augment.copy_paste=5").augment.copy_paste == 5
     assert _config("lovasz", "augment.copy_paste=5").augment.copy_paste == 0
+
+
+def test_what_is_done_beside_the_loss_changes_that_alone_and_only_where_it_is_asked_for() -> None:
+    assert not set(BESIDE_THE_LOSS) & set(DEFAULT_NAMES)
+    baseline = _flat(_config(BASELINE).model_dump())
+    own = _flat(_config("objects", "augment.objects.turn_deg=30").model_dump())
+    changed = {key: own[key] for key in own if own[key] != baseline[key]}
+    assert changed == {**OBJECT_CHANCES, "augment.objects.turn_deg": 30.0}
+    assert _config("collapse", "augment.objects.turn_deg=30") == _config("collapse")
+    own = _flat(_config("label_smoothing+collapse", "loss.label_smoothing=0.2").model_dump())
+    changed = {key: own[key] for key in own if own[key] != baseline[key] and "collapse" not in key}
+    assert changed == {"loss.label_smoothing": 0.2}
 
 
 def test_a_post_hoc_method_uses_weights_that_are_trained_without_it() -> None:

@@ -47,6 +47,23 @@ def test_a_batch_of_classes_of_weight_zero_gives_zero_and_a_zero_gradient() -> N
     assert logits.grad is not None and not logits.grad.any()
 
 
+def test_a_smoothed_target_gives_each_class_its_part() -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(50, 7, dtype=torch.float64), torch.randint(-1, 7, (50,))
+    weight = torch.rand(7, dtype=torch.float64)
+    numerator = denominator = 0.0
+    for logit, label in zip(logits.tolist(), labels.tolist(), strict=True):
+        if label == -1:
+            continue
+        log_sum = math.log(sum(map(math.exp, logit)))
+        target = [0.3 / 7 + 0.7 * (k == label) for k in range(7)]
+        numerator += weight[label].item() * sum(q * (log_sum - logit[k]) for k, q in enumerate(target))
+        denominator += weight[label].item()
+    value = cross_entropy(logits, labels, weight, label_smoothing=0.3)
+    assert value.item() == pytest.approx(numerator / denominator, rel=1e-12)
+    assert cross_entropy(logits, labels, label_smoothing=0.0) == cross_entropy(logits, labels)
+
+
 @pytest.mark.parametrize("shape", [(6,), (8,), (7, 1), ()])
 def test_weights_that_are_not_one_a_class_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="class_weight"):
