@@ -5,6 +5,7 @@ import torch
 from pointseg.config import Config
 from pointseg.data.batch import Batch
 from pointseg.data.class_counts import ClassCounts
+from pointseg.engine.averaging import WeightAverage
 from pointseg.engine.inference import Segmenter
 from pointseg.engine.network import autocast, choose_amp, refuse_bf16_on_cpu, run_network
 from pointseg.engine.objective import Objective
@@ -23,8 +24,11 @@ class TrainingStep:
         self.network = build_network(config, device)
         self.amp = choose_amp(config.train.amp, self.network)
         self.class_counts = count_labels(batch.labels, self.network.num_classes)
-        self.objective = Objective(self.network, config.loss, self.class_counts).to(device)
+        objective = Objective(self.network, config.loss, self.class_counts, scenes_at_once=config.train.scenes_at_once)
+        self.objective = objective.to(device)
         self.update = Update(self.objective, config.optimizer, self.amp, device)
+        decay = config.train.ema_decay
+        self.average = None if decay is None else WeightAverage(self.network, decay)
 
     def run(self, batch: Batch | None = None) -> None:
         """Forward, backward, update."""
@@ -32,6 +36,8 @@ class TrainingStep:
         with autocast(self.amp, self.device):
             losses = self.objective(self.batch if batch is None else batch)
         self.update(losses.total)
+        if self.average is not None:
+            self.average.update(self.network)
 
 
 class Prediction:

@@ -13,6 +13,7 @@ from pointseg.config.sections import (
     AugmentConfig,
     CollapseConfig,
     DataConfig,
+    DistillConfig,
     FileName,
     InferenceConfig,
     LossConfig,
@@ -31,6 +32,7 @@ __all__ = [
     "CollapseConfig",
     "Config",
     "DataConfig",
+    "DistillConfig",
     "LossConfig",
     "ModelConfig",
     "ObjectConfig",
@@ -66,6 +68,7 @@ class Config(Section):
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
+    distill: DistillConfig = DistillConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
     inference: InferenceConfig = InferenceConfig()
@@ -88,6 +91,15 @@ class Config(Section):
             raise ValueError(f"loss: nothing trains the classifier; give one of {', '.join(names)} a weight above 0")
         if loss.label_smoothing and not loss.cross_entropy:
             raise ValueError("loss.label_smoothing: it smooths the target of loss.cross_entropy, whose weight is 0")
+        return self
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> "Config":
+        if self.train.sync_batch_norm and self.train.scenes_at_once is not None:
+            raise ValueError(
+                "train.scenes_at_once: batch norm over all processes needs their whole batches at once; set one of "
+                "train.scenes_at_once and train.sync_batch_norm"
+            )
         return self
 
     @property

@@ -253,6 +253,15 @@ class LossConfig(Section):
     """The center branch."""
 
 
+class DistillConfig(Section):
+    """A trained network that teaches this one (arXiv 2604.19609): a second classifier learns what it says."""
+
+    run: FileName | None = None
+    """Run of the teacher, of the same classes and voxel size; null: none."""
+    weight: Share = 0.5
+    """Share of the teacher's classes in point recognition; the labels have the rest."""
+
+
 class OptimizerConfig(Section):
     """The optimiser and its learning rate over the run."""
 
@@ -270,6 +279,8 @@ class OptimizerConfig(Section):
     """Shape of the learning rate."""
     warmup_share: float = Field(default=0.05, gt=0, lt=1)
     """one_cycle: share of the steps in which the rate rises."""
+    final_div_factor: float = Field(default=1e4, ge=1, le=1e12)
+    """one_cycle: the rate at the end is a tenth of lr, where it begins, over this."""
     cycle_momentum: bool = False
     """one_cycle: whether momentum falls and rises (0.95, 0.85, 0.95) against the rate."""
     poly_power: PositiveFloat = 0.9
@@ -283,6 +294,10 @@ class TrainConfig(Section):
     """Passes over the training split."""
     amp: Literal["none", "fp16", "bf16"] = "fp16"
     """Mixed precision on a GPU (spconv and spconv_triton take bf16 as fp16); on a CPU fp16 is none, bf16 refused."""
+    scenes_at_once: PositiveCount | None = None
+    """Scenes of each process in the network at a time, whose gradients add up to the batch's; null: all of a batch."""
+    ema_decay: float | None = Field(default=None, ge=0, lt=1)
+    """Decay of a moving average of the weights, which then predicts in their place; null: none."""
     sync_batch_norm: bool = False
     """Whether batch norm shares its statistics between processes."""
     validate_every: Count = 10

@@ -8,7 +8,7 @@ import torch
 from pointseg.config import DataConfig
 from pointseg.data.augment import draw_uniform
 from pointseg.data.points import Points, center_points, concatenate
-from pointseg.data.voxelize import TooWideError, VoxelGrid, Voxels, draw_points, stack_features
+from pointseg.data.voxelize import TooWideError, VoxelGrid, VoxelInputs, Voxels, draw_points, stack_features
 from pointseg.errors import DataError
 
 
@@ -32,6 +32,8 @@ class Batch:
     """Scenes cut below ``data.max_points``, so that the batch has ``data.max_voxels``."""
     num_unaugmented: int = 0
     """Scenes that were taken as they are, because augmentation left no point of them."""
+    teacher_features: torch.Tensor | None = None
+    """(M, C') float32: what a teacher takes of the voxels; None where it is ``features``, or there is no teacher."""
 
     @property
     def num_scenes(self) -> int:
@@ -46,6 +48,16 @@ class Batch:
         """The batch on ``device``."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """All of them."""
+        further = () if self.teacher_features is None else (self.teacher_features,)
+        return (self.coords, self.features, self.labels, *further, *self.voxel_of_point)
+
+    def with_features(self, features: torch.Tensor) -> "Batch":
+        """The same voxels with other features (M, C'), for another network."""
+        return replace(self, features=features, teacher_features=None)
+
     def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
         return replace(
             self,
@@ -53,6 +65,7 @@ class Batch:
             features=function(self.features),
             labels=function(self.labels),
             voxel_of_point=tuple(function(part) for part in self.voxel_of_point),
+            teacher_features=None if self.teacher_features is None else function(self.teacher_features),
         )
 
 
@@ -86,12 +99,17 @@ def _draw_points(scene: DrawnScene, voxel_size_m: float) -> tuple[VoxelGrid, Poi
         raise DataError(f"{scene.name}: {error}") from None
 
 
-def make_batch(scenes: Sequence[DrawnScene], config: DataConfig) -> Batch:
+def make_batch(scenes: Sequence[DrawnScene], config: DataConfig, teacher: VoxelInputs | None = None) -> Batch:
     """Scenes as voxels, one point drawn for each: a sphere of each scene, and no more than ``max_voxels`` of all.
 
     The sphere has a share drawn from ``crop_share`` of the scene, and no more than ``max_points``; of two scenes that
     were mixed twice as many. What is too much for the batch is taken from the largest: each keeps what it has, but
     none more than the largest number with which all fit.
+
+    Args:
+        scenes: of the batch.
+        config: of the run.
+        teacher: what a teacher takes, where it is other than what the network takes.
 
     Raises:
         DataError: a scene has more voxels than can be numbered; the message names it.
@@ -104,17 +122,20 @@ def make_batch(scenes: Sequence[DrawnScene], config: DataConfig) -> Batch:
     if config.max_points is not None:
         sizes = [min(size, scene.num_scenes * config.max_points) for size, scene in zip(sizes, scenes, strict=True)]
     limit = largest_share(sizes, config.max_voxels)
-    voxels = []
+    voxels, seen_by_teacher = [], []
     for scene, size, (grid, points) in zip(scenes, sizes, drawn, strict=True):
         coords, points = crop(grid.coords, points, min(size, limit), scene.generator)
         own_voxel = torch.arange(len(coords), device=coords.device)
         features = stack_features(points, config.features, config.color_range)
         voxels.append((scene.name, Voxels(coords, features, points.label, own_voxel)))
+        if teacher is not None:
+            seen_by_teacher.append(stack_features(points, *teacher))
     return replace(
         collate(voxels),
         voxel_of_point=(),
         num_cropped=sum(size > limit for size in sizes),
         num_unaugmented=sum(scene.num_unaugmented for scene in scenes),
+        teacher_features=torch.cat(seen_by_teacher) if seen_by_teacher else None,
     )
 
 

@@ -21,6 +21,7 @@ from pointseg.config import Config
 from pointseg.data.augment import augment
 from pointseg.data.batch import Batch, DrawnScene, make_batch, mix
 from pointseg.data.points import PackedScene, center_points, pack_scene
+from pointseg.data.voxelize import VoxelInputs
 from pointseg.data.workers import (
     Parcel,
     WorkerWatch,
@@ -61,16 +62,19 @@ class TrainingScenes(Dataset):
         config: Config,
         device: torch.device = _CPU,
         taxonomy: Taxonomy | None = None,
+        teacher: VoxelInputs | None = None,
     ) -> None:
         self.folders = folders
         self.config = config
+        self.teacher = teacher
+        self.features = tuple(dict.fromkeys((*config.data.features, *(teacher.features if teacher else ()))))
         self.taxonomy = load_taxonomy(config.taxonomy) if taxonomy is None else taxonomy
         self.device = device
         self.bank: ObjectBank | None = None
         if config.augment.copy_paste:
             from pointseg.data.paste import build_bank
 
-            self.bank = build_bank(folders, self.taxonomy, config.data.features, device)
+            self.bank = build_bank(folders, self.taxonomy, self.features, device)
         self.watch = WorkerWatch(folders, config.data.num_workers) if config.data.num_workers else None
         # Workers are forked and share what is there before: nobody writes into it.
         self.cache = None if config.data.cache == "none" else self.read_all()
@@ -82,7 +86,7 @@ class TrainingScenes(Dataset):
         scenes = [self.draw_scene(draw) for draw in draws]
         if self.config.augment.mix_probability:
             scenes = self.mix_pairs(draws, scenes)
-        return make_batch(scenes, self.config.data)
+        return make_batch(scenes, self.config.data, self.teacher)
 
     def draw_scene(self, draw: Draw) -> DrawnScene:
         """One scene, augmented.
@@ -124,7 +128,7 @@ class TrainingScenes(Dataset):
     def pack(self, index: int) -> PackedScene:
         """A scene from its files."""
         with_instance = self.config.augment.objects.is_on
-        return pack_scene(read_scene(self.folders[index], self.taxonomy), self.config.data.features, with_instance)
+        return pack_scene(read_scene(self.folders[index], self.taxonomy), self.features, with_instance)
 
     def read_all(self) -> list[PackedScene]:
         """All scenes: in RAM once a machine, however many processes it has; in the memory of a GPU once a process.
@@ -237,6 +241,7 @@ class TrainingLoader:
         world_size: number of processes.
         device: where the network is.
         taxonomy: the classes; None reads those of the config.
+        teacher: what a teacher takes of each voxel, where it is other than what the network takes.
 
     Raises:
         UsageError: ``data.device`` is a GPU and the network is not, or as :class:`PassSampler`.
@@ -251,12 +256,13 @@ class TrainingLoader:
         world_size: int = 1,
         device: torch.device = _CPU,
         taxonomy: Taxonomy | None = None,
+        teacher: VoxelInputs | None = None,
     ) -> None:
         data = config.data
         self.num_passes = config.train.passes
         in_pairs = config.augment.mix_probability > 0
         self.sampler = PassSampler(len(folders), data.scenes_per_batch, config.run.seed, rank, world_size, in_pairs)
-        self.scenes = TrainingScenes(folders, config, choose_data_device(data.device, device), taxonomy)
+        self.scenes = TrainingScenes(folders, config, choose_data_device(data.device, device), taxonomy, teacher)
         self._loader = DataLoader(
             self.scenes,
             sampler=self.sampler,

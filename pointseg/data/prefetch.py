@@ -43,7 +43,7 @@ def prefetch(
                 consumer = torch.cuda.current_stream(device)
                 consumer.wait_event(event)
                 # The allocator must not give the memory to the thread again before the consumer is done with it.
-                for tensor in (batch.coords, batch.features, batch.labels, *batch.voxel_of_point):
+                for tensor in batch.tensors:
                     tensor.record_stream(consumer)
             yield batch
     finally:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 
@@ -104,6 +105,15 @@ def draw_points(points: Points, voxel_size_m: float, generator: torch.Generator)
     order = torch.randperm(len(points), generator=generator, device=generator.device).to(points.xyz.device)
     grid = build_grid(points.xyz, voxel_size_m, order)
     return grid, points.select(grid.point_order.index_select(0, grid.first))
+
+
+class VoxelInputs(NamedTuple):
+    """What a network takes of each voxel."""
+
+    features: tuple[str, ...]
+    """``xyz``, ``rgb`` or ``normal``, in this order."""
+    color_range: tuple[int, int] = (0, 1)
+    """What it takes black and white for."""
 
 
 def stack_features(points: Points, features: Sequence[str], color_range: tuple[int, int] = (0, 1)) -> torch.Tensor:

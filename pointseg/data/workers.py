@@ -40,7 +40,7 @@ class Parcel:
     """
 
     def __init__(self, batch: Batch) -> None:
-        num_bytes = sum(tensor.nbytes for tensor in (batch.coords, batch.features, batch.labels))
+        num_bytes = sum(tensor.nbytes for tensor in batch.tensors)
         with explain_handing_over(f"a batch of {num_bytes / 2**20:.1f} MiB"):
             # Looked at before: without files that it can open, the thread that gives them away would write tracebacks.
             if resource.getrlimit(resource.RLIMIT_NOFILE)[0] - len(list(Path("/dev/fd").iterdir())) < _FILES_PER_BATCH:

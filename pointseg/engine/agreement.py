@@ -11,7 +11,16 @@ if TYPE_CHECKING:
 
 _CHECKPOINT = "checkpoint"
 # What may differ between processes: where and how fast each works.
-_FREE = {"run.dir", "run.device", "data.root", "data.num_workers", "data.cache", "model.init", "train.num_threads"}
+_FREE = {
+    "run.dir",
+    "run.device",
+    "data.root",
+    "data.num_workers",
+    "data.cache",
+    "model.init",
+    "distill.run",
+    "train.num_threads",
+}
 
 
 def refuse_unequal_starts(trainer: "Trainer", earlier: dict[str, Any] | None) -> None:
@@ -45,6 +54,7 @@ def describe_start(trainer: "Trainer", earlier: dict[str, Any] | None) -> dict[s
     val_scenes = [folder.name for folder in trainer.val_folders]
     for split, scenes in (("training", trainer.train_scenes), ("validation", val_scenes)):
         start[f"{split} scenes:"] = f"{len(scenes)} (names {_digest(*scenes)})"
+    start["teacher"] = "none" if trainer.teacher is None else f"with weights {trainer.teacher.weights_sha256[:8]}"
     start["classes"] = f"of table {trainer.taxonomy.fingerprint[:8]}"
     for section, values in trainer.config.model_dump(mode="json").items():
         if isinstance(values, dict):

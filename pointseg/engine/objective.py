@@ -19,7 +19,7 @@ from pointseg.losses import (
     logit_adjusted_cross_entropy,
     lovasz_softmax,
 )
-from pointseg.models import Network
+from pointseg.models import Network, NetworkOutput
 from pointseg.processes import count_processes
 from pointseg.taxonomy import IGNORE
 
@@ -28,11 +28,13 @@ class Losses(NamedTuple):
     """Scalars of one batch. With several processes their average over all is that of one process with all scenes."""
 
     total: torch.Tensor
-    """L = L_PR + λ L_CR (CeCo, CVPR 2023)."""
+    """L = L_PR + λ L_CR (CeCo, CVPR 2023); with a teacher, L_PR is (1 - w) L_PR of labels and w that of its classes."""
     recognition: torch.Tensor
     """L_PR: cross-entropy, or what the config has in its place."""
     collapse: torch.Tensor
     """L_CR; zero without the center branch."""
+    taught: torch.Tensor
+    """L_PR of the second classifier, with the teacher's classes for labels; zero without a teacher."""
 
 
 class LabelCounts(NamedTuple):
@@ -50,13 +52,20 @@ class LabelCounts(NamedTuple):
     """Scalar float32: the share that has a labelled point."""
 
 
-def count_labels(batch: Batch, num_classes: int) -> LabelCounts:
-    """Count what has a label in the batches of all processes, each of which calls this; the host waits for nothing."""
+def count_labels(batch: Batch, num_classes: int, labels: torch.Tensor | None = None) -> LabelCounts:
+    """Count what has a label in the batches of all processes, each of which calls this; the host waits for nothing.
+
+    Args:
+        batch: of this process.
+        num_classes: K.
+        labels: (M,) int64, others than the batch's.
+    """
+    labels = batch.labels if labels is None else labels
     # One row and one scene more than there are, for the points without a label.
-    classes = torch.where(batch.labels == IGNORE, num_classes, batch.labels)
-    scenes = torch.where(batch.labels == IGNORE, batch.num_scenes, batch.coords[:, 0].long())
-    points = batch.labels.new_zeros(num_classes + 1).index_add_(0, classes, torch.ones_like(classes))[:-1]
-    is_labelled = batch.labels.new_zeros(batch.num_scenes + 1).index_fill_(0, scenes, 1)[:-1]
+    classes = torch.where(labels == IGNORE, num_classes, labels)
+    scenes = torch.where(labels == IGNORE, batch.num_scenes, batch.coords[:, 0].long())
+    points = labels.new_zeros(num_classes + 1).index_add_(0, classes, torch.ones_like(classes))[:-1]
+    is_labelled = labels.new_zeros(batch.num_scenes + 1).index_fill_(0, scenes, 1)[:-1]
     counts = torch.cat([points, is_labelled.sum(0, keepdim=True), is_labelled.amax(0, keepdim=True)])
     dist.all_reduce(counts)
     average = counts / count_processes()
@@ -117,33 +126,77 @@ class PointRecognition(nn.Module):
 class Objective(nn.Module):
     """Batch -> losses.
 
+    Args:
+        network: what learns.
+        config: its losses.
+        counts: of the classes of the training split.
+        taught_share: w, the teacher's share in point recognition; 0: no teacher.
+        scenes_at_once: how many scenes of a batch are in the network at a time; None: all.
+
     Attributes:
         collapse_weight: λ, which the trainer raises during its warm-up.
     """
 
-    def __init__(self, network: Network, config: LossConfig, counts: ClassCounts) -> None:
+    def __init__(
+        self,
+        network: Network,
+        config: LossConfig,
+        counts: ClassCounts,
+        taught_share: float = 0.0,
+        scenes_at_once: int | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
+        self.scenes_at_once = scenes_at_once
+        self.taught_share = taught_share
+        # It takes what the classifier takes, and is not part of the network: it never predicts.
+        self.taught_classifier = nn.Linear(network.feature_channels, network.num_classes) if taught_share else None
         self.recognition = PointRecognition(config, counts)
         self.collapse_weight = config.collapse.weight
         # With λ = 0 there is no branch at all: the baseline pays nothing for it.
         has_branch = config.collapse.weight > 0
         self.collapse = build_collapse(network.feature_channels, config.collapse, counts) if has_branch else None
 
-    def forward(self, batch: Batch) -> Losses:
+    def forward(self, batch: Batch, teacher_labels: torch.Tensor | None = None) -> Losses:
         """Losses of a batch; the network runs under the caller's autocast, the losses in float32.
 
         Every process of the job calls this at the same time, also one whose batch has no label.
+
+        Args:
+            batch: on the device.
+            teacher_labels: (M,) int64, what the teacher says of each voxel; where there is one.
         """
-        output = run_network(self.network, batch)
+        output = self.run_network(batch)
         counts = count_labels(batch, output.logits.shape[1]) if count_processes() > 1 else None
         recognition = self.recognition(output.logits, batch.labels, counts)
-        if self.collapse is None:
-            return Losses(recognition, recognition, torch.zeros_like(recognition))
-        num_labelled_scenes = None if counts is None else counts.scenes
-        scene_of_voxel = batch.coords[:, 0]
-        collapse = self.collapse(output.features, batch.labels, scene_of_voxel, batch.num_scenes, num_labelled_scenes)
-        return Losses(recognition + self.collapse_weight * collapse, recognition, collapse)
+        total, taught, collapse = recognition, torch.zeros_like(recognition), torch.zeros_like(recognition)
+        if self.taught_classifier is not None:
+            assert teacher_labels is not None, "the trainer asks the teacher"
+            taught = self.learn_from_teacher(output.features, batch, teacher_labels)
+            total = (1 - self.taught_share) * recognition + self.taught_share * taught
+        if self.collapse is not None:
+            num_labelled_scenes = None if counts is None else counts.scenes
+            scene_of_voxel = batch.coords[:, 0]
+            collapse = self.collapse(
+                output.features, batch.labels, scene_of_voxel, batch.num_scenes, num_labelled_scenes
+            )
+            total = total + self.collapse_weight * collapse
+        return Losses(total, recognition, collapse, taught)
+
+    def learn_from_teacher(self, features: torch.Tensor, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
+        """L_PR of the second classifier: all losses of the config, with the teacher's classes for labels."""
+        assert self.taught_classifier is not None
+        logits = self.taught_classifier(features)
+        counts = count_labels(batch, logits.shape[1], labels) if count_processes() > 1 else None
+        return self.recognition(logits, labels, counts)
+
+    def run_network(self, batch: Batch) -> NetworkOutput:
+        """The network's output, at once or in parts."""
+        if self.scenes_at_once is None or batch.num_scenes <= self.scenes_at_once:
+            return run_network(self.network, batch)
+        from pointseg.engine.accumulation import run_in_parts
+
+        return run_in_parts(self.network, batch, self.scenes_at_once)
 
 
 def build_collapse(feature_channels: int, config: CollapseConfig, counts: ClassCounts) -> CenterCollapse:

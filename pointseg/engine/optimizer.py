@@ -86,7 +86,7 @@ def build_schedule(optimizer: torch.optim.Optimizer, config: OptimizerConfig, nu
             pct_start=share,
             anneal_strategy="cos",
             div_factor=10.0,
-            final_div_factor=1e4,
+            final_div_factor=config.final_div_factor,
             cycle_momentum=config.cycle_momentum,
         )
     if config.schedule == "poly":

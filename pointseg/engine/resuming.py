@@ -20,6 +20,7 @@ _FREE_ON_RESUME = {
     "run": {"dir", "device"},
     "data": {"root", "num_workers", "cache"},
     "model": {"backend", "init", "checkpoint_activations"},
+    "distill": {"run"},  # the teacher itself is compared
     "train": {"validate_every", "measure_collapse_every", "log_every", "num_threads"},
     "inference": {"amp", "logit_adjustment", "max_voxels"},
 }
@@ -38,11 +39,17 @@ def restore(trainer: "Trainer", state: dict[str, Any]) -> None:
     """
     directory, path = trainer.directory, trainer.directory.last_checkpoint
     check_resumable(state, trainer.config, trainer.train_scenes, path)
+    refuse_other_teacher(state, None if trainer.teacher is None else trainer.teacher.weights_sha256, path)
     check_training_state(state, trainer, path)
-    load_weights(trainer.network, state["model"], path)
+    load_weights(trainer.predictor, state["model"], path)
+    if trainer.average is not None:
+        load_weights(trainer.network, state["newest_model"], path)
+        trainer.average.go_on_from(state["progress"]["step"])
     try:
         if trainer.objective.collapse is not None:
             trainer.objective.collapse.load_state_dict(state["collapse"])
+        if trainer.objective.taught_classifier is not None:
+            trainer.objective.taught_classifier.load_state_dict(state["taught_classifier"])
         own_groups = trainer.update.optimizer.state_dict()["param_groups"]
         groups = [{**own, **saved} for own, saved in zip(own_groups, state["optimizer"]["param_groups"], strict=True)]
         trainer.update.load_state_dict({**state["optimizer"], "param_groups": groups}, state["scaler"])
@@ -89,6 +96,21 @@ def check_resumable(state: dict[str, Any], config: Config, train_scenes: Sequenc
             f"{path}: began with {len(began_with)} training scenes, and {config.data.root} has "
             f"{len(train_scenes)}, not the same; give it those, or begin a new run with run.dir=PATH"
         )
+
+
+def refuse_other_teacher(state: dict[str, Any], weights_sha256: str | None, path: Path) -> None:
+    """Check that the teacher is the one that training began with, wherever its run is now.
+
+    Raises:
+        UsageError: it is another, or there was or is none.
+    """
+    before = state.get("teacher")
+    if before == weights_sha256:
+        return
+    found = "began with a teacher, and the config has none" if weights_sha256 is None else "began with another teacher"
+    if before is None:
+        found = "began without a teacher, and the config has one"
+    raise UsageError(f"{path}: {found}; give distill.run as it was, or begin a new run with run.dir=PATH")
 
 
 def drop_metrics_after(directory: RunDirectory, step: int, keep_validation: bool = True) -> None:

@@ -48,11 +48,12 @@ class Tally:
         """Let the clock go on."""
         self._resumed = time.perf_counter()
 
-    def read(self, processes: Processes) -> dict[str, float]:
+    def read(self, processes: Processes, teacher_s: float | None = None) -> dict[str, float]:
         """The figures, named as in ``metrics.jsonl``; the next ones begin. All processes call this at the same time.
 
         ``effective_batch_size`` is the mean number of scenes after mixing, ``cropped_scenes`` and
-        ``unaugmented_scenes`` count scenes; all three are of all processes together.
+        ``unaugmented_scenes`` count scenes; all three are of all processes together. ``teacher_share`` is the share of
+        the time that the teacher took, where ``teacher_s`` says how long that was.
         """
         self.pause()
         counts = np.array([self._num_scenes, self._num_cropped, self._num_unaugmented])
@@ -63,6 +64,8 @@ class Tally:
             "cropped_scenes": num_cropped,
             "unaugmented_scenes": num_unaugmented,
         }
+        if teacher_s is not None:
+            figures["teacher_share"] = teacher_s / self._seconds
         self._begin()
         return figures
 
@@ -95,8 +98,9 @@ class RunLog:
         """One line of training figures; names as in ``metrics.jsonl``."""
         self._write("train", step, row)
         self._bar.set_postfix_str(
-            f"loss {row['loss']:.3f} = recognition {row['recognition']:.3f} + λ · collapse {row['collapse']:.3f}, "
-            f"lr {row['lr']:.1e}, {row['scenes_per_s']:.1f} scenes/s"
+            f"loss {row['loss']:.3f}: recognition {row['recognition']:.3f}"
+            + (f", of the teacher's classes {row['taught']:.3f}" if "taught" in row else "")
+            + f", λ · collapse {row['collapse']:.3f}, lr {row['lr']:.1e}, {row['scenes_per_s']:.1f} scenes/s"
             + "".join(f", {row[key]:.0f} {key.replace('_', ' ')}" for key in Tally.RARE if row.get(key))
         )
 

@@ -4,7 +4,7 @@ import sys
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -13,6 +13,7 @@ from pointseg.config import Config
 from pointseg.data.batch import Batch
 from pointseg.data.class_counts import ClassCounts, count_classes
 from pointseg.data.loader import TrainingLoader, derive_seed
+from pointseg.data.voxelize import VoxelInputs
 from pointseg.engine.checkpoint import load_initial_weights, read_checkpoint, save_checkpoint
 from pointseg.engine.network import autocast, choose_amp, explain_out_of_memory, refuse_bf16_on_cpu
 from pointseg.engine.objective import Losses, Objective
@@ -20,17 +21,21 @@ from pointseg.engine.optimizer import Update, build_schedule
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.engine.run_log import RunLog, Tally
 from pointseg.errors import DataError, StoppedError, UsageError
-from pointseg.models import build_network
+from pointseg.models import Network, build_network
 from pointseg.processes import Processes, StopRequest, set_num_threads
 from pointseg.scans.prepared import check_labels, check_scenes, list_scenes, refuse_scenes_without_labels
 from pointseg.scans.tree import SPLITS, name_splits
 from pointseg.taxonomy import Taxonomy, load_taxonomy
 
+if TYPE_CHECKING:
+    from pointseg.engine.averaging import WeightAverage
+    from pointseg.engine.teacher import Teacher
+
 _WEIGHTS = ("model", "class_counts", "progress")
 """What of the state is kept of the best weights."""
 _LESS_MEMORY = (
-    "set data.max_voxels or model.checkpoint_activations=true, lower data.scenes_per_batch or data.max_points, "
-    "or use train.amp=fp16"
+    "set train.scenes_at_once=1, data.max_voxels or model.checkpoint_activations=true, lower data.scenes_per_batch or "
+    "data.max_points, or use train.amp=fp16"
 )
 
 
@@ -66,13 +71,9 @@ class Trainer:
             remark = load_initial_weights(self.network, config)
             if remark is not None and processes.is_first:
                 print(remark, file=sys.stderr)
-        train_folders = list_scenes(config.data.root, config.data.train_split)
-        self.train_scenes = [folder.name for folder in train_folders]
         self.taxonomy = load_taxonomy(config.taxonomy)
-        self.val_folders = list_scenes(config.data.root, config.data.val_split) if config.data.val_split else []
-        refuse_scenes_without_labels(self.val_folders)  # now, and not after the first passes
-        check_scenes([*train_folders, *self.val_folders], self.taxonomy, config.data.features)
-        check_labels(self.val_folders, self.taxonomy)
+        train_folders = self.find_scenes()
+        self.teacher = self.load_teacher(train_folders)
         if processes.world_size > 1:
             from pointseg.engine.agreement import refuse_unequal_starts
 
@@ -87,12 +88,13 @@ class Trainer:
 
         with explain_out_of_memory("all scenes at once", "use data.cache=ram or none"):
             self.loader = TrainingLoader(
-                train_folders, config, processes.rank, processes.world_size, device, self.taxonomy
+                train_folders, config, processes.rank, processes.world_size, device, self.taxonomy, self.teacher_inputs
             )
         self.num_steps = config.train.passes * self.loader.batches_per_pass
         self.amp = choose_amp(config.train.amp, self.network)
         self.update = Update(self.objective, config.optimizer, self.amp, device)
         self.schedule = build_schedule(self.update.optimizer, config.optimizer, self.num_steps)
+        self.average = self.build_average()
         self.progress = Progress()
         if earlier is not None:
             from pointseg.engine.resuming import restore
@@ -102,6 +104,42 @@ class Trainer:
             warn_of_missing_classes(self.class_counts, config, self.taxonomy)
             warn_of_shared_scenes(train_folders, self.val_folders)
         self.parallel = DistributedDataParallel(self.objective) if processes.world_size > 1 else self.objective
+
+    def find_scenes(self) -> list[Path]:
+        """The training scenes; they and those to validate on are looked at now, and not after the first passes.
+
+        Raises:
+            PointsegError: a split is missing, or a scene can't be trained or validated on.
+        """
+        data = self.config.data
+        train_folders = list_scenes(data.root, data.train_split)
+        self.train_scenes = [folder.name for folder in train_folders]
+        self.val_folders = list_scenes(data.root, data.val_split) if data.val_split else []
+        refuse_scenes_without_labels(self.val_folders)
+        check_scenes([*train_folders, *self.val_folders], self.taxonomy, data.features)
+        check_labels(self.val_folders, self.taxonomy)
+        return train_folders
+
+    def load_teacher(self, train_folders: list[Path]) -> "Teacher | None":
+        """The network that teaches this one, where the config names one.
+
+        Raises:
+            PointsegError: it can't be loaded, or does not fit the config or the scenes.
+        """
+        if self.config.distill.run is None:
+            return None
+        from pointseg.engine.teacher import Teacher
+
+        teacher = Teacher(self.config, self.processes.device)
+        teacher.refuse_scenes(train_folders)
+        return teacher
+
+    @property
+    def teacher_inputs(self) -> VoxelInputs | None:
+        """What the teacher takes of each voxel, where it is other than what the network takes."""
+        data = self.config.data
+        own = VoxelInputs(data.features, data.color_range)
+        return None if self.teacher is None or self.teacher.inputs == own else self.teacher.inputs
 
     def count_classes(self, train_folders: list[Path], earlier: dict[str, Any] | None) -> ClassCounts:
         """The classes of the training split, as the run counted them when it began."""
@@ -116,9 +154,28 @@ class Trainer:
             UsageError: the config's center branch can't be built.
         """
         try:
-            return Objective(self.network, self.config.loss, self.class_counts)
+            return Objective(
+                self.network,
+                self.config.loss,
+                self.class_counts,
+                0.0 if self.teacher is None else self.config.distill.weight,
+                self.config.train.scenes_at_once,
+            )
         except ValueError as error:
             raise UsageError(f"loss: {error}") from None
+
+    def build_average(self) -> "WeightAverage | None":
+        """The average of the weights, where the config wants one."""
+        if self.config.train.ema_decay is None:
+            return None
+        from pointseg.engine.averaging import WeightAverage
+
+        return WeightAverage(self.network, self.config.train.ema_decay)
+
+    @property
+    def predictor(self) -> Network:
+        """The network that is validated, and kept to predict: that with the averaged weights, or the one trained."""
+        return self.network if self.average is None else self.average.network
 
     def run(self) -> None:
         """Train to the end, or until a signal asks to stop: then the checkpoint is written first."""
@@ -171,9 +228,12 @@ class Trainer:
         torch.manual_seed(derive_seed(self.config.run.seed, 0, self.progress.step))
         self.objective.collapse_weight = self.collapse_weight()
         with explain_out_of_memory(batch, _LESS_MEMORY):
+            teacher_labels = None if self.teacher is None else self.teacher.label(batch)
             with autocast(self.amp, self.processes.device):
-                losses: Losses = self.parallel(batch)
+                losses: Losses = self.parallel(batch, teacher_labels)
             self.update(losses.total)
+        if self.average is not None:
+            self.average.update(self.network)
         if self.progress.step + 1 < self.num_steps:
             self.schedule.step()
         return losses
@@ -186,7 +246,7 @@ class Trainer:
 
     def log_losses(self, losses: Losses) -> None:
         """Read the losses of all processes (only here the loop waits for the device), check and log them."""
-        total, recognition, collapse = self.processes.mean(torch.stack(losses).detach()).tolist()
+        total, recognition, collapse, taught = self.processes.mean(torch.stack(losses).detach()).tolist()
         if not total < float("inf"):
             raise DataError(
                 f"{self.directory.path}: the loss is {total} at step {self.progress.step}; lower optimizer.lr, set "
@@ -198,8 +258,9 @@ class Trainer:
                 "loss": total,
                 "recognition": recognition,
                 "collapse": collapse,
+                **({} if self.teacher is None else {"taught": taught}),
                 "lr": self.update.optimizer.param_groups[0]["lr"],
-                **self.tally.read(self.processes),
+                **self.tally.read(self.processes, None if self.teacher is None else self.teacher.read_seconds()),
             },
         )
 
@@ -218,7 +279,7 @@ class Trainer:
         """
         from pointseg.engine.validation import validate  # all that predicting takes, and no step needs
 
-        self.processes.share_buffers(self.network)
+        self.processes.share_buffers(self.predictor)
         miou = validate(self)
         if miou > self.progress.best_miou:
             self.progress.best_miou = miou
@@ -233,9 +294,15 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """All that training changes or depends on, beside config and scenes."""
-        collapse = self.objective.collapse
+        collapse, taught_classifier = self.objective.collapse, self.objective.taught_classifier
+        further: dict[str, Any] = {}
+        if self.average is not None:
+            further["newest_model"] = self.network.state_dict()
+        if self.teacher is not None and taught_classifier is not None:
+            further |= {"teacher": self.teacher.weights_sha256, "taught_classifier": taught_classifier.state_dict()}
         return {
-            "model": self.network.state_dict(),
+            "model": self.predictor.state_dict(),
+            **further,
             "collapse": None if collapse is None else collapse.state_dict(),
             "class_counts": self.class_counts.state_dict(),
             "train_scenes": self.train_scenes,

@@ -4,7 +4,8 @@ A damaged file does not get here. What does is a file that was written or change
 most of it would be taken without a word: momentum of another shape, a learning rate that is no number.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,13 +39,15 @@ def check_training_state(state: State, trainer: "Trainer", path: Path) -> None:
         DataError: one is missing or something else; the line says which, and how.
     """
     own = trainer.state()
-    problems = {
+    problems: dict[str, Callable[[Any], str | None]] = {
         "progress": lambda found: _progress_problem(found, own["progress"], trainer),
         "optimizer": lambda found: _optimizer_problem(found, own["optimizer"], trainer),
         "schedule": lambda found: _schedule_problem(found, own["schedule"], trainer, state["progress"]["step"]),
         "scaler": lambda found: _scaler_problem(found, own["scaler"]),
         "collapse": lambda found: None if own["collapse"] is None else _form_problem(found, own["collapse"]),
     }
+    for part in own.keys() & {"newest_model", "taught_classifier"}:
+        problems[part] = partial(_form_problem, own=own[part])
     for part, find_problem in problems.items():
         problem = find_problem(state[part]) if part in state else "is missing"
         if problem is not None:

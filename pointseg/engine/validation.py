@@ -29,7 +29,7 @@ def validate(trainer: "Trainer") -> float:
     """
     config, processes, progress = trainer.config, trainer.processes, trainer.progress
     prior = trainer.class_counts.adjustment_prior()
-    segmenter = Segmenter(trainer.network, config, processes.device, prior, trainer.taxonomy)
+    segmenter = Segmenter(trainer.predictor, config, processes.device, prior, trainer.taxonomy)
     num_passes, every = progress.pass_index, config.train.measure_collapse_every
     is_due = every > 0 and (num_passes == config.train.passes or num_passes % every == 0)
     statistics = new_statistics(segmenter) if is_due else None

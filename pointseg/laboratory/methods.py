@@ -32,15 +32,21 @@ WEIGHTS = (
     "augment.copy_paste",
     "loss.label_smoothing",
     *OBJECT_CHANCES,
+    "train.ema_decay",
+    "distill.run",
 )
+_OFF = {"train.ema_decay": None, "distill.run": None}
+"""Of those that a 0 does not turn off."""
 BASELINE = "cross_entropy"
 _POST_HOC = "inference."
+_TEACHER = "the run of the same method and seed without a teacher"
 _OF_EACH_RUN = {
     "run.dir": "use --out",
     "run.seed": "use --seeds",
     "data.root": "use --data",
     "data.train_split": "leave it out",
     "data.val_split": "leave it out",
+    "distill.run": "use --methods teacher",
 }
 # What else the config says of a loss or an augmentation.
 _SETTINGS_OF = {
@@ -51,6 +57,7 @@ _SETTINGS_OF = {
     "augment.objects.shift_probability": ("augment.objects.shift_m",),
     "augment.objects.turn_probability": ("augment.objects.turn_deg",),
     "augment.objects.scale_probability": ("augment.objects.scale",),
+    "distill.run": ("distill.weight",),
 }
 # Whatever the config says of the branch, two methods are their preset as it is written down.
 _AS_PRESET = {
@@ -66,7 +73,7 @@ class Method:
 
     name: str
     overrides: Mapping[str, Any]
-    """Key of the config -> value. For one of ``WEIGHTS`` the config's own value goes before, where it is not 0."""
+    """Key of the config -> value. For one of ``WEIGHTS`` the config's own value goes before, where it is not off."""
     about: str
     """What it is, and its source, in one line."""
     keeps_weights: bool = False
@@ -77,6 +84,14 @@ class Method:
         """The method whose weights it uses: itself, unless part of it happens after training."""
         parts = [part for part in self.name.split("+") if not find_method(part).is_post_hoc]
         return "+".join(parts) or BASELINE
+
+    @property
+    def taught_by(self) -> str | None:
+        """The method whose run teaches: the same without a teacher; None where there is none."""
+        parts = self.trained_as.split("+")
+        if not any("distill.run" in find_method(part).overrides for part in parts):
+            return None
+        return "+".join(part for part in parts if "distill.run" not in find_method(part).overrides) or BASELINE
 
     @property
     def is_post_hoc(self) -> bool:
@@ -162,16 +177,26 @@ METHODS = (
         OBJECT_CHANCES,
         "cross-entropy with seven augmentations of single objects (Volt, arXiv 2604.19609)",
     ),
+    Method(
+        "ema",
+        {"train.ema_decay": 0.99},
+        "cross-entropy, and the moving average of the weights predicts (Tarvainen and Valpola, NeurIPS 2017)",
+    ),
+    Method(
+        "teacher",
+        {"distill.run": _TEACHER},
+        "a second classifier learns the classes that the run without a teacher predicts (Volt, arXiv 2604.19609)",
+    ),
 )
 COMBINATIONS = ("balanced_softmax+collapse", "lovasz+collapse", "post_hoc+collapse")
 # The loss decides in all of them; what is done beside it is compared where it is asked for.
-BESIDE_THE_LOSS = ("copy_paste", "label_smoothing", "objects")
+BESIDE_THE_LOSS = ("copy_paste", "label_smoothing", "objects", "ema", "teacher")
 DEFAULT_NAMES = (*(method.name for method in METHODS if method.name not in BESIDE_THE_LOSS), *COMBINATIONS)
 _BY_NAME = MappingProxyType({method.name: method for method in METHODS})
 
 
 def choose_methods(names: Sequence[str]) -> list[Method]:
-    """The methods of these names, each once; one whose weights another uses comes along, before it.
+    """The methods of these names, each once; one whose weights another uses, or learns from, comes along before it.
 
     Raises:
         UsageError: as :func:`find_method`.
@@ -179,8 +204,9 @@ def choose_methods(names: Sequence[str]) -> list[Method]:
     chosen: dict[str, Method] = {}
     for name in names:
         method = find_method(name)
-        for needed in (find_method(method.trained_as), method):
-            chosen.setdefault(needed.name, needed)
+        for needed in (method.taught_by, method.trained_as, method.name):
+            if needed is not None:
+                chosen.setdefault(needed, find_method(needed))
     return list(chosen.values())
 
 
@@ -211,7 +237,15 @@ def find_method(name: str) -> Method:
     )
 
 
-def configure(cfg: str, overrides: Sequence[str], method: Method, seed: int, run_dir: str, data_root: str) -> Config:
+def configure(
+    cfg: str,
+    overrides: Sequence[str],
+    method: Method,
+    seed: int,
+    run_dir: str,
+    data_root: str,
+    teacher_dir: str | None = None,
+) -> Config:
     """The config of one run: what all share, what the method changes, and where it is kept.
 
     Args:
@@ -221,6 +255,7 @@ def configure(cfg: str, overrides: Sequence[str], method: Method, seed: int, run
         seed: of the run.
         run_dir: folder of the run.
         data_root: the prepared tree.
+        teacher_dir: folder of the run that teaches, where the method has one.
 
     Raises:
         UsageError: as :func:`pointseg.config.load_config`, or an override sets what a run has of its own.
@@ -230,10 +265,13 @@ def configure(cfg: str, overrides: Sequence[str], method: Method, seed: int, run
         if key in _OF_EACH_RUN:
             raise UsageError(f"{override}: each run of the laboratory has its own {key}; {_OF_EACH_RUN[key]}")
     shared = load_config(cfg, list(overrides))
-    values: dict[str, Any] = {"loss.cross_entropy": shared.loss.cross_entropy or 1.0, **dict.fromkeys(WEIGHTS, 0.0)}
+    values: dict[str, Any] = {"loss.cross_entropy": shared.loss.cross_entropy or 1.0}
+    values |= {key: _OFF.get(key, 0.0) for key in WEIGHTS}
     for key, value in method.overrides.items():
-        is_shared = key in WEIGHTS and not method.keeps_weights
-        values[key] = (is_shared and _value_of(shared, key)) or value
+        is_given = key in WEIGHTS and not method.keeps_weights and _value_of(shared, key) != values[key]
+        values[key] = _value_of(shared, key) if is_given else value
+    if method.taught_by is not None:
+        values["distill.run"] = teacher_dir
     # What is off is as in every other run without it: to tune one method is not to change the others.
     for key, settings in _SETTINGS_OF.items():
         if not values[key]:

@@ -22,6 +22,7 @@ _NOT_IN_FINGERPRINT = {
     "run": ("dir", "device"),
     "data": ("root", "num_workers"),
     "model": ("backend",),
+    "distill": ("run",),
     "train": ("validate_every", "measure_collapse_every", "log_every", "num_threads"),
 }
 
@@ -37,6 +38,8 @@ class PlannedRun:
     directory: str
     source: str
     """Folder of the run that trains the weights."""
+    teacher: str | None
+    """Folder of the run that it learns from; None: of none."""
     config: dict[str, Any]
     """A :class:`Config` as JSON."""
     fingerprint: str
@@ -46,6 +49,11 @@ class PlannedRun:
     def trains(self) -> bool:
         """Whether it trains weights of its own."""
         return self.source == self.directory
+
+    @property
+    def needed(self) -> set[str]:
+        """Folders of the runs that have to be done before."""
+        return {folder for folder in (self.source, self.teacher) if folder not in (None, self.directory)}
 
     @property
     def title(self) -> str:
@@ -80,11 +88,13 @@ def plan_runs(
     out: Path, methods: Sequence[Method], seeds: Sequence[int], cfg: str, overrides: Sequence[str], rooms: Rooms
 ) -> list[PlannedRun]:
     """All runs, seed by seed, so that a comparison that is cut off has few seeds and not few methods."""
-    runs = []
+    runs: list[PlannedRun] = []
     for seed in seeds:
         for method in methods:
             directory = _run_folder(out, method.name, seed)
-            config = configure(cfg, overrides, method, seed, directory, str(rooms.root))
+            teacher = None if method.taught_by is None else _run_folder(out, method.taught_by, seed)
+            config = configure(cfg, overrides, method, seed, directory, str(rooms.root), teacher)
+            of_teacher = next((run.fingerprint for run in runs if run.directory == teacher), None)
             runs.append(
                 PlannedRun(
                     method=method.name,
@@ -92,23 +102,30 @@ def plan_runs(
                     trained_as=method.trained_as,
                     directory=directory,
                     source=_run_folder(out, method.trained_as, seed),
+                    teacher=teacher,
                     config=config.model_dump(mode="json"),
-                    fingerprint=fingerprint_run(config, rooms),
+                    fingerprint=fingerprint_run(config, rooms, of_teacher),
                 )
             )
     return runs
 
 
-def fingerprint_run(config: Config, rooms: Rooms) -> str:
+def fingerprint_run(config: Config, rooms: Rooms, teacher: str | None = None) -> str:
     """A hash of all that decides the result of a run.
 
     Of the config, what is not a default: a key that a later version adds makes no result obsolete.
+
+    Args:
+        config: of the run.
+        rooms: what it is trained on.
+        teacher: fingerprint of the run that it learns from, where there is one.
     """
     tree = config.model_dump(mode="json", exclude_defaults=True)
     for section, keys in _NOT_IN_FINGERPRINT.items():
         for key in keys:
             tree.get(section, {}).pop(key, None)
-    text = json.dumps([RESULT_VERSION, rooms.fingerprint, tree], sort_keys=True)
+    further = [] if teacher is None else [teacher]
+    text = json.dumps([RESULT_VERSION, rooms.fingerprint, tree, *further], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -38,7 +38,7 @@ def do_runs(runs: Sequence[PlannedRun], num_at_once: int, split: str, say: Calla
     """Do the runs that have no result yet; one that fails keeps no other from being done.
 
     Args:
-        runs: what is wanted; a run comes after the one whose weights it uses.
+        runs: what is wanted; a run comes after those that it needs.
         num_at_once: processes at a time.
         split: whose mIoU a line says.
         say: takes the lines that tell of the progress.
@@ -52,11 +52,12 @@ def do_runs(runs: Sequence[PlannedRun], num_at_once: int, split: str, say: Calla
     failed: set[str] = set()
     with _stop_together() as children:
         while missing or children:
-            for run in [run for run in missing if run.source in failed]:
+            for run in [run for run in missing if run.needed & failed]:
                 missing.remove(run)
-                board.tell_failure(run, f"it uses the weights of {run.trained_as}")
+                failed.add(run.directory)
+                board.tell_failure(run, f"it needs {' and '.join(sorted(run.needed & failed))}")
             awaited = {run.directory for run in missing} | {child.run.directory for child in children}
-            ready = [run for run in missing if run.trains or run.source not in awaited]
+            ready = [run for run in missing if not run.needed & awaited]
             for run in ready[: num_at_once - len(children)]:
                 missing.remove(run)
                 children.append(start_child(run))

@@ -15,10 +15,12 @@ from pointseg.collapse import CenterCollapse
 from pointseg.config import LossConfig
 from pointseg.data.batch import Batch
 from pointseg.data.class_counts import ClassCounts
-from pointseg.engine import objective
+from pointseg.engine import accumulation, objective
+from pointseg.engine.network import run_network
 from pointseg.engine.objective import PointRecognition, count_labels
 from pointseg.engine.trainer import Trainer
 from pointseg.losses import lovasz_softmax
+from pointseg.models import Network, NetworkOutput
 from pointseg.preparation.prepared_source import write_scene
 from pointseg.processes import join_processes
 from pointseg.train import main as train
@@ -45,6 +47,9 @@ CASES = {
         "loss.collapse.preset=paper",
         "loss.collapse.reduction=sum",
     ],
+    # One process with a scene at a time is to batch norm what two processes with a scene each are.
+    "in parts": ["loss.cross_entropy=1", "train.sync_batch_norm=false", "train.scenes_at_once=1"],
+    "taught": ["loss.cross_entropy=1", "loss.label_smoothing=0.1", "distill.run={teacher}"],
 }
 COUNTED = [
     "data.scenes_per_batch=4",
@@ -81,15 +86,27 @@ def _train(root: Path, run: Path, *keys: str) -> None:
     recipe = ["data.voxel_size_m=0.1", "data.scenes_per_batch=2", "data.val_split=null", "train.passes=6"]
     recipe += ["optimizer.name=sgd", "optimizer.lr=0.02", "loss.cross_entropy=0", "train.sync_batch_norm=true"]
     recipe += ["train.log_every=1", "train.num_threads=1", f"data.root={root}", f"run.dir={run}"]
-    build, run_network = Trainer.build_objective, objective.run_network
+    recipe += [key.format(teacher=_teacher(root)) for key in keys]
+    build = Trainer.build_objective
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "build_objective", lambda self: build(self).double())
-        patch.setattr(
-            objective,
-            "run_network",
-            lambda network, batch: run_network(network, replace(batch, features=batch.features.double())),
-        )
-        train(["--cfg", "demo.yaml", *TINY_NETWORK, *PLAIN_AUGMENTATION, *recipe, *keys])
+        for module in (objective, accumulation):
+            patch.setattr(module, "run_network", _run_in_float64)
+        train(["--cfg", "demo.yaml", *TINY_NETWORK, *PLAIN_AUGMENTATION, *recipe])
+
+
+def _run_in_float64(network: Network, batch: Batch) -> NetworkOutput:
+    return run_network(network, replace(batch, features=batch.features.double()))
+
+
+def _teacher(root: Path) -> Path:
+    return root.with_name(f"{root.name}_teacher")
+
+
+def _train_teacher(root: Path) -> None:
+    recipe = ["data.voxel_size_m=0.1", "data.scenes_per_batch=2", "data.val_split=null", "train.passes=2"]
+    recipe += ["train.num_threads=1", f"data.root={root}", f"run.dir={_teacher(root)}"]
+    train(["--cfg", "demo.yaml", *TINY_NETWORK, *PLAIN_AUGMENTATION, *recipe])
 
 
 def _join(rank: int, port: int) -> None:
@@ -112,6 +129,7 @@ def _train_on_two(rank: int, ports: list[int], root: Path, folder: Path, runs: d
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("unequal")
     _write_scenes(root)
+    _train_teacher(root)
     return root
 
 
@@ -131,7 +149,7 @@ def test_each_part_of_the_loss_is_that_of_one_process(case: str, root: Path, on_
     _train(root, tmp_path / "one", *CASES[case])
     one, two = _rows(tmp_path / "one"), _rows(on_two / case)
     assert len(one) == len(two) == 18
-    for part in ("loss", "recognition", "collapse"):
+    for part in ("loss", "recognition", "collapse", *(("taught",) if case == "taught" else ())):
         assert [row[part] for row in two] == pytest.approx([row[part] for row in one], abs=1e-5, rel=0), part
 
 

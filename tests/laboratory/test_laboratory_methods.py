@@ -18,7 +18,7 @@ from pointseg.laboratory.methods import (
     configure,
     find_method,
 )
-from pointseg.laboratory.plan import fingerprint_run
+from pointseg.laboratory.plan import fingerprint_run, plan_runs
 
 ROOMS = Rooms(Path("rooms"), {"train": 1, "val": 1, "test": 1}, 2000, "abc")
 
@@ -126,6 +126,40 @@ def test_what_is_done_beside_the_loss_changes_that_alone_and_only_where_it_is_as
     own = _flat(_config("label_smoothing+collapse", "loss.label_smoothing=0.2").model_dump())
     changed = {key: own[key] for key in own if own[key] != baseline[key] and "collapse" not in key}
     assert changed == {"loss.label_smoothing": 0.2}
+
+
+def test_the_average_is_off_in_every_other_method_whatever_the_config_says() -> None:
+    assert _config("ema").train.ema_decay == 0.99
+    assert _config("ema+collapse", "train.ema_decay=0.9").train.ema_decay == 0.9
+    assert _config("lovasz", "train.ema_decay=0.9") == _config("lovasz")
+
+
+def test_a_teacher_is_the_run_of_the_same_method_without_one() -> None:
+    taught_by = {name: find_method(name).taught_by for name in ("teacher", "teacher+collapse", "teacher+post_hoc")}
+    assert taught_by == {"teacher": BASELINE, "teacher+collapse": "collapse", "teacher+post_hoc": BASELINE}
+    assert find_method("lovasz+collapse").taught_by is None
+    names = [method.name for method in choose_methods(["teacher+post_hoc", "collapse+teacher"])]
+    assert names == [BASELINE, "teacher", "post_hoc+teacher", "collapse", "collapse+teacher"]
+    with pytest.raises(UsageError, match="each run of the laboratory has its own distill.run; use --methods teacher"):
+        _config("lovasz", "distill.run=somewhere")
+
+    runs = plan_runs(Path("out"), choose_methods(["collapse+teacher", "teacher+post_hoc"]), [3], "longtail", [], ROOMS)
+    of = {run.method: run for run in runs}
+    assert of["collapse+teacher"].config["distill"] == {"run": of["collapse"].directory, "weight": 0.5}
+    assert of["collapse+teacher"].needed == {of["collapse"].directory}
+    assert of["post_hoc+teacher"].needed == {of["teacher"].directory, of[BASELINE].directory}
+    assert of["collapse"].needed == set()
+    tuned = ["loss.collapse.weight=0.1"]
+    others = plan_runs(Path("out"), choose_methods(["collapse+teacher", "teacher"]), [3], "longtail", tuned, ROOMS)
+    changed = {run.method: run.fingerprint != of[run.method].fingerprint for run in others}
+    assert changed == {"collapse": True, "collapse+teacher": True, BASELINE: False, "teacher": False}
+    moved = plan_runs(Path("elsewhere"), choose_methods(["teacher"]), [3], "longtail", [], ROOMS)
+    assert [run.fingerprint for run in moved] == [of[run.method].fingerprint for run in moved]
+
+
+def test_another_teacher_is_another_result() -> None:
+    config = _config("teacher")
+    assert fingerprint_run(config, ROOMS, "a") != fingerprint_run(config, ROOMS, "b")
 
 
 def test_a_post_hoc_method_uses_weights_that_are_trained_without_it() -> None:
