@@ -19,6 +19,13 @@ def _leaves(tree: dict, prefix: str = "") -> set[str]:
     }
 
 
+def _flat(tree: dict, prefix: str = "") -> dict:
+    flat: dict = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_every_config_is_complete_and_explains_each_key(path: Path) -> None:
     assert _leaves(yaml.safe_load(path.read_text())) == _leaves(Config().model_dump())
@@ -32,6 +39,15 @@ def test_the_baseline_differs_from_the_main_recipe_in_lambda_alone() -> None:
     assert baseline["loss"]["collapse"].pop("weight") == 0
     assert main["loss"]["collapse"].pop("weight") > 0
     assert main == baseline
+
+
+def test_the_volt_is_trained_as_its_teacher_is_but_for_what_a_transformer_wants() -> None:
+    teacher, volt = (
+        _flat(load_config(name, ["run.dir=x"]).model_dump()) for name in ("scannet200_teacher", "scannet200_volt")
+    )
+    changed = {key for key in volt if volt[key] != teacher[key]}
+    assert changed == {"model.name", "distill.run", "optimizer.lr", "train.passes", "train.amp", "train.ema_decay"}
+    assert volt["distill.run"] == load_config("scannet200_teacher").run.dir
 
 
 def test_a_dumped_config_reads_back_equal(tmp_path: Path) -> None:
@@ -61,6 +77,8 @@ def test_the_run_is_named_after_the_config() -> None:
         ("augment.scale=[1.0]", "augment.scale.1: "),
         ("augment.scale=[1.1, 0.9]", "augment.scale: .*the smaller number first"),
         ("augment.objects.scale=[1.1, 0.9]", "augment.objects.scale: .*the smaller number first"),
+        ("train.ema_decay=1", "train.ema_decay: .*less than 1"),
+        ("distill.weight=0", "distill.weight.*greater than 0"),
         ("data.crop_share=[1.0, 0.6]", "data.crop_share: .*the smaller number first"),
         ("data.crop_share=[0.6, 1.5]", "data.crop_share.*less than or equal to 1"),
         ("model.width=.inf", "model.width: .*finite"),
@@ -71,6 +89,19 @@ def test_the_run_is_named_after_the_config() -> None:
 def test_a_mistake_is_one_line_that_names_the_key(override: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         load_config("demo", [override])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["loss.cross_entropy=0", "loss.focal=1", "loss.label_smoothing=0.1"], "loss.label_smoothing: it smooths the"),
+        (["train.scenes_at_once=1", "train.sync_batch_norm=true"], "train.scenes_at_once: batch norm over all proc"),
+    ],
+)
+def test_keys_that_can_not_be_together_are_named(overrides: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        load_config("demo", overrides)
     assert "\n" not in str(caught.value)
 
 

@@ -47,6 +47,16 @@ def test_point_recognition_is_the_weighted_sum(weights: dict[str, float]) -> Non
     torch.testing.assert_close(PointRecognition(config, COUNTS)(logits, labels), expected)
 
 
+def test_the_labels_of_cross_entropy_alone_are_smoothed() -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(200, 5), torch.randint(-1, 5, (200,))
+    config = LossConfig(cross_entropy=0.5, focal=1.0, label_smoothing=0.2)
+    smoothed = losses.cross_entropy(logits, labels, label_smoothing=0.2)
+    expected = 0.5 * smoothed + losses.focal_loss(logits, labels, 2.0)
+    torch.testing.assert_close(PointRecognition(config, COUNTS)(logits, labels), expected)
+    assert smoothed != losses.cross_entropy(logits, labels)
+
+
 def test_the_release_takes_its_prior_from_scenes_and_the_paper_none() -> None:
     release = build_collapse(8, CollapseConfig(preset="release"), COUNTS)
     torch.testing.assert_close(release.log_prior, COUNTS.log_prior("scenes"))

@@ -218,3 +218,19 @@ def test_objects_are_pasted_with_what_only_the_teacher_takes(
     keys = [f"data.root={root}", "data.features=[xyz]", "augment.copy_paste=2", "data.cache=ram", "data.num_workers=1"]
     train(["--cfg", "demo", *overrides, *keys, "augment.mix_probability=0.5"])
     assert len(_rows(tmp_path / "run")) == 6
+
+
+def test_the_leaders_recipes_train_one_after_the_other(
+    tiny_overrides: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All that they turn on, on rooms of a few points: a convolutional teacher, then a transformer that it teaches."""
+    own = ("augment", "model")
+    shared = [key for key in tiny_overrides if not key.startswith((*own, "run.dir"))]
+    shared += ["run.device=cpu", "data.num_workers=0", "train.amp=none", "train.validate_every=0"]
+    teacher = [f"run.dir={tmp_path / 'teacher'}", *TINY_NETWORK]
+    train(["--cfg", "scannet200_teacher", *shared, *teacher])
+    volt = ["model.dim=64", "model.depth=2", "model.decoder_channels=32", f"distill.run={tmp_path / 'teacher'}"]
+    train(["--cfg", "scannet200_volt", *shared, f"run.dir={tmp_path / 'volt'}", *volt])
+    assert [row["step"] for row in _rows(tmp_path / "volt")] == [1, 2, 3, 4, 5, 6]
+    assert "newest_model" in torch.load(tmp_path / "volt" / "checkpoints" / "last.pt", weights_only=True)
+    assert pointseg.load(tmp_path / "volt").config.data.features == ("rgb", "normal")
