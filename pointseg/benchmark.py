@@ -107,7 +107,7 @@ def build_parser() -> CommandParser:
     prepare.add_argument("--vertices", type=_positive, default=100_000, help="of the scan that is made, about")
     _add_shared(prepare, repeats=5, one_core=True)
 
-    regularizer = benchmarks.add_parser("regularizer", help="the center branch beside a training step")
+    regularizer = benchmarks.add_parser("regularizer", help="center branch and averaged weights beside a training step")
     _add_voxels(regularizer, 80_000)
     regularizer.add_argument("--cfg", metavar="NAME", default="scannet200", help="config of network and branch")
     _add_shared(regularizer, repeats=3)

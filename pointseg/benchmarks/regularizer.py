@@ -1,6 +1,7 @@
-"""What the center branch costs beside a training step."""
+"""What the center branch and the moving average of the weights cost beside a training step."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -8,9 +9,13 @@ from pointseg.benchmarks.surface import make_batch
 from pointseg.benchmarks.timing import measure_in_turn, stopwatch
 from pointseg.benchmarks.training import TrainingStep
 from pointseg.config import Config
+from pointseg.engine.averaging import WeightAverage
 from pointseg.engine.objective import build_collapse
 from pointseg.errors import UsageError
 from pointseg.taxonomy import load_taxonomy
+
+
+_EMA_DECAY = 0.999
 
 
 @dataclass(frozen=True)
@@ -25,12 +30,16 @@ class RegularizerRow:
     """The whole training step, with the branch in it."""
     branch_share: float
     """branch_ms / step_ms."""
+    ema_ms: float
+    """To take the weights of a step into a moving average; it is no part of the step measured."""
+    ema_share: float
+    """ema_ms / step_ms."""
 
 
 def measure_regularizer(
     config: Config, device: torch.device, num_voxels: int, num_repeats: int, seed: int = 0
 ) -> list[RegularizerRow]:
-    """Measure branch and training step in turn.
+    """Measure branch, average and training step in turn.
 
     Raises:
         UsageError: the config has no center branch.
@@ -48,7 +57,12 @@ def measure_regularizer(
         features.grad = None
         (config.loss.collapse.weight * branch(features, training.batch.labels)).backward()
 
-    work = {"branch": stopwatch(run_branch, device), "step": stopwatch(training.run, device)}
+    average = WeightAverage(training.network, _EMA_DECAY)
+    work = {
+        "branch": stopwatch(run_branch, device),
+        "step": stopwatch(training.run, device),
+        "ema": stopwatch(partial(average.update, training.network), device),
+    }
     seconds = measure_in_turn(work, num_repeats)
     return [
         RegularizerRow(
@@ -57,5 +71,7 @@ def measure_regularizer(
             branch_ms=1e3 * seconds["branch"],
             step_ms=1e3 * seconds["step"],
             branch_share=seconds["branch"] / seconds["step"],
+            ema_ms=1e3 * seconds["ema"],
+            ema_share=seconds["ema"] / seconds["step"],
         )
     ]

@@ -38,7 +38,7 @@ KEYS_OF_BENCHMARK = {
     "step": ("backend model num_voxels forward_s step_s peak_gib inference_vs_spconv training_vs_spconv wait_share"),
     "data": "num_vertices ms_per_scene",
     "prepare": "source num_vertices ms_per_100k_vertices",
-    "regularizer": "num_voxels num_classes branch_ms step_ms branch_share",
+    "regularizer": "num_voxels num_classes branch_ms step_ms branch_share ema_ms ema_share",
     "evaluate": "num_vertices ms_per_scene ms_with_collapse collapse_share",
 }
 needs_spconv = pytest.mark.needs("spconv")
@@ -211,7 +211,8 @@ def test_one_row(
     if benchmark == "data":
         assert report["threads"] == 1  # its figures are for one core
     if benchmark == "regularizer":
-        assert row["branch_share"] == pytest.approx(row["branch_ms"] / row["step_ms"])
+        for part in ("branch", "ema"):
+            assert row[f"{part}_share"] == pytest.approx(row[f"{part}_ms"] / row["step_ms"])
 
 
 def test_prepare_has_both_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -119,6 +119,29 @@ def test_losses_are_those_of_the_cpu(
     _assert_equal(_train(tmp_path / "run", [*RECIPE, f"data.root={root}", "run.device=cuda", *keys]), losses_on_cpu)
 
 
+def test_a_teacher_an_average_and_parts_of_a_batch_are_on_a_gpu_as_on_the_cpu(
+    root: Path, losses_on_cpu: list[tuple[float, ...]], tmp_path: Path
+) -> None:
+    """The teacher takes normals alone; its time is that of the device."""
+    teacher = tmp_path / "teacher"
+    _train(teacher, [*RECIPE, f"data.root={root}", "run.device=cpu", "data.features=[normal]"])
+    keys = [*RECIPE, f"data.root={root}", f"distill.run={teacher}", "train.ema_decay=0.9", "train.scenes_at_once=1"]
+    losses = {
+        device: _train(tmp_path / device, [*keys, f"run.device={device}", "data.device=auto"])
+        for device in ("cpu", "cuda")
+    }
+    _assert_equal(losses["cuda"], losses["cpu"])
+    assert losses["cpu"] != losses_on_cpu
+    on_cpu, on_gpu = (
+        torch.load(tmp_path / device / "checkpoints" / "last.pt", weights_only=True) for device in ("cpu", "cuda")
+    )
+    for part in ("model", "newest_model", "taught_classifier"):
+        for name, value in on_gpu[part].items():
+            torch.testing.assert_close(value, on_cpu[part][name], rtol=1e-4, atol=1e-5, msg=name)
+    rows = [json.loads(line) for line in (tmp_path / "cuda" / "metrics.jsonl").read_text().splitlines()]
+    assert all(0 < row["teacher_share"] < 1 for row in rows if row["kind"] == "train")
+
+
 class _PowerCutError(Exception):
     pass
 

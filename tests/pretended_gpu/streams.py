@@ -4,6 +4,7 @@ A clock says of each stream how many of its operations are known to be done: str
 """
 
 import itertools
+import time
 import weakref
 from typing import Any, ClassVar
 
@@ -18,11 +19,20 @@ DEVICE = torch.device("cuda", 0)
 class Event:
     """As ``torch.cuda.Event``."""
 
-    def __init__(self, **_: Any) -> None:
+    def __init__(self, enable_timing: bool = False, **_: Any) -> None:
         self.clock: dict[int, int] = {}
+        self._is_timed = enable_timing
+        self._seconds: float | None = None
 
     def record(self, stream: "Stream | None" = None) -> None:
         self.clock = dict((stream or current_stream()).clock)
+        self._seconds = time.perf_counter()
+
+    def elapsed_time(self, end: "Event") -> float:
+        """Milliseconds; what is asked of a stream is done at once."""
+        if not (self._is_timed and end._is_timed) or self._seconds is None or end._seconds is None:
+            raise RuntimeError("both events must be recorded, and made with enable_timing=True")
+        return 1000 * (end._seconds - self._seconds)
 
     def wait(self, stream: "Stream | None" = None) -> None:
         merge((stream or current_stream()).clock, self.clock)
