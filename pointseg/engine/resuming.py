@@ -21,7 +21,7 @@ _FREE_ON_RESUME = {
     "data": {"root", "num_workers", "cache"},
     "model": {"backend", "init", "checkpoint_activations"},
     "train": {"validate_every", "measure_collapse_every", "log_every", "num_threads"},
-    "inference": {"amp", "logit_adjustment", "max_voxels"},
+    "inference": {"amp", "logit_adjustment", "max_voxels", "vote"},
 }
 
 

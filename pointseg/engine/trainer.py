@@ -73,6 +73,10 @@ class Trainer:
         refuse_scenes_without_labels(self.val_folders)  # now, and not after the first passes
         check_scenes([*train_folders, *self.val_folders], self.taxonomy, config.data.features)
         check_labels(self.val_folders, self.taxonomy)
+        if config.inference.vote == "segments":
+            from pointseg.scans.scene_segments import check_segments
+
+            check_segments(self.val_folders)
         if processes.world_size > 1:
             from pointseg.engine.agreement import refuse_unequal_starts
 
