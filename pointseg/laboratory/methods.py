@@ -162,10 +162,15 @@ METHODS = (
         OBJECT_CHANCES,
         "cross-entropy with seven augmentations of single objects (Volt, arXiv 2604.19609)",
     ),
+    Method(
+        "votes",
+        {"inference.vote": "segments"},
+        "one label for each over-segment, by the mean probability of its points, weights as trained without",
+    ),
 )
 COMBINATIONS = ("balanced_softmax+collapse", "lovasz+collapse", "post_hoc+collapse")
 # The loss decides in all of them; what is done beside it is compared where it is asked for.
-BESIDE_THE_LOSS = ("copy_paste", "label_smoothing", "objects")
+BESIDE_THE_LOSS = ("copy_paste", "label_smoothing", "objects", "votes")
 DEFAULT_NAMES = (*(method.name for method in METHODS if method.name not in BESIDE_THE_LOSS), *COMBINATIONS)
 _BY_NAME = MappingProxyType({method.name: method for method in METHODS})
 
@@ -231,6 +236,7 @@ def configure(cfg: str, overrides: Sequence[str], method: Method, seed: int, run
             raise UsageError(f"{override}: each run of the laboratory has its own {key}; {_OF_EACH_RUN[key]}")
     shared = load_config(cfg, list(overrides))
     values: dict[str, Any] = {"loss.cross_entropy": shared.loss.cross_entropy or 1.0, **dict.fromkeys(WEIGHTS, 0.0)}
+    values["inference.vote"] = "none"
     for key, value in method.overrides.items():
         is_shared = key in WEIGHTS and not method.keeps_weights
         values[key] = (is_shared and _value_of(shared, key)) or value
