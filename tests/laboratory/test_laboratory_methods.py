@@ -137,6 +137,16 @@ def test_a_post_hoc_method_uses_weights_that_are_trained_without_it() -> None:
     assert _config("post_hoc").loss == _config(BASELINE).loss
 
 
+def test_votes_are_post_hoc_and_off_in_all_others() -> None:
+    both = find_method("votes+collapse")
+    assert (both.name, both.trained_as, both.is_post_hoc) == ("collapse+votes", "collapse", False)
+    assert [method.name for method in choose_methods(["votes"])] == [BASELINE, "votes"]
+    assert _config("votes").inference.vote == _config(both.name).inference.vote == "segments"
+    assert _config("votes").loss == _config(BASELINE).loss
+    for name in (*DEFAULT_NAMES, *BESIDE_THE_LOSS):
+        assert (_config(name, "inference.vote=segments").inference.vote == "segments") == (name == "votes")
+
+
 def test_no_two_methods_have_one_fingerprint() -> None:
     """But for ``collapse``, which may be a preset as it stands, and that is the config's business."""
     prints = {name: fingerprint_run(_config(name), ROOMS) for name in DEFAULT_NAMES if name != "collapse"}
