@@ -2,7 +2,8 @@
 
 import torch
 
-_POINTS_AT_ONCE = 16_384
+_POINTS_AT_ONCE = 2048
+"""Larger arrays get their memory from the system each time, which takes as long as the sums."""
 
 
 class Votes:
