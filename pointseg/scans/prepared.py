@@ -284,11 +284,11 @@ def load_array(path: Path, describe_remedy: Callable[[], str], mmap_mode: Litera
     """
     regular_file(path)
     try:
-        if mmap_mode is not None:
-            array: np.ndarray = np.load(path, mmap_mode, allow_pickle=False)
-        else:
-            with open(path, "rb") as file:
-                _refuse_more_than_there_is(file)
+        with open(path, "rb") as file:
+            _refuse_more_than_there_is(file)
+            if mmap_mode is not None:
+                array: np.ndarray = np.load(path, mmap_mode, allow_pickle=False)
+            else:
                 array = np.lib.format.read_array(file, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path}: is missing; {describe_remedy()}") from None

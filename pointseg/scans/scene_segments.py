@@ -28,11 +28,8 @@ def read_scene_segments(folder: Path, xyz: np.ndarray) -> np.ndarray:
     """
     part = _surface_part(folder)
     array = read_array(folder, part)
+    _check_length(folder, part, array, xyz)
     highest = len(xyz) - 1
-    if part == "over_segment" and len(array) != len(xyz):
-        raise DataError(
-            f"{folder}/{part}.npy: has {len(array)} rows, coord.npy has {len(xyz)}; {prepare_again(folder)}"
-        )
     if array.min(initial=0) < 0 or array.max(initial=0) > highest:
         raise DataError(
             f"{folder}/{part}.npy: values are {array.min()}..{array.max()}, expected 0..{highest}; "
@@ -45,10 +42,12 @@ def check_segments(folders: Sequence[Path]) -> None:
     """Look for what :func:`read_scene_segments` reads, before the work begins.
 
     Raises:
-        DataError: a scene has neither over-segments nor faces, or the array is truncated or of another dtype or shape.
+        DataError: a scene has neither over-segments nor faces, or the array is truncated, or of another length, dtype
+            or shape than it has to be.
     """
     for folder in folders:
-        open_array(folder, _surface_part(folder), "r")
+        part = _surface_part(folder)
+        _check_length(folder, part, open_array(folder, part, "r"), open_array(folder, "coord", "r"))
 
 
 def surface_files(folder: Path) -> list[Path]:
@@ -82,6 +81,13 @@ def segments_of_mesh(xyz: np.ndarray, faces: np.ndarray) -> np.ndarray:
 def number_segments(ids: np.ndarray) -> np.ndarray:
     """(N,) int64, 0 to the number of segments - 1, from (N,) integers of any size."""
     return np.unique(ids, return_inverse=True)[1].astype(np.int64, copy=False)
+
+
+def _check_length(folder: Path, part: str, array: np.ndarray, xyz: np.ndarray) -> None:
+    if part == "over_segment" and len(array) != len(xyz):
+        raise DataError(
+            f"{folder}/{part}.npy: has {len(array)} rows, coord.npy has {len(xyz)}; {prepare_again(folder)}"
+        )
 
 
 def _surface_part(folder: Path) -> str:

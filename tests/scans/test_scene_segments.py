@@ -52,6 +52,9 @@ def test_what_is_missing_or_damaged_is_one_line(tmp_path: Path, arrays: dict, me
         read_scene_segments(folder, XYZ)
     assert str(caught.value).startswith(f"{folder}")
     assert "\n" not in str(caught.value)
+    if "values are" not in message:  # all that the heads of the files show is found before the work begins
+        with pytest.raises(DataError, match=message):
+            check_segments([folder])
 
 
 def test_an_array_that_was_there_is_missed(tmp_path: Path) -> None:
