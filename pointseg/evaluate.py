@@ -14,6 +14,7 @@ from pointseg.output.report import format_evaluation
 from pointseg.processes import join_processes
 from pointseg.run_arguments import add_run_arguments, load_run
 from pointseg.scans.prepared import check_labels, check_scenes, list_scenes
+from pointseg.scans.scene_segments import check_segments
 from pointseg.scans.tree import name_splits
 from pointseg.taxonomy import Taxonomy
 
@@ -40,6 +41,8 @@ def main(argv: Sequence[str]) -> None:
     folders = list_scenes(arguments.data_root or data.root, split)
     check_scenes(folders, segmenter.taxonomy, data.features)
     check_labels(folders, segmenter.taxonomy)
+    if segmenter.votes:
+        check_segments(folders)
     with join_processes(arguments.device) as processes:
         evaluation = evaluate_scenes(segmenter, folders, arguments.tta, processes, detailed=True)
     if processes.is_first:

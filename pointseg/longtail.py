@@ -47,7 +47,9 @@ def main(argv: Sequence[str]) -> int:
     num_at_once = choose_jobs(arguments.jobs, load_config(arguments.cfg, overrides).train.num_threads)
 
     num_scenes = dict(zip(SPLITS, arguments.rooms, strict=True))
-    rooms = make_rooms(arguments.data or arguments.out / "data", num_scenes, arguments.vertices)
+    votes = any("inference.vote" in method.overrides for method in methods)
+    folder = arguments.data or arguments.out / "data"
+    rooms = make_rooms(folder, num_scenes, arguments.vertices, needs_segments=votes)
     runs = plan_runs(arguments.out, methods, range(arguments.seeds), arguments.cfg, overrides, rooms)
     with hold_folder(arguments.out, "compares methods", "choose another --out"):
         do_runs(runs, num_at_once, arguments.split, lambda line: print(line, flush=True))

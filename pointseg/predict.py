@@ -13,6 +13,7 @@ from pointseg.command_line import CommandParser
 from pointseg.commands import format_complaint, run_command
 from pointseg.engine.inference import Segmenter, Wanted
 from pointseg.engine.inference.prediction import infer_scan
+from pointseg.engine.inference.scan_segments import segment_files
 from pointseg.errors import DataError, PointsegError, UsageError
 from pointseg.folder_lock import hold_folder
 from pointseg.formats.companions import companion_files
@@ -27,6 +28,7 @@ from pointseg.scan_arguments import add_scan_arguments, scan_options
 from pointseg.scans.own_scan import ScanOptions
 from pointseg.scans.prepared import geometry_files, list_scenes
 from pointseg.scans.scan_input import read_scan_input, scan_name
+from pointseg.scans.scene_segments import check_segments
 
 _ARRAYS = ("probabilities", "features")
 
@@ -40,6 +42,8 @@ def main(argv: Sequence[str]) -> int:
     segmenter = load_run(arguments)
     if arguments.split:
         paths = list_scenes(arguments.data_root or segmenter.config.data.root, arguments.split)
+        if segmenter.votes:
+            check_segments(paths)
     else:
         paths = [Path(name) for name in arguments.input]
     _refuse_equal_names(paths)
@@ -147,7 +151,8 @@ class _Work:
         name = scan_name(path)
         if not path.is_dir():
             check_is_readable_file(path)
-        input_sha256 = hash_files(geometry_files(path) if path.is_dir() else [path, *companion_files(path)])
+        files = geometry_files(path) if path.is_dir() else [path, *companion_files(path)]
+        input_sha256 = hash_files([*files, *(segment_files(path) if self._segmenter.votes else ())])
         if self.record.is_finished(name, input_sha256, self.further):
             self._points_of_id += count_ids(read_prediction(self.record.path(name)))
             self.times["reused"] += 1

@@ -26,6 +26,13 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="voxels in memory at a time, larger scenes in tiles; none: no tiles; default: as in the run's config",
     )
+    parser.add_argument(
+        "--vote",
+        choices=("none", "segments"),
+        default=argparse.SUPPRESS,
+        help="segments: one label for each over-segment of the mesh, by the mean probability of its points; "
+        "default: as in the run's config",
+    )
 
 
 def load_run(arguments: argparse.Namespace) -> Segmenter:
@@ -34,7 +41,8 @@ def load_run(arguments: argparse.Namespace) -> Segmenter:
     Raises:
         PointsegError: as :func:`load_segmenter`.
     """
-    given = {key: value for key, value in vars(arguments).items() if key in ("logit_adjustment", "max_voxels")}
+    keys = ("logit_adjustment", "max_voxels", "vote")
+    given = {key: value for key, value in vars(arguments).items() if key in keys}
     return load_segmenter(arguments.run, arguments.checkpoint, arguments.device, **given)
 
 

@@ -87,6 +87,7 @@ def test_the_record_says_what_made_the_predictions(call: _Call, run: Path, tmp_p
         "amp": "none",
         "logit_adjustment": 0.5,
         "max_voxels": 70000,
+        "vote": "none",
     }
 
 

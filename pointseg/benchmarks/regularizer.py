@@ -14,7 +14,6 @@ from pointseg.engine.objective import build_collapse
 from pointseg.errors import UsageError
 from pointseg.taxonomy import load_taxonomy
 
-
 _EMA_DECAY = 0.999
 
 

@@ -319,3 +319,5 @@ class InferenceConfig(Section):
     """τ of post-hoc logit adjustment (ICLR 2021): τ times the log-prior of points is taken off; 0: none."""
     max_voxels: PositiveCount | None = 500_000
     """Voxels in memory at a time; a larger scene is predicted in overlapping tiles of so many; null: never in tiles."""
+    vote: Literal["none", "segments"] = "none"
+    """segments: one label for each over-segment of the mesh, by the mean probability of its points; none: no votes."""

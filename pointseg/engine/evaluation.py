@@ -9,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pointseg.collapse.metrics import FeatureStatistics
+from pointseg.config import InferenceConfig
 from pointseg.data.voxelize import Voxels
 from pointseg.engine.inference import Segmenter
 from pointseg.errors import DataError
@@ -16,6 +17,7 @@ from pointseg.metrics import ConfusionMatrix, SegmentationScores, describe_class
 from pointseg.models import NetworkOutput
 from pointseg.processes import Processes
 from pointseg.scans.prepared import read_scene, refuse_scenes_without_labels
+from pointseg.scans.scene_segments import check_segments, read_scene_segments
 from pointseg.taxonomy import Taxonomy
 
 
@@ -55,7 +57,8 @@ def evaluate_scenes(
 
     Raises:
         UsageError: a scene has no labels.
-        DataError: a scene can't be read, or features that should be added are not finite.
+        DataError: a scene can't be read, or has no segments to vote in where the config says so; or features that
+            should be added are not finite.
         ValueError: statistics with test-time augmentation.
     """
     counts = count_scenes(segmenter, folders, tta, processes, quiet, statistics)
@@ -101,6 +104,8 @@ def count_scenes(
         raise ValueError(f"features are gathered from one forward pass a scene; expected tta none, got {tta}")
     taxonomy = segmenter.taxonomy
     refuse_scenes_without_labels(folders)
+    if segmenter.votes:
+        check_segments(folders)
     confusion = ConfusionMatrix(taxonomy.num_classes)
     totals_of_scene = np.zeros((len(folders), 3, taxonomy.num_classes), dtype=np.int64)
     own = None if statistics is None else new_statistics(segmenter)
@@ -112,7 +117,8 @@ def count_scenes(
             assert scene.label is not None, "has_annotation said so"
             observer = None if own is None else partial(_add_features, own, folders[index])
             of_scene = ConfusionMatrix(taxonomy.num_classes)
-            of_scene.update(np.asarray(scene.label), segmenter.predict_scene(scene, tta, observer))
+            segments = read_scene_segments(folders[index], scene.xyz) if segmenter.votes else None
+            of_scene.update(np.asarray(scene.label), segmenter.predict_scene(scene, tta, observer, segments))
             confusion.counts += of_scene.counts
             totals_of_scene[index] = of_scene.totals
     confusion.counts = processes.sum(confusion.counts)
@@ -143,22 +149,20 @@ def gather_statistics(own: FeatureStatistics, processes: Processes) -> list[Feat
 def summarize_scores(scores: SegmentationScores, segmenter: Segmenter, num_scenes: int, tta: str) -> dict[str, Any]:
     """What :func:`evaluate_scenes` returns, from the scores of its scenes."""
     config = segmenter.config
-    protocol = describe_protocol(
-        segmenter.taxonomy, tta, config.data.voxel_size_m, segmenter.logit_adjustment, config.inference.max_voxels
-    )
+    protocol = describe_protocol(segmenter.taxonomy, tta, config.data.voxel_size_m, config.inference)
     return {**summarize(scores, segmenter.taxonomy), "num_scenes": num_scenes, "protocol": protocol}
 
 
-def describe_protocol(
-    taxonomy: Taxonomy, tta: str, voxel_size_m: float, logit_adjustment: float = 0.0, max_voxels: int | None = None
-) -> str:
+def describe_protocol(taxonomy: Taxonomy, tta: str, voxel_size_m: float, inference: InferenceConfig) -> str:
     """How the scores were taken, in one line: scores without it can't be compared."""
+    max_voxels, tau = inference.max_voxels, inference.logit_adjustment
     return (
         f"every mesh vertex, one confusion matrix over all scenes; miou: mean over the classes in the ground "
         f"truth; miou_all_classes: mean over all {taxonomy.num_classes}, absent ones as 0; tta {tta}; "
         f"voxels of {voxel_size_m} m"
         + (f"; scenes of more than {max_voxels} voxels in tiles" if max_voxels is not None else "")
-        + (f"; logits adjusted, tau {logit_adjustment}" if logit_adjustment else "")
+        + (f"; logits adjusted, tau {tau}" if tau else "")
+        + ("; one label for each over-segment, by the mean probability" if inference.vote == "segments" else "")
     )
 
 

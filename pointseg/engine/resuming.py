@@ -22,7 +22,7 @@ _FREE_ON_RESUME = {
     "model": {"backend", "init", "checkpoint_activations"},
     "distill": {"run"},  # the teacher itself is compared
     "train": {"validate_every", "measure_collapse_every", "log_every", "num_threads"},
-    "inference": {"amp", "logit_adjustment", "max_voxels"},
+    "inference": {"amp", "logit_adjustment", "max_voxels", "vote"},
 }
 
 

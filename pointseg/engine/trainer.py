@@ -118,6 +118,10 @@ class Trainer:
         refuse_scenes_without_labels(self.val_folders)
         check_scenes([*train_folders, *self.val_folders], self.taxonomy, data.features)
         check_labels(self.val_folders, self.taxonomy)
+        if self.config.inference.vote == "segments":
+            from pointseg.scans.scene_segments import check_segments
+
+            check_segments(self.val_folders)
         return train_folders
 
     def load_teacher(self, train_folders: list[Path]) -> "Teacher | None":

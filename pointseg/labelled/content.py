@@ -48,10 +48,12 @@ def make_content(
     if num_left_out := int((~has_place).sum()):
         notes.append(f"{num_left_out:,} points have no place (NaN) and were left out")
     class_id, instance = (None if ids is None else ids[has_place] for ids in (points.class_id, points.instance))
-    own = make_scene(name, points.scan.select(has_place), options, estimate_normals)
+    there = points.scan.select(has_place)
+    own = make_scene(name, there, options, estimate_normals)
     scene = own.scene
     notes += own.remarks
     arrays = {"coord": scene.xyz, "color": scene.rgb, "normal": scene.normal, "instance": instance}
+    arrays["face"] = there.faces
     facts: dict[str, Any] = {"num_points": scene.num_points, "notes": notes, "offset_m": own.frame.offset_m.tolist()}
     if class_id is not None:
         label = taxonomy.label_from_class_id(class_id)

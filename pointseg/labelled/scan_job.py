@@ -17,7 +17,7 @@ from pointseg.scans.own_scan import ScanOptions
 from pointseg.taxonomy import Taxonomy
 
 # Raise it when the same scan gives other arrays or other facts than before: scenes are then made anew.
-IMPORT_VERSION = 1
+IMPORT_VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from pointseg.scannet.raw_scan import LABEL_MAP_NAME, read_label_map, scan_folde
 from pointseg.scannet.report import build_report
 from pointseg.scannet.splits import read_split
 from pointseg.scans.prepared import list_scenes
-from pointseg.scans.tree import SPLITS, scene_folders
+from pointseg.scans.scene_segments import surface_files
+from pointseg.scans.tree import SPLITS, SURFACE, scene_folders
 
 SETTINGS_NAME = "rooms.json"
 LAW = "longtail"
@@ -35,10 +36,16 @@ class Rooms:
     num_scenes: Mapping[str, int]
     num_vertices: int
     fingerprint: str
-    """Changes when any array of any scene does."""
+    """Changes when any array of any scene does that a network learns from."""
 
 
-def make_rooms(folder: Path, num_scenes: Mapping[str, int], num_vertices: int, workers: int | None = None) -> Rooms:
+def make_rooms(
+    folder: Path,
+    num_scenes: Mapping[str, int],
+    num_vertices: int,
+    workers: int | None = None,
+    needs_segments: bool = False,
+) -> Rooms:
     """Make and prepare the rooms in ``folder``, or what is missing of them.
 
     Demo scans of the test split have no labels, as in the benchmark. Here val and test are both made of the split
@@ -49,6 +56,7 @@ def make_rooms(folder: Path, num_scenes: Mapping[str, int], num_vertices: int, w
         num_scenes: of train, val and test, each at least 1.
         num_vertices: of a room, about.
         workers: number of processes; None takes one a core.
+        needs_segments: whether methods vote in over-segments: rooms that were made without them are prepared again.
 
     Raises:
         UsageError: a number is out of range, or the folder holds other rooms.
@@ -59,7 +67,7 @@ def make_rooms(folder: Path, num_scenes: Mapping[str, int], num_vertices: int, w
             raise UsageError(f"--rooms: {num_scenes[split]} {split} rooms; there must be at least one of each split")
     # Another laboratory may want the same rooms: the second finds them done.
     with hold_folder(folder, "makes rooms", "choose another --data", wait=True):
-        fingerprint = _complete_rooms(folder, num_scenes, num_vertices, workers)
+        fingerprint = _complete_rooms(folder, num_scenes, num_vertices, workers, needs_segments)
     return Rooms(folder / "prepared", dict(num_scenes), num_vertices, fingerprint)
 
 
@@ -93,21 +101,34 @@ def prepare_rooms(raw: Path, root: Path, num_val: int, workers: int | None) -> N
 
 
 def fingerprint_tree(root: Path) -> str:
-    """A hash over the checksums of all arrays of a prepared tree."""
+    """A hash over the checksums of all arrays of a prepared tree that a network learns from.
+
+    Segments are made of the same raw scans: rooms of before there were any are the same rooms.
+    """
     arrays = {
-        f"{split}/{folder.name}": (read_source(folder) or {}).get("arrays")
+        f"{split}/{folder.name}": _without_surface((read_source(folder) or {}).get("arrays"))
         for split in SPLITS
         for folder in list_scenes(root, split)
     }
     return hashlib.sha256(json.dumps(arrays, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _complete_rooms(folder: Path, num_scenes: Mapping[str, int], num_vertices: int, workers: int | None) -> str:
+def _without_surface(arrays: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if arrays is None else {name: row for name, row in arrays.items() if name not in SURFACE}
+
+
+def _complete_rooms(
+    folder: Path, num_scenes: Mapping[str, int], num_vertices: int, workers: int | None, needs_segments: bool
+) -> str:
     """Make what is missing, and return the fingerprint."""
     asked = {"law": LAW, "seed": SEED, "vertices": num_vertices, **{s: num_scenes[s] for s in SPLITS}}
     path, root = folder / SETTINGS_NAME, folder / "prepared"
     fingerprint = _read_settings(path, asked)
-    if fingerprint is not None and all(len(scene_folders(root, s)) == num_scenes[s] for s in SPLITS):
+    scenes = {split: scene_folders(root, split) for split in SPLITS}
+    is_complete = fingerprint is not None and all(len(scenes[split]) == num_scenes[split] for split in SPLITS)
+    if is_complete and needs_segments:
+        is_complete = all(surface_files(scene) for of_split in scenes.values() for scene in of_split)
+    if fingerprint is not None and is_complete:
         return fingerprint
     # Claimed before the first room: a folder that is cut off in between is known for what it is to become.
     write_text(path, json.dumps({**asked, "fingerprint": None}, indent=1) + "\n")

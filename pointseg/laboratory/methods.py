@@ -20,23 +20,22 @@ OBJECT_CHANCES = {
     "augment.objects.swap_probability": 0.2,
 }
 """Of each augmentation of single objects, as its authors have them."""
-# Off in every method that does not turn them on.
-WEIGHTS = (
-    "loss.class_balanced",
-    "loss.effective_number",
-    "loss.focal",
-    "loss.balanced_softmax",
-    "loss.lovasz",
-    "loss.collapse.weight",
-    "inference.logit_adjustment",
-    "augment.copy_paste",
-    "loss.label_smoothing",
-    *OBJECT_CHANCES,
-    "train.ema_decay",
-    "distill.run",
-)
-_OFF = {"train.ema_decay": None, "distill.run": None}
-"""Of those that a 0 does not turn off."""
+OFF: dict[str, Any] = {
+    "loss.class_balanced": 0.0,
+    "loss.effective_number": 0.0,
+    "loss.focal": 0.0,
+    "loss.balanced_softmax": 0.0,
+    "loss.lovasz": 0.0,
+    "loss.collapse.weight": 0.0,
+    "inference.logit_adjustment": 0.0,
+    "augment.copy_paste": 0,
+    "loss.label_smoothing": 0.0,
+    **dict.fromkeys(OBJECT_CHANCES, 0.0),
+    "train.ema_decay": None,
+    "distill.run": None,
+    "inference.vote": "none",
+}
+"""What is off in every method that does not turn it on, and how."""
 BASELINE = "cross_entropy"
 _POST_HOC = "inference."
 _TEACHER = "the run of the same method and seed without a teacher"
@@ -73,7 +72,7 @@ class Method:
 
     name: str
     overrides: Mapping[str, Any]
-    """Key of the config -> value. For one of ``WEIGHTS`` the config's own value goes before, where it is not off."""
+    """Key of the config -> value. For one of ``OFF`` the config's own value goes before, where it is not off."""
     about: str
     """What it is, and its source, in one line."""
     keeps_weights: bool = False
@@ -187,10 +186,15 @@ METHODS = (
         {"distill.run": _TEACHER},
         "a second classifier learns the classes that the run without a teacher predicts (Volt, arXiv 2604.19609)",
     ),
+    Method(
+        "votes",
+        {"inference.vote": "segments"},
+        "one label for each over-segment, by the mean probability of its points, weights as trained without",
+    ),
 )
 COMBINATIONS = ("balanced_softmax+collapse", "lovasz+collapse", "post_hoc+collapse")
 # The loss decides in all of them; what is done beside it is compared where it is asked for.
-BESIDE_THE_LOSS = ("copy_paste", "label_smoothing", "objects", "ema", "teacher")
+BESIDE_THE_LOSS = ("copy_paste", "label_smoothing", "objects", "ema", "teacher", "votes")
 DEFAULT_NAMES = (*(method.name for method in METHODS if method.name not in BESIDE_THE_LOSS), *COMBINATIONS)
 _BY_NAME = MappingProxyType({method.name: method for method in METHODS})
 
@@ -266,15 +270,15 @@ def configure(
             raise UsageError(f"{override}: each run of the laboratory has its own {key}; {_OF_EACH_RUN[key]}")
     shared = load_config(cfg, list(overrides))
     values: dict[str, Any] = {"loss.cross_entropy": shared.loss.cross_entropy or 1.0}
-    values |= {key: _OFF.get(key, 0.0) for key in WEIGHTS}
+    values |= OFF
     for key, value in method.overrides.items():
-        is_given = key in WEIGHTS and not method.keeps_weights and _value_of(shared, key) != values[key]
+        is_given = key in OFF and not method.keeps_weights and _value_of(shared, key) != OFF[key]
         values[key] = _value_of(shared, key) if is_given else value
     if method.taught_by is not None:
         values["distill.run"] = teacher_dir
     # What is off is as in every other run without it: to tune one method is not to change the others.
     for key, settings in _SETTINGS_OF.items():
-        if not values[key]:
+        if values[key] == OFF[key]:
             values |= {setting: _value_of(Config(), setting) for setting in settings}
     values |= {"run.seed": seed, "run.dir": run_dir, "data.root": data_root}
     values |= {"data.train_split": "train", "data.val_split": "val"}

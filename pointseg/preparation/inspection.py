@@ -21,6 +21,7 @@ from pointseg.scans.tree import (
     ANNOTATION,
     GEOMETRY,
     SOURCE_NAME,
+    SURFACE,
     find_splits,
     prepare_again,
     prepare_command,
@@ -225,9 +226,9 @@ def inspect_scene(folder: Path, taxonomies: Sequence[Taxonomy] | None, origin: O
 
 
 def _expected_parts(folder: Path, segments: Sequence[str]) -> list[str]:
-    """Names of the arrays that a scene must have, and of the annotation that it happens to have."""
+    """Names of the arrays that a scene must have, and of the annotation and surface that it happens to have."""
     required = sorted(segments) if has_annotation(folder) else []
-    optional = [part for part in ANNOTATION if part not in required and (folder / f"{part}.npy").exists()]
+    optional = [p for p in (*ANNOTATION, *SURFACE) if p not in required and (folder / f"{p}.npy").exists()]
     return [*geometry_parts(folder), *required, *optional]
 
 
@@ -236,7 +237,7 @@ def _check_lengths(arrays: dict[str, np.ndarray]) -> list[str]:
     return [
         f"{part}.npy: has {len(array)} rows, coord.npy has {num_points}"
         for part, array in arrays.items()
-        if "coord" in arrays and len(array) != num_points
+        if "coord" in arrays and part != "face" and len(array) != num_points
     ]
 
 
@@ -253,6 +254,12 @@ def _check_values(arrays: dict[str, np.ndarray]) -> list[str]:
         num_bad = int(((np.abs(length - 1) > _UNIT_TOLERANCE) & (length > 0)).sum())
         if num_bad:
             problems.append(f"normal.npy: {num_bad} normals are not of unit length")
+    if "coord" in arrays:
+        highest = len(arrays["coord"]) - 1
+        for part in SURFACE:
+            array = arrays.get(part, np.zeros(1, dtype=np.int64))
+            if array.min(initial=0) < 0 or array.max(initial=0) > highest:
+                problems.append(f"{part}.npy: values are {array.min()}..{array.max()}, expected 0..{highest}")
     return problems
 
 

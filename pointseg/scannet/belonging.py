@@ -17,7 +17,7 @@ _MIN_KNOWN_SHARE = 0.5
 
 
 def refuse_other_scene(path: Path, content: Mapping[str, Any]) -> None:
-    """Refuse a JSON file that says it is of another scene than the folder that it lies in.
+    """Refuse a JSON file that says it is of another scene than its name.
 
     The second release writes ``scannet.scene0000_00``, the first ``scene0000_00``; who writes neither key is believed.
 
@@ -28,7 +28,7 @@ def refuse_other_scene(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         DataError: it is of another scene.
     """
-    scene = path.parent.name
+    scene = path.name.partition(_MESH_SUFFIX)[0].removesuffix(".aggregation.json")
     for key in ("sceneId", "segmentsFile"):
         value = content.get(key)
         if not isinstance(value, str) or (key == "segmentsFile" and _MESH_SUFFIX not in value):

@@ -12,7 +12,7 @@ from pointseg.scannet.raw_scan import LabelMap, RawScene, read_raw_scene, source
 from pointseg.taxonomy import load_taxonomy
 
 # Raise it when the same raw scan gives other arrays or other facts than before: scenes are then made anew.
-PREPARATION_VERSION = 2
+PREPARATION_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,12 @@ def scene_arrays(scene: RawScene) -> dict[str, np.ndarray]:
     assert mesh.rgb is not None, "the raw reader refuses meshes without colours"
     assert mesh.normal is not None, "the raw reader computes normals"
     arrays = {"coord": mesh.xyz, "color": mesh.rgb, "normal": mesh.normal}
+    if scene.over_segment is not None:
+        arrays["over_segment"] = scene.over_segment.astype(np.int32)
+    else:
+        # Segments are made of them where they are asked for: that takes longer than all the rest of a preparation.
+        assert mesh.faces is not None, "the raw reader refuses meshes without faces"
+        arrays["face"] = mesh.faces
     if scene.annotation is not None:
         arrays["segment20"] = scene.annotation.label20
         arrays["segment200"] = scene.annotation.label200

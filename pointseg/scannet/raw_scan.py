@@ -76,6 +76,8 @@ class RawScene:
     annotation: Annotation | None
     alignment: str
     """``applied``, ``absent`` (the scan gives none) or ``off`` (not asked for)."""
+    over_segment: np.ndarray | None = None
+    """(N,) int64, 0 to the number of segments - 1: those of its file; None where it has none."""
     doubts: list[str] = field(default_factory=list)
     """What looks as if a file were another scan's, a line each."""
 
@@ -101,10 +103,10 @@ def is_annotated_mesh(path: Path) -> bool:
 
 
 def source_files(folder: Path, labelled: bool, align: bool) -> list[Path]:
-    """The files that :func:`read_raw_scene` reads."""
-    files = [_mesh_path(folder)]
+    """The files that :func:`read_raw_scene` reads. Of a scan without labels that of its segments may be missing."""
+    files = [_mesh_path(folder), _segments_path(folder)]
     if labelled:
-        files += [_segments_path(folder), _objects_path(folder)]
+        files.append(_objects_path(folder))
     return [*files, _info_path(folder)] if align else files
 
 
@@ -167,15 +169,17 @@ def read_raw_scene(folder: Path, label_map: LabelMap, align: bool = True, labell
     doubts = []
     if alignment is not None and (doubt := doubt_alignment(mesh.xyz, mesh.normal)) is not None:
         doubts.append(f"{_info_path(folder).name} may be another scene's: turned by it, {doubt}")
-    annotation = None
-    if labelled:
-        segment_of_vertex = _read_segments(_segments_path(folder), mesh.num_vertices)
-        objects = _read_objects(_objects_path(folder))
-        annotation = annotate_vertices(segment_of_vertex, objects, label_map)
+    annotation = over_segment = None
+    segments_path = _segments_path(folder)
+    if labelled or segments_path.exists():
+        segment_of_vertex = read_segments(segments_path, mesh.num_vertices)
+        objects = _read_objects(_objects_path(folder)) if labelled else []
+        annotation = annotate_vertices(segment_of_vertex, objects, label_map) if labelled else None
         found = doubt_segments(segment_of_vertex, mesh.faces, [o.segments for o in objects])
-        doubts += [f"{_segments_path(folder).name} may be another scan's: {doubt}" for doubt in found]
+        doubts += [f"{segments_path.name} may be another scan's: {doubt}" for doubt in found]
+        over_segment = unique_ids(segment_of_vertex)[1]
     state = "applied" if alignment is not None else "absent" if align else "off"
-    return RawScene(name=folder.name, mesh=mesh, annotation=annotation, alignment=state, doubts=doubts)
+    return RawScene(folder.name, mesh, annotation, state, over_segment, doubts)
 
 
 @dataclass
@@ -258,8 +262,18 @@ def _read_scan_mesh(path: Path) -> Mesh:
     return mesh
 
 
-def _read_segments(path: Path, num_vertices: int) -> np.ndarray:
-    """(N,) int64: over-segment of each vertex."""
+def segments_beside(mesh: Path) -> Path | None:
+    """The published over-segments of a mesh, ``<scene>_vh_clean_2.0.010000.segs.json`` beside it, if they are there."""
+    path = mesh.with_name(f"{mesh.stem}.0.010000.segs.json")
+    return path if mesh.name.endswith("_vh_clean_2.ply") and path.exists() else None
+
+
+def read_segments(path: Path, num_vertices: int) -> np.ndarray:
+    """(N,) int64: over-segment of each vertex.
+
+    Raises:
+        DataError: the file is missing, broken, of another scene, or of a mesh of another size.
+    """
     segments = _as_integers(path, "segIndices", _read_json(path).get("segIndices"))
     if len(segments) != num_vertices:
         raise DataError(

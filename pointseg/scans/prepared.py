@@ -4,8 +4,9 @@
 as Pointcept's preparation writes them (int64 labels), so that either program reads the other's tree. A tree of own
 classes has ``ROOT/classes.tsv`` and one ``segment.npy`` a scene, and its splits may have other names. Test
 scenes have no segment and instance. ``color``, ``normal`` and ``instance`` may be absent where no scan of the tree has
-them. Scenes that we prepared also hold ``source.json``: what they were made from
-(:mod:`pointseg.preparation.prepared_source`).
+them. A scene of a mesh has ``over_segment`` (N,) int32, the pieces of its surface that were published with it, or else
+``face`` (F, 3) int32, from which they are made where they are asked for. Scenes that we prepared also hold
+``source.json``: what they were made from (:mod:`pointseg.preparation.prepared_source`).
 """
 
 import json
@@ -119,7 +120,7 @@ def check_scenes(folders: Sequence[Path], taxonomy: Taxonomy, features: Sequence
                 )
         if has_annotation(folder):
             parts += [taxonomy.segment, *(["instance"] if has_part(folder, "instance") else [])]
-        lengths = {part: len(_open_array(folder, part, "r")) for part in parts}
+        lengths = {part: len(open_array(folder, part, "r")) for part in parts}
         if lengths["coord"] == 0:
             raise DataError(f"{folder}: the scene has no points; take it out of the tree and the lists")
         for part, length in lengths.items():
@@ -235,17 +236,17 @@ def geometry_files(folder: Path) -> list[Path]:
 
 
 def read_array(folder: Path, part: str) -> np.ndarray:
-    """One array of a prepared scene: geometry in the dtype of the tree, annotation as (N,) int64.
+    """One array of a prepared scene: geometry in the dtype of the tree, all else int64; annotation as (N,).
 
     Raises:
         DataError: the file is missing, truncated, can't be read or is no array, or its shape or dtype can't be what
             it should.
     """
-    dtype = np.int64 if part in ANNOTATION else _DTYPES[part]
-    return _open_array(folder, part).astype(dtype, copy=False)
+    dtype = _DTYPES.get(part, np.int64)
+    return open_array(folder, part).astype(dtype, copy=False)
 
 
-def _open_array(folder: Path, part: str, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
+def open_array(folder: Path, part: str, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
     """The array as it is in the file, annotation as (N,). Arguments and errors as :func:`read_array`.
 
     Args:
@@ -255,17 +256,16 @@ def _open_array(folder: Path, part: str, mmap_mode: Literal["r"] | None = None) 
     """
     path = folder / f"{part}.npy"
     array = load_array(path, lambda: prepare_again(folder), mmap_mode)
-    if part in ANNOTATION:
+    if part in (*ANNOTATION, "over_segment"):
         # Some published trees hold columns (N, 1), and any integer type.
         if np.issubdtype(array.dtype, np.integer) and array.ndim == 2 and array.shape[1] == 1:
             array = array[:, 0]
         fits = np.issubdtype(array.dtype, np.integer) and array.ndim == 1
         expected = "integers (N,)"
     else:
-        dtype = _DTYPES[part]
-        kind = np.floating if dtype is np.float32 else np.uint8
+        kind = {"face": np.integer, "color": np.uint8}.get(part, np.floating)
         fits = np.issubdtype(array.dtype, kind) and array.ndim == 2 and array.shape[1] == 3
-        expected = f"{np.dtype(dtype)} (N, 3)"
+        expected = "integers (F, 3)" if part == "face" else f"{np.dtype(_DTYPES[part])} (N, 3)"
     if not fits:
         raise DataError(f"{path}: is {array.dtype} {array.shape}, expected {expected}; {prepare_again(folder)}")
     return array
@@ -284,11 +284,11 @@ def load_array(path: Path, describe_remedy: Callable[[], str], mmap_mode: Litera
     """
     regular_file(path)
     try:
-        if mmap_mode is not None:
-            array: np.ndarray = np.load(path, mmap_mode, allow_pickle=False)
-        else:
-            with open(path, "rb") as file:
-                _refuse_more_than_there_is(file)
+        with open(path, "rb") as file:
+            _refuse_more_than_there_is(file)
+            if mmap_mode is not None:
+                array: np.ndarray = np.load(path, mmap_mode, allow_pickle=False)
+            else:
                 array = np.lib.format.read_array(file, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path}: is missing; {describe_remedy()}") from None

@@ -17,6 +17,8 @@ GEOMETRY = ("coord", "color", "normal")
 SEGMENTS = ("segment", "segment20", "segment200")
 """Arrays of labels: of own classes (``classes.tsv``), and of the benchmarks'."""
 ANNOTATION = (*SEGMENTS, "instance")
+SURFACE = ("over_segment", "face")
+"""What a scene may have that says which of its points hang together; one of them is enough."""
 
 
 def scene_folders(root: str | os.PathLike[str], split: str) -> list[Path]:

@@ -1,6 +1,7 @@
 """Evaluation that gathers features on the way: the same scores, the same forward passes, any number of processes."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,9 @@ from tests.conftest import TINY_NETWORK, free_ports
 ALONE = Processes(0, 1, torch.device("cpu"))
 
 
-def _build_segmenter() -> Segmenter:
+def _build_segmenter(vote: str = "none") -> Segmenter:
     torch.manual_seed(0)
-    config = load_config("demo", [*TINY_NETWORK, "data.voxel_size_m=0.1"])
+    config = load_config("demo", [*TINY_NETWORK, "data.voxel_size_m=0.1", f"inference.vote={vote}"])
     return Segmenter(build_network(config, torch.device("cpu")), config, torch.device("cpu"))
 
 
@@ -125,9 +126,9 @@ def _evaluate_share(rank: int, port: int, root: Path, folder: Path) -> None:
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
     )
     torch.set_num_threads(1)
-    segmenter = _build_segmenter()
     with join_processes("cpu") as processes:
         for name, folders in _scenes(root).items():
+            segmenter = _build_segmenter(name)
             statistics = new_statistics(segmenter)
             evaluation = evaluate_scenes(
                 segmenter, folders, "none", processes, quiet=True, statistics=statistics, detailed=True
@@ -139,16 +140,20 @@ def _evaluate_share(rank: int, port: int, root: Path, folder: Path) -> None:
 
 
 def _scenes(root: Path) -> dict[str, list[Path]]:
-    """Shares of 3 and 2 scenes, and a process without any."""
+    """By what votes: shares of 3 and 2 scenes, and a process without any."""
     folders = list_scenes(root, "train")
-    return {"five": folders, "one": folders[:1]}
+    return {"segments": folders, "none": folders[:1]}
 
 
-def test_two_processes_gather_what_one_gathers(prepared_root: Path, segmenter: Segmenter, tmp_path: Path) -> None:
+def test_two_processes_gather_what_one_gathers(prepared_root: Path, tmp_path: Path) -> None:
     """Statistics, and scores of the whole and of each scene; on both processes the same to the last bit."""
     (port,) = free_ports(1)
-    mp.spawn(_evaluate_share, args=(port, prepared_root, tmp_path), nprocs=2)
-    for name, folders in _scenes(prepared_root).items():
+    root = shutil.copytree(prepared_root, tmp_path / "root")
+    for folder in list_scenes(root, "train"):
+        np.save(folder / "over_segment.npy", np.arange(600, dtype=np.int32) // 5)
+    mp.spawn(_evaluate_share, args=(port, root, tmp_path), nprocs=2)
+    for name, folders in _scenes(root).items():
+        segmenter = _build_segmenter(name)
         expected = new_statistics(segmenter)
         evaluation = evaluate_scenes(segmenter, folders, "none", ALONE, quiet=True, statistics=expected, detailed=True)
         assert evaluation["scenes"].keys() == {folder.name for folder in folders}

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from pointseg.config import load_config
-from pointseg.engine.inference import load_segmenter
+from pointseg.engine.inference import Wanted, load_segmenter
 from pointseg.engine.trainer import Trainer
 from pointseg.preparation.prepared_source import write_scene
 from pointseg.processes import Processes
@@ -232,6 +232,19 @@ def test_a_gpu_predicts_what_the_cpu_does(backend: str, amp: str, run: Path, roo
     assert logits.dtype == {"none": torch.float32, "fp16": torch.float16, "bf16": half}[amp]
     error = float((logits.cpu().float() - expected).abs().max() / expected.abs().max())
     assert error < {"none": 1e-5, "fp16": 1e-2, "bf16": 5e-2}[amp]
+
+
+@pytest.mark.parametrize("tta", ["none", "rot4"])
+def test_a_gpu_votes_as_the_cpu_does(tta: str, run: Path, root: Path) -> None:
+    scene = read_scene(root / "train" / "scene0000_00", load_taxonomy("scannet200"))
+    segments = np.arange(scene.num_points) // 7
+    got, expected = (
+        load_segmenter(run, device=device).infer_scene(scene, tta, Wanted(True, True, True), segments=segments)
+        for device in ("cuda", "cpu")
+    )
+    for name, value in vars(got).items():
+        assert value.device.type == "cpu"
+        torch.testing.assert_close(value, getattr(expected, name), rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.needs("spconv_triton")

@@ -65,7 +65,7 @@ def test_scannetpp(imported):
     assert read(out / "val" / "bb22", "segment").tolist() == [0, 0, 1, -1, -1]
     assert read(out / "val" / "bb22", "instance").tolist() == [1, 1, 2, 5, -1]
     assert read(out / "train" / "aa11", "segment").tolist() == [0, -1, 1, -1, -1]
-    assert sorted(path.stem for path in (out / "test" / "cc33").glob("*.npy")) == ["color", "coord", "normal"]
+    assert sorted(path.stem for path in (out / "test" / "cc33").glob("*.npy")) == ["color", "coord", "face", "normal"]
     report = json.loads((out / "preprocess_report.json").read_text())
     assert report["missing"] == {"train": ["zz99"], "val": [], "test": []}
 

@@ -12,10 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pointseg.errors import DataError
+from pointseg.formats.ply import Mesh, write_mesh
 from pointseg.scans.prepared import read_scene
+from pointseg.scans.scene_segments import check_segments
 from pointseg.taxonomy import read_class_table
 from tests.labelled.labelled_scans import NAMES, make_room, write_ply, write_rooms, write_table
-from tests.scannet.raw_scans import write_raw_tree
+from tests.scannet.raw_scans import grid_mesh, write_raw_tree
 from tests.scripts import DATA_PREP, Finished, run_script
 
 ROOMS = [f"room{i}" for i in range(10)]
@@ -388,6 +391,32 @@ def test_points_without_place_and_objects(out, tmp_path):
         0,
         3,
     ]
+
+
+def test_a_mesh_keeps_its_faces_and_a_cloud_has_none(out, tmp_path):
+    """Of a mesh those whose corners have a place, in the numbers of the points that are left; the check knows them."""
+    xyz, rgb, faces = grid_mesh(6, 8)
+    xyz[0] = np.nan
+    path = tmp_path / "scans" / "train" / "mesh.ply"
+    path.parent.mkdir(parents=True)
+    write_mesh(path, Mesh(xyz, faces, rgb))
+    np.save(path.with_suffix(".labels.npy"), np.arange(48) % 3 + 1)
+    assert import_scans(tmp_path / "scans", out).status == 0
+    stored = np.load(out / "train" / "mesh" / "face.npy")
+    assert stored.dtype == np.int32
+    np.testing.assert_array_equal(stored, faces[(faces > 0).all(axis=1)] - 1)
+    check_segments([out / "train" / "mesh"])
+    assert check(out).status == 0
+    (out / "train" / "mesh" / "face.npy").unlink()
+    (line,) = check(out).error_lines
+    assert f"{out}/train/mesh/face.npy: is missing; delete " in line
+
+    shutil.rmtree(path.parent)
+    write_rooms(tmp_path / "scans", ["train/cloud"])
+    assert import_scans(tmp_path / "scans", out).status == 0
+    assert not (out / "train" / "cloud" / "face.npy").exists()
+    with pytest.raises(DataError, match=r"cloud: has no faces .*prepare the scene again from a mesh"):
+        check_segments([out / "train" / "cloud"])
 
 
 def test_map_coordinates_and_units(out, tmp_path):

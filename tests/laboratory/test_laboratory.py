@@ -17,7 +17,7 @@ from pointseg.errors import StoppedError, UsageError
 from pointseg.folder_lock import hold_folder
 from pointseg.laboratory import scheduler
 from pointseg.laboratory.child import do_run
-from pointseg.laboratory.data import make_rooms
+from pointseg.laboratory.data import fingerprint_tree, make_rooms
 from pointseg.laboratory.methods import choose_methods
 from pointseg.laboratory.plan import PlannedRun, plan_runs
 from pointseg.longtail import main
@@ -62,6 +62,43 @@ def _result(out: str, method: str, seed: int) -> dict:
 
 def _weights(run: Path) -> dict[str, torch.Tensor]:
     return torch.load(run / "checkpoints" / "last.pt", weights_only=True)["model"]
+
+
+def test_rooms_of_before_there_were_segments_get_them_where_methods_vote(data: Path, tmp_path: Path) -> None:
+    """They are the same rooms, by their fingerprint, and complete for all other methods."""
+    folder = shutil.copytree(data, tmp_path / "data")
+    rooms = make_rooms(folder, NUM_ROOMS, 2000, workers=1)
+    scenes = [scene for split in NUM_ROOMS for scene in list_scenes(folder / "prepared", split)]
+    for scene in scenes:
+        (scene / "over_segment.npy").unlink()
+        source = json.loads((scene / "source.json").read_text())
+        del source["arrays"]["over_segment"]
+        source["made_from"]["version"] -= 1
+        (scene / "source.json").write_text(json.dumps(source))
+    assert make_rooms(folder, NUM_ROOMS, 2000, workers=1) == rooms
+    assert not list(folder.rglob("over_segment.npy"))
+    assert make_rooms(folder, NUM_ROOMS, 2000, workers=1, needs_segments=True) == rooms
+    assert all((scene / "over_segment.npy").exists() for scene in scenes)
+    assert fingerprint_tree(folder / "prepared") == rooms.fingerprint
+
+
+def test_votes_borrow_the_weights_and_have_other_scores(call: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def do_at_once(run: PlannedRun) -> scheduler.Child:
+        assert not run.trains
+        do_run(run)
+        return scheduler.Child(run, Mock(**{"poll.return_value": 0}))
+
+    monkeypatch.setattr(scheduler, "start_child", do_at_once)
+    names = [*METHODS, "votes", "votes+collapse"]
+    assert main([*call[: call.index("--methods")], "--methods", *names, *OVERRIDES]) == 0
+    for name, trained_as in (("votes", "cross_entropy"), ("collapse+votes", "collapse")):
+        accuracies = []
+        for seed in (0, 1):
+            voted, alone = (_result(call[1], method, seed) for method in (name, trained_as))
+            assert (voted["trained_as"], voted["measures"]) == (trained_as, alone["measures"])
+            assert "one label for each over-segment" in voted["scores"]["test"]["protocol"]
+            accuracies.append([result["scores"]["train"]["accuracy"] for result in (voted, alone)])
+        assert any(voted != alone for voted, alone in accuracies)
 
 
 def test_the_table_is_mean_and_standard_deviation_of_the_results(call: list[str]) -> None:

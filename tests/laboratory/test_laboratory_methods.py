@@ -13,7 +13,7 @@ from pointseg.laboratory.methods import (
     DEFAULT_NAMES,
     METHODS,
     OBJECT_CHANCES,
-    WEIGHTS,
+    OFF,
     choose_methods,
     configure,
     find_method,
@@ -48,7 +48,8 @@ def test_only_losses_and_inference_differ_from_the_shared_config(name: str) -> N
 def test_the_weights_above_zero_are_those_that_the_method_names(name: str) -> None:
     own = _flat(_config(name).model_dump())
     method = find_method(name)
-    assert {key for key in WEIGHTS if own[key]} == {key for key in WEIGHTS if method.overrides.get(key)}
+    on = {key for key, value in OFF.items() if method.overrides.get(key, value) != value}
+    assert {key for key, value in OFF.items() if own[key] != value} == on
     assert own["loss.cross_entropy"] == method.overrides.get("loss.cross_entropy", 1.0)
 
 
@@ -169,6 +170,16 @@ def test_a_post_hoc_method_uses_weights_that_are_trained_without_it() -> None:
     chosen = [method.name for method in choose_methods(["post_hoc+collapse", "post_hoc"])]
     assert chosen == ["collapse", "post_hoc+collapse", BASELINE, "post_hoc"]
     assert _config("post_hoc").loss == _config(BASELINE).loss
+
+
+def test_votes_are_post_hoc_and_off_in_all_others() -> None:
+    both = find_method("votes+collapse")
+    assert (both.name, both.trained_as, both.is_post_hoc) == ("collapse+votes", "collapse", False)
+    assert [method.name for method in choose_methods(["votes"])] == [BASELINE, "votes"]
+    assert _config("votes").inference.vote == _config(both.name).inference.vote == "segments"
+    assert _config("votes").loss == _config(BASELINE).loss
+    for name in (*DEFAULT_NAMES, *BESIDE_THE_LOSS):
+        assert (_config(name, "inference.vote=segments").inference.vote == "segments") == (name == "votes")
 
 
 def test_no_two_methods_have_one_fingerprint() -> None:

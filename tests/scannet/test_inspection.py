@@ -18,6 +18,7 @@ from tests.scannet.raw_scans import CATEGORIES, grid_mesh, write_label_map, writ
 from tests.scripts import run_script
 
 SCENE = "train/scene0000_00"
+TEST_SCENE = "test/scene0707_00"
 
 
 @pytest.fixture
@@ -48,15 +49,15 @@ def do_as_told(line, raw):
         run_script("preprocess_scannet.py", *arguments, "--workers", 1)
 
 
-def change_array(name, change):
+def change_array(name, change, scene=SCENE):
     """Edit an array and make its checksum fit, so that the values alone are wrong."""
 
     def damage(tree):
-        path = tree / SCENE / f"{name}.npy"
+        path, description = tree / scene / f"{name}.npy", tree / scene / "source.json"
         np.save(path, change(np.load(path)))
-        source = json.loads((tree / SCENE / "source.json").read_text())
+        source = json.loads(description.read_text())
         source["arrays"][name] |= {"bytes": path.stat().st_size, "crc32": zlib.crc32(path.read_bytes())}
-        (tree / SCENE / "source.json").write_text(json.dumps(source))
+        description.write_text(json.dumps(source))
 
     return damage
 
@@ -84,6 +85,13 @@ def lengthen_source(tree):
 def prepare_without_alignment_file(tree):
     """A test scene may lack it; here it comes later."""
     shutil.copy(tree.parent / f"{RAW_SCENE}.txt", tree.parent / "raw/scans_test/scene0707_00/scene0707_00.txt")
+
+
+def add_segments_to_a_test_scene(tree):
+    """Those of a published test scan are not to be had; who has them uses them."""
+    text = (tree.parent / f"{RAW_SCENE}_vh_clean_2.0.010000.segs.json").read_text()
+    path = tree.parent / "raw/scans_test/scene0707_00/scene0707_00_vh_clean_2.0.010000.segs.json"
+    path.write_text(text.replace("scene0000_00", "scene0707_00"))
 
 
 def flip_a_byte(tree):
@@ -146,6 +154,17 @@ DAMAGES = {
     "label20 too high": (change_array("segment20", put(20)), "segment20.npy: values are -1..20, expected -1..19"),
     "label too low": (change_array("segment20", put(-2)), "segment20.npy: values are -2..4"),
     "instance too low": (change_array("instance", put(-5)), "instance.npy: values are -5..3"),
+    "segments missing": (lambda tree: (tree / SCENE / "over_segment.npy").unlink(), "over_segment.npy: is missing"),
+    "segments of another length": (change_array("over_segment", lambda a: a[1:]), "over_segment.npy: has 47 rows"),
+    "segment too low": (change_array("over_segment", put(-1)), "over_segment.npy: values are -1..7, expected 0..47"),
+    "segment too high": (change_array("over_segment", put(48)), "over_segment.npy: values are 0..48, expected 0..47"),
+    "faces missing": (lambda tree: (tree / TEST_SCENE / "face.npy").unlink(), "face.npy: is missing"),
+    "faces of another mesh": (change_array("face", put(48), TEST_SCENE), "face.npy: values are 0..48, expected 0..47"),
+    "faces of another shape": (
+        change_array("face", lambda a: a.ravel(), TEST_SCENE),
+        "face.npy: is int32 (210,), expected integers (F, 3)",
+    ),
+    "segments of a test scene added": (add_segments_to_a_test_scene, "segs.json was not there then"),
     "NaN": (change_array("coord", put(np.nan)), "coord.npy: 1 rows are not finite"),
     "at the end of the world": (change_array("coord", put(1e30)), "coord.npy: 1 rows are beyond 1e+08 m"),
     "infinite normal": (change_array("normal", put(np.inf)), "normal.npy: 1 rows are not finite"),
@@ -174,7 +193,11 @@ DAMAGES = {
     ),
 }
 NAMES_ITS_PLACE = {  # where that is not the scene that most damages are done to
-    "source added": "test/scene0707_00",
+    "faces missing": TEST_SCENE,
+    "faces of another mesh": TEST_SCENE,
+    "faces of another shape": TEST_SCENE,
+    "segments of a test scene added": TEST_SCENE,
+    "source added": TEST_SCENE,
     "scene added": "train/scene9_00",
     "scene unfinished": "val/.writing-scene0000_00-abc",
     "report unfinished": ".writing-preprocess_report-abc.json",

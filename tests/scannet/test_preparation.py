@@ -66,7 +66,10 @@ def test_tree(raw, out):
         "segment20": ("int64", (48,)),
         "segment200": ("int64", (48,)),
         "instance": ("int64", (48,)),
+        "over_segment": ("int32", (48,)),
     }
+    # Of the scan's own segments, numbered from 0.
+    assert arrays["over_segment"].reshape(6, 8)[3].tolist() == list(range(8))
     xyz, rgb, _ = grid_mesh(6, 8)
     np.testing.assert_allclose(arrays["coord"], xyz @ np.array(ALIGNMENT)[:3, :3].T + [1.5, -2, 0.25], atol=1e-5)
     np.testing.assert_array_equal(arrays["color"], rgb)
@@ -74,7 +77,8 @@ def test_tree(raw, out):
     assert arrays["segment200"].reshape(6, 8)[3].tolist() == [0, 0, 1, 1, -1, sign, -1, -1]
     assert arrays["segment20"].reshape(6, 8)[3].tolist() == [0, 0, 4, 4, -1, -1, -1, -1]
     test_files = {path.name for path in (out / "test" / "scene0707_00").iterdir()}
-    assert test_files == {"coord.npy", "color.npy", "normal.npy", "source.json"}
+    assert test_files == {"coord.npy", "color.npy", "normal.npy", "face.npy", "source.json"}
+    np.testing.assert_array_equal(np.load(out / "test" / "scene0707_00" / "face.npy"), grid_mesh(6, 8)[2])
     assert_nothing_half_written(out)
 
 
@@ -159,7 +163,7 @@ def test_number_of_workers_changes_no_byte(raw, out, tmp_path):
     run_script("preprocess_scannet.py", "--raw", raw, "--out", tmp_path / "three", "--workers", 3)
     one, three = ({p: content for p, (content, _) in file_states(root).items()} for root in (out, tmp_path / "three"))
     assert one == three
-    assert len(one) == 3 * 7 + 4 + 1
+    assert len(one) == 3 * 8 + 5 + 1
 
 
 def spoil_mesh(change):

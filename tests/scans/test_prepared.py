@@ -1,5 +1,6 @@
 """The prepared tree: ours and Pointcept's."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -371,3 +372,16 @@ def test_an_archive_of_arrays_is_no_array(tmp_path: Path) -> None:
         np.savez(file, a=np.zeros(3))
     with pytest.raises(DataError, match="is truncated or no array"):
         load_array(tmp_path / "coord.npy", lambda: "fetch it again")
+
+
+def test_the_head_alone_shows_that_an_array_announces_too_much(tmp_path: Path) -> None:
+    """More elements than there are integers: NumPy would multiply them with a warning, and map what is not there."""
+    path = tmp_path / "coord.npy"
+    with open(path, "wb") as file:
+        head = {"descr": "<f4", "fortran_order": False, "shape": (2**32, 2**32, 3)}
+        np.lib.format.write_array_header_1_0(file, head)
+        file.write(bytes(36))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(DataError, match=r"coord\.npy: is truncated .*it announces float32 .*, and has 36 bytes"):
+            load_array(path, lambda: "get it again", "r")

@@ -42,6 +42,24 @@ def _try_scan(trial: Trial, scenery: Scenery) -> None:
         require((out / "scan.txt").is_file(), "no prediction, and nobody says so")
 
 
+def _try_votes(trial: Trial, scenery: Scenery) -> None:
+    """What votes are taken in: the segments beside a raw scan, or those and the faces of a prepared one."""
+    call = ("predict", "--run", scenery.run, "--vote", "segments", "--out", trial.folder / "out", *_CPU)
+    if trial.rng.random() < 0.5:
+        raw = next(scenery.raw.glob("scans/*"))
+        folder = copy_tree(raw, trial.folder / raw.name)
+        trial.attack = damage(next(folder.glob("*.segs.json")), trial.rng, sorted(folder.iterdir()))
+        trial.try_out(*call, "--input", *folder.glob("*.ply"))
+        return
+    root = copy_tree(scenery.prepared, trial.folder / "prepared")
+    split, part = [("val", "over_segment"), ("test", "face")][trial.rng.integers(2)]
+    path = next((root / split).glob(f"*/{part}.npy"))
+    trial.attack = damage(path, trial.rng, sorted(path.parent.iterdir()))
+    checked = trial.run("check", root, "--workers", "1").status
+    if trial.try_out(*call, "--data-root", root, "--split", split) and checked:
+        trial.verdict = "otherwise"
+
+
 def _try_labelled(trial: Trial, scenery: Scenery) -> None:
     """A labelled scan, or the table of its classes, through ``import`` and ``check``."""
     source, out = copy_tree(scenery.labelled, trial.folder / "source"), trial.folder / "out"
@@ -136,6 +154,7 @@ def _try_zip(trial: Trial, scenery: Scenery) -> None:
 
 _ATTEMPTS: dict[str, tuple[Callable[[Trial, Scenery], None], int]] = {
     "scans of any format": (_try_scan, 300),
+    "segments to vote in": (_try_votes, 80),
     "labelled scans": (_try_labelled, 120),
     "prepared scenes": (_try_prepared, 160),
     "configs": (_try_config, 120),

@@ -1,7 +1,7 @@
 """What a network says of each point of a part: from one forward pass, or from the mean over views."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -12,6 +12,7 @@ from pointseg.data.voxelize import Voxels
 from pointseg.engine.inference.coverings import Coverings
 from pointseg.engine.inference.forward import Forward
 from pointseg.engine.inference.parts import ScenePart
+from pointseg.engine.inference.votes import Votes
 from pointseg.models import NetworkOutput
 from pointseg.taxonomy import IGNORE
 
@@ -69,24 +70,29 @@ class PointArrays:
 
         Args:
             row: of the scene's points.
-            output: for them in this order; or for voxels. On any device, floats in any precision.
+            output: for them in this order; or for voxels (or segments). On any device, floats in any precision.
             voxel: which of those each point is in.
         """
+        for name, value in vars(output).items():
+            if value is not None:
+                self.put_field(name, row, value, voxel)
+
+    def put_field(
+        self, name: str, row: torch.Tensor | slice, value: torch.Tensor, voxel: torch.Tensor | None = None
+    ) -> None:
+        """Fill rows of one field of :class:`PointOutput`; arguments as :meth:`put`."""
         if self._row is not None:
             rows = self._row[row]
         else:
             rows = torch.arange(self._num_points)[row] if isinstance(row, slice) else row
-        for name, value in vars(output).items():
-            if value is None:
-                continue
-            if name not in self._arrays:
-                dtype = _DTYPE_OF_FIELD.get(name, value.dtype)
-                array = self._allocate(name, (self._num_points, *value.shape[1:]), dtype)
-                self._arrays[name] = array.fill_(IGNORE) if name == "label" else array
-            array = self._arrays[name]
-            places = torch.arange(len(rows)) if voxel is None else voxel
-            for at, place in zip(rows.split(_POINTS_AT_ONCE), places.split(_POINTS_AT_ONCE), strict=True):
-                array[at] = value[place.to(value.device)].to(array.dtype).cpu()
+        if name not in self._arrays:
+            dtype = _DTYPE_OF_FIELD.get(name, value.dtype)
+            array = self._allocate(name, (self._num_points, *value.shape[1:]), dtype)
+            self._arrays[name] = array.fill_(IGNORE) if name == "label" else array
+        array = self._arrays[name]
+        places = torch.arange(len(rows)) if voxel is None else voxel
+        for at, place in zip(rows.split(_POINTS_AT_ONCE), places.split(_POINTS_AT_ONCE), strict=True):
+            array[at] = value[place.to(value.device)].to(array.dtype).cpu()
 
     def collect(self) -> PointOutput:
         """All that was put in."""
@@ -119,7 +125,7 @@ class Pointwise:
         output = self._forward(voxels, name)
         if observer is not None:
             observer(voxels, output)
-        of_voxels = _decide(self._adjust(output.logits), output.features, wanted)
+        of_voxels = _decide_once(self._adjust(output.logits), output.features, wanted)
         return of_voxels, voxels.voxel_of_point[part.is_core]
 
     def infer_over_views(
@@ -137,16 +143,58 @@ class Pointwise:
             name: of the scene.
             wanted: what to return beside the labels.
         """
+        num_points = int(part.is_core.sum())
+        probabilities, features = _Sum(num_points), _Sum(num_points)
+        for row, voxel, output in self._pass_over_views(part, views, every_point, name):
+            probabilities.add(row, voxel, self._adjust(output.logits).float().softmax(dim=1))
+            if wanted.features:
+                features.add(row, voxel, output.features.float())
+        of_points = decide(probabilities.mean(len(views)), wanted)
+        return replace(of_points, features=features.mean(len(views)) if wanted.features else None)
+
+    def gather_votes(
+        self,
+        part: ScenePart,
+        views: Sequence[torch.Tensor],
+        every_point: bool,
+        name: str,
+        votes: Votes,
+        wanted: Wanted,
+        observer: Observer | None = None,
+    ) -> torch.Tensor | None:
+        """Add what is said of the core's points in each view to the votes on their segments.
+
+        The forward passes are those of :meth:`infer_over_views`, and with one view, as it is, of :meth:`infer_once`.
+
+        Returns:
+            (n, D) float32: the mean of the points' own features, on the network's device; None where not wanted.
+        """
+        segment = votes.segment[part.row]
+        features = _Sum(len(segment))
+        for row, voxel, output in self._pass_over_views(part, views, every_point, name, observer):
+            votes.add(segment[row], voxel, self._adjust(output.logits))
+            if wanted.features:
+                features.add(row, voxel, output.features.float())
+        return features.mean(len(views)) if wanted.features else None
+
+    def _pass_over_views(
+        self,
+        part: ScenePart,
+        views: Sequence[torch.Tensor],
+        every_point: bool,
+        name: str,
+        observer: Observer | None = None,
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, NetworkOutput]]:
+        """Yield, for each forward pass, (n,) rows of the core, the voxel that speaks for each, and the output."""
         row = part.is_core.cumsum(0) - 1
-        sums = _Sums(int(row[-1]) + 1, wanted.features)
         for matrix, origin in zip(views, part.grid_origins, strict=True):
             for voxels, speaks_for in self._cover(transform(part.points, matrix), every_point, origin):
                 of_core = speaks_for[part.is_core[speaks_for]]
                 if len(of_core):
                     output = self._forward(voxels, name)
-                    voxel = voxels.voxel_of_point[of_core]
-                    sums.add(row[of_core], voxel, self._adjust(output.logits), output.features)
-        return sums.mean(len(views), wanted)
+                    if observer is not None:
+                        observer(voxels, output)
+                    yield row[of_core], voxels.voxel_of_point[of_core], output
 
     def _cover(
         self, points: Points, every_point: bool, origin: torch.Tensor | None
@@ -157,7 +205,16 @@ class Pointwise:
             yield self._coverings.by_mean(points, origin), torch.arange(len(points))
 
 
-def _decide(logits: torch.Tensor, features: torch.Tensor, wanted: Wanted) -> PointOutput:
+def decide(probabilities: torch.Tensor, wanted: Wanted) -> PointOutput:
+    """Mean probabilities (n, K) as an output, on their device; without features."""
+    return PointOutput(
+        probabilities.argmax(dim=1),
+        probabilities.amax(dim=1).float() if wanted.confidence else None,
+        probabilities if wanted.probabilities else None,
+    )
+
+
+def _decide_once(logits: torch.Tensor, features: torch.Tensor, wanted: Wanted) -> PointOutput:
     """Logits (M, K) and features (M, D) of any device as an output, on the CPU."""
     label = logits.argmax(dim=1).cpu()
     confidence = torch.empty(len(logits)) if wanted.confidence else None
@@ -174,39 +231,26 @@ def _decide(logits: torch.Tensor, features: torch.Tensor, wanted: Wanted) -> Poi
     return PointOutput(label, confidence, probabilities, features.half().cpu() if wanted.features else None)
 
 
-class _Sums:
-    """Probabilities and features of n points, added up over views."""
+class _Sum:
+    """Values of n points, added up over views."""
 
-    def __init__(self, num_points: int, with_features: bool) -> None:
+    def __init__(self, num_points: int) -> None:
         self._num_points = num_points
-        self._with_features = with_features
-        self._probability: torch.Tensor | None = None
-        self._feature: torch.Tensor | None = None
+        self._total: torch.Tensor | None = None
 
-    def add(self, row: torch.Tensor, voxel: torch.Tensor, logits: torch.Tensor, features: torch.Tensor) -> None:
-        """Add to rows what is said of voxels (M, K) and (M, D), without another copy as large."""
-        probability = logits.float().softmax(dim=1)
-        if self._probability is None:
-            self._probability = probability.new_zeros(self._num_points, probability.shape[1])
-        _add_rows(self._probability, row, probability, voxel)
-        if self._with_features:
-            if self._feature is None:
-                self._feature = features.new_zeros(self._num_points, features.shape[1], dtype=torch.float32)
-            _add_rows(self._feature, row, features.float(), voxel)
+    @property
+    def total(self) -> torch.Tensor:
+        """(n, C) float32, on the device of the values."""
+        assert self._total is not None, "a core has a point, and every view covers it"
+        return self._total
 
-    def mean(self, num_views: int, wanted: Wanted) -> PointOutput:
-        """The means over the views, where the sums are: another copy can be larger than all else."""
-        assert self._probability is not None, "a core has a point, and every view covers it"
-        label = self._probability.argmax(dim=1)
-        self._probability /= num_views
-        confidence = self._probability.amax(dim=1) if wanted.confidence else None
-        probabilities = self._probability if wanted.probabilities else None
-        return PointOutput(
-            label, confidence, probabilities, None if self._feature is None else self._feature.div_(num_views)
-        )
+    def add(self, row: torch.Tensor, voxel: torch.Tensor, value: torch.Tensor) -> None:
+        """Add to rows what is said of voxels (M, C), without another copy as large."""
+        if self._total is None:
+            self._total = value.new_zeros(self._num_points, value.shape[1], dtype=torch.float32)
+        for rows, voxels in zip(row.split(_POINTS_AT_ONCE), voxel.split(_POINTS_AT_ONCE), strict=True):
+            self._total[rows.to(self._total.device)] += value[voxels.to(value.device)]
 
-
-def _add_rows(total: torch.Tensor, row: torch.Tensor, value: torch.Tensor, voxel: torch.Tensor) -> None:
-    """total[row] += value[voxel], in slices."""
-    for rows, voxels in zip(row.split(_POINTS_AT_ONCE), voxel.split(_POINTS_AT_ONCE), strict=True):
-        total[rows.to(total.device)] += value[voxels.to(value.device)]
+    def mean(self, num_views: int) -> torch.Tensor:
+        """The total becomes the mean over the views where it is: another copy can be larger than all else."""
+        return self.total.div_(num_views)

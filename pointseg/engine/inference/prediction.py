@@ -90,7 +90,13 @@ def infer_scan(
     """
     row = None if scan.has_place.all() else torch.from_numpy(np.flatnonzero(scan.has_place))
     arrays = PointArrays(len(scan.has_place), row, allocate)
-    output = segmenter.infer_scene(scan.scene, tta, wanted._replace(confidence=True), arrays=arrays)
+    segments = None
+    if segmenter.votes:
+        from pointseg.engine.inference.scan_segments import find_segments
+
+        segments = find_segments(scan)
+    wanted = wanted._replace(confidence=True)
+    output = segmenter.infer_scene(scan.scene, tta, wanted, arrays=arrays, segments=segments)
     assert output.confidence is not None, "it was asked for"
     return Prediction(
         scan=scan.scene.name,

@@ -15,8 +15,9 @@ from pointseg.engine.checkpoint import fingerprint, load_weights, read_checkpoin
 from pointseg.engine.inference.coverings import Coverings
 from pointseg.engine.inference.forward import LESS_MEMORY, Forward
 from pointseg.engine.inference.parts import cut_scene, find_grid_origin
-from pointseg.engine.inference.pointwise import Observer, PointArrays, PointOutput, Pointwise, Wanted
+from pointseg.engine.inference.pointwise import Observer, PointArrays, PointOutput, Pointwise, Wanted, decide
 from pointseg.engine.inference.views import view_matrices
+from pointseg.engine.inference.votes import Votes
 from pointseg.engine.network import explain_out_of_memory
 from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import DataError, UsageError
@@ -156,9 +157,11 @@ class Segmenter:
         scan = read_scan_input(Path(path), self.taxonomy, "normal" in self.config.data.features, options)
         return infer_scan(self, scan, tta, Wanted(True, probabilities, features))
 
-    def predict_scene(self, scene: Scene, tta: str = "none", observer: Observer | None = None) -> np.ndarray:
+    def predict_scene(
+        self, scene: Scene, tta: str = "none", observer: Observer | None = None, segments: np.ndarray | None = None
+    ) -> np.ndarray:
         """(N,) int64 labels of a scene's points, as :meth:`infer_scene`."""
-        return self.infer_scene(scene, tta, observer=observer).label.numpy()
+        return self.infer_scene(scene, tta, observer=observer, segments=segments).label.numpy()
 
     def infer_scene(
         self,
@@ -167,6 +170,7 @@ class Segmenter:
         wanted: Wanted = _LABELS,
         observer: Observer | None = None,
         arrays: PointArrays | None = None,
+        segments: np.ndarray | None = None,
     ) -> PointOutput:
         """What the network says of each of a scene's N points.
 
@@ -181,29 +185,52 @@ class Segmenter:
             wanted: what to return beside the labels.
             observer: is shown each forward pass, with the scene's labels. Each voxel has its label in one of them.
             arrays: what to fill and return; None: arrays in memory.
+            segments: (N,) int64, 0 to S - 1: all points of a segment get the class of their largest mean probability,
+                and these means as probabilities; features stay each point's own. None: each point for itself.
 
         Raises:
             DataError: the scene lacks a part that the network takes, or the GPU's memory is too small.
-            UsageError: the scene can't be cut into tiles of ``inference.max_voxels``.
-            ValueError: an observer with test-time augmentation, in which a voxel has no one output.
+            UsageError: the scene can't be cut into tiles of ``inference.max_voxels``; or the config has
+                ``inference.vote: segments``, and there are none.
+            ValueError: an observer with test-time augmentation, in which a voxel has no one output; or segments that
+                are none, or of other points.
         """
         if observer is not None and tta != "none":
             raise ValueError(f"an observer sees one forward pass a voxel; expected tta none, got {tta}")
         points = self._center(scene)
-        views = view_matrices(tta)
+        views, every_point = view_matrices(tta), tta == "full"
         whole = PointArrays(len(points)) if arrays is None else arrays
+        votes = self._begin_votes(scene, segments)
         try:
             for part in cut_scene(points, views, scene.name, self.config, self.network):
                 with explain_out_of_memory(f"{scene.name}, {len(part.points):,} points at a time", LESS_MEMORY):
-                    if tta == "none":
+                    if votes is not None:
+                        how = (part, views, every_point, scene.name)
+                        features = self._pointwise.gather_votes(*how, votes, wanted, observer)
+                        if features is not None:
+                            whole.put_field("features", part.row, features)
+                    elif tta == "none":
                         whole.put(part.row, *self._pointwise.infer_once(part, scene.name, wanted, observer))
                     else:
-                        every_point = tta == "full"
                         output = self._pointwise.infer_over_views(part, views, every_point, scene.name, wanted)
                         whole.put(part.row, output)
         except TooWideError as error:
             raise DataError(f"{scene.name}: {error}") from None
+        if votes is not None:
+            whole.put(slice(None), decide(votes.mean(len(views)), wanted), voxel=votes.segment)
         return whole.collect()
+
+    def _begin_votes(self, scene: Scene, segments: np.ndarray | None) -> Votes | None:
+        if segments is not None:
+            if segments.shape != (scene.num_points,):
+                raise ValueError(f"segments are {segments.shape}, the scene has {scene.num_points} points")
+            return Votes(torch.from_numpy(segments))
+        if self.votes:
+            raise UsageError(
+                f"{scene.name}: the run votes in segments (inference.vote), and which points are one is not known; "
+                'give segments, or load the run with vote="none"'
+            )
+        return None
 
     def forward_scene(self, scene: Scene) -> tuple[Voxels, NetworkOutput]:
         """The scene's voxels (mean features, majority label; on the CPU) and the network's output; never in tiles."""
@@ -214,6 +241,11 @@ class Segmenter:
     def _center(self, scene: Scene) -> Points:
         data = self.config.data
         return center_points(points_from_scene(scene, data.features), center=data.center)
+
+    @property
+    def votes(self) -> bool:
+        """Whether segments of points are given one label, as the config says."""
+        return self.config.inference.vote == "segments"
 
     @property
     def network(self) -> Network:
