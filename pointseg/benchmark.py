@@ -54,6 +54,7 @@ def run_benchmark(arguments: Namespace, device: torch.device, num_threads: int) 
         config = load_config(arguments.cfg or "scannet200", [*size, *arguments.overrides])
         backends = choose_backends_of(config.model.name, arguments.backends, device)
         job = StepJob(config, device, num_threads, arguments.voxels, arguments.scenes, arguments.scene, seed)
+        job = replace(job, occupied=arguments.occupied)
         if arguments.end_to_end:
             job = replace(job, num_steps_with_loader=_STEPS_WITH_LOADER)
         return measure_step(job, model, backends, repeats)
@@ -82,6 +83,13 @@ def build_parser() -> CommandParser:
 
     step = benchmarks.add_parser("step", help="inference and a training step of a network, every backend")
     _add_voxels(step, 80_000)
+    step.add_argument(
+        "--occupied",
+        type=_share,
+        default=1.0,
+        metavar="SHARE",
+        help="of the voxels of the surface that is made: those with a vertex; 0.15 is like a mesh of large triangles",
+    )
     step.add_argument("--scenes", type=_positive, default=1, help="of --voxels each in the batch")
     _add_scene(step)
     network = step.add_mutually_exclusive_group()
@@ -144,6 +152,16 @@ def _add_shared(parser: CommandParser, repeats: int, one_core: bool = False) -> 
     else:
         parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
         parser.add_argument("--threads", type=_positive, help="CPU threads; default: what PyTorch chooses")
+
+
+def _share(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is no number") from None
+    if not 0.01 <= number <= 1:
+        raise ArgumentTypeError(f"{text} is not within 0.01 to 1")
+    return number
 
 
 def _positive(text: str) -> int:

@@ -23,6 +23,13 @@ from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy, load_taxonomy
 
 _FEATURES = {6: ["rgb", "normal"], 9: ["xyz", "rgb", "normal"]}
 """What the published networks take in, by how many inputs they have."""
+_RECIPES = {
+    ("SpUNet-v1m1", 6): "scannet200",
+    ("SpUNet-v1m1", 9): "scannet200",
+    ("Volt", 6): "scannet200",
+    ("Volt", 9): "scannet200",
+}
+"""The config whose recipe goes on training a network, by its kind and inputs; the classes are its own."""
 _DATA_ROOT = "data/scannet"
 _VOXEL_SIZE_M = 0.02
 """Of the published networks."""
@@ -145,7 +152,7 @@ def make_config(
     voxel_size_m: float,
     color_range: str = _COLOR_RANGE,
 ) -> Config:
-    """The packaged recipe, with the network's classes, sizes and inputs.
+    """The recipe of such networks (``_RECIPES``), with this one's classes, sizes and inputs.
 
     It has no center branch, since the network was trained without one.
 
@@ -157,7 +164,7 @@ def make_config(
         known = " or ".join(f"{number} ({', '.join(names)})" for number, names in _FEATURES.items())
         raise DataError(f"{where}: has {network.in_channels} inputs, expected {known}; others can't be told apart")
     name = taxonomy.name if taxonomy.is_benchmark else CLASS_TABLE
-    tree = load_config(f"{name if taxonomy.is_benchmark else 'scannet200'}.yaml").model_dump(mode="json")
+    tree = load_config(f"{_RECIPES[network.kind, network.in_channels]}.yaml").model_dump(mode="json")
     tree["taxonomy"] = name
     tree["run"]["dir"] = run
     tree["data"] |= {"root": data_root, "voxel_size_m": voxel_size_m, "features": _FEATURES[network.in_channels]}
@@ -223,8 +230,10 @@ def _read_state(file: Path, where: str) -> tuple[Mapping[str, object], tuple[str
     state = content
     if isinstance(content, dict):
         averaged = content.get(_EMA)
-        state = averaged if averaged else content.get("state_dict", content)
-        remarks = (f"the weights averaged over training ({_EMA})",) if averaged else ()
+        if averaged is None or averaged == {}:
+            state = content.get("state_dict", content)
+        else:
+            state, remarks = averaged, (f"the weights averaged over training ({_EMA})",)
     if not isinstance(state, dict) or not any(isinstance(value, torch.Tensor) for value in state.values()):
         raise DataError(f"{where}: holds no weights; give a state_dict, or {{'state_dict': ...}}")
     return state, remarks

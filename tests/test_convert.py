@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ from pointseg.sparse import SparseConvTensor, SubMConv3d
 from pointseg.taxonomy import load_taxonomy
 from pointseg.train import main as train
 from tests.models.published_files import CHANNELS, LAYERS, STEM, BareNetwork, published_state
+from tests.models.published_volt_files import published_volt_state
 
 PREFIXES = ("", "module.", "backbone.", "module.backbone.", "backbone.module.")
 FEATURES = {6: ("rgb", "normal"), 9: ("xyz", "rgb", "normal")}
@@ -276,6 +278,47 @@ def test_no_single_misfit_is_overlooked(change: str) -> None:
             read_published(state, "file")
 
 
+@pytest.mark.parametrize("state", [published_state(), published_volt_state()], ids=["unet", "volt"])
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda value: value.to(torch.complex64), "is torch.complex64, expected torch.float32"),
+        (lambda value: value.int(), "is torch.int32, expected torch.float32"),
+        (lambda value: value.to_sparse(), "is torch.sparse_coo on cpu, expected plain numbers"),
+        (lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8), "is torch.qint8, expected"),
+        (lambda value: value.to("meta"), "is torch.strided on meta, expected plain numbers"),
+        (lambda value: torch.nested.nested_tensor([value.flatten(), value.flatten()[1:]]), "is no tensor but tuple"),
+        (lambda value: value * torch.nan, "has values that are not finite"),
+        (lambda value: value.double() * 1e300, "has values that are not finite"),
+        (lambda value: value.flatten()[:1].clone().expand(value.shape), "repeats its numbers"),
+        (lambda value: value.flatten()[0], r"is \(\), expected"),
+        (lambda value: None, "is no tensor but NoneType"),
+        (lambda value: value.numpy(), "is no tensor but ndarray"),
+    ],
+)
+def test_a_tensor_of_another_kind_is_named(
+    state: dict[str, Tensor], spoil: Callable[[Tensor], object], message: str
+) -> None:
+    """In any place, also where the size of the network is read off."""
+    for name, value in state.items():
+        if not value.is_floating_point() or value.dim() < 2 or name.startswith("distill_heads"):
+            continue
+        with pytest.raises((DataError, UsageError)) as caught:
+            read_published({**state, name: spoil(value)}, "file.pth")
+        text = str(caught.value)
+        # What the size is read off may also end it: then the file is no such network.
+        own = name.removeprefix("backbone.").replace("seg_heads.Default", "head")
+        assert re.search(rf"{re.escape(own)} {message}", text) or re.search("is no Volt|has no seg_heads", text)
+        assert "\n" not in text
+
+
+def test_a_small_file_of_a_huge_network_takes_no_memory() -> None:
+    """A million inputs and channels of one number: 4 TB, if anybody looked at each."""
+    state = {**published_volt_state(), "backbone.tokenizer.proj.weight": torch.zeros(1).expand(10**6, 10**6)}
+    with pytest.raises(DataError, match="tokenizer.proj.weight repeats its numbers"):
+        read_published(state, "file.pth")
+
+
 def test_another_network_is_none_of_ours() -> None:
     with pytest.raises(DataError, match=r"file: is no SpUNet-v1m1, nothing in it is named down\.0 or enc\.0, up\.0"):
         read_published({"module.backbone.embedding.stem.weight": torch.zeros(3)}, "file")
@@ -330,6 +373,7 @@ def save_numbers(content: bytes) -> bytes:
         (damage, "can't be read as a checkpoint"),
         (lambda content: b"", "can't be read as a checkpoint"),
         (lambda content: b"ply\nformat ascii 1.0\n", "it is no file of torch.save"),
+        (lambda content: b"hello world\n", "it is no file of torch.save"),
         (save_with_code, r"holds \S*Setting, and reading that would run code of the file; where you trust it"),
         (save_numbers, "holds no weights; give a state_dict"),
     ],

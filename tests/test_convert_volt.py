@@ -72,6 +72,24 @@ def test_averaged_weights_are_taken_where_there_are_any(tmp_path: Path, capsys: 
     assert torch.equal(weights["tokenizer.proj.weight"], averaged["backbone.tokenizer.proj.weight"])
 
 
+@pytest.mark.parametrize("averaged", [None, {}])
+def test_no_averaged_weights_are_none(averaged: object, tmp_path: Path) -> None:
+    state = published_volt_state()
+    file = _write(tmp_path / "volt.pth", state, ema_state_dict=averaged)
+    convert([str(file), "--out", str(tmp_path / "run")])
+    weights = torch.load(tmp_path / "run" / "checkpoints" / "last.pt")["model"]
+    assert torch.equal(weights["head.weight"], state["seg_heads.Default.weight"])
+
+
+@pytest.mark.parametrize("averaged", [torch.zeros(3), [1, 2], "0.999", {"decay": 0.999}])
+def test_averages_that_are_no_weights_are_refused(averaged: object, tmp_path: Path) -> None:
+    """Not skipped: who averaged weights wants those."""
+    file = _write(tmp_path / "volt.pth", published_volt_state(), ema_state_dict=averaged)
+    with pytest.raises(DataError, match="holds no weights"):
+        convert([str(file), "--out", str(tmp_path / "run")])
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_file_to_run_to_file_to_run_is_the_same_bit_for_bit(tmp_path: Path) -> None:
     file = _write(tmp_path / "volt.pth", published_volt_state())
     convert([str(file), "--out", str(tmp_path / "first")])

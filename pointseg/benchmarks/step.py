@@ -55,6 +55,8 @@ class StepJob:
     num_scenes: int
     scene: Path | None
     seed: int
+    occupied: float = 1.0
+    """Share of the made surface's voxels that hold a vertex."""
     num_steps_with_loader: int = 0
     """To measure ``wait_share``; 0: not."""
     backend: str = "torch"
@@ -80,7 +82,9 @@ class StepMeasurement:
         model = job.config.model.model_copy(update={"backend": "spconv" if job.backend == BARE else job.backend})
         data = job.config.data.model_copy(update={"scenes_per_batch": job.num_scenes})
         config = job.config.model_copy(update={"model": model, "data": data})
-        scenes = [find_coords(job.num_voxels, job.scene, job.seed + index) for index in range(job.num_scenes)]
+        scenes = [
+            find_coords(job.num_voxels, job.scene, job.seed + index, job.occupied) for index in range(job.num_scenes)
+        ]
         batch = fill_batch(scenes, config.in_channels, load_taxonomy(config.taxonomy).num_classes, job.seed)
         self.job = job
         self.config = config

@@ -33,10 +33,9 @@ def augment_objects(points: Points, config: ObjectConfig, generator: torch.Gener
         the scene, its points in their order.
     """
     assert points.instance is not None, "the loader reads them where they are needed"
-    in_object = points.instance >= 0
-    ids, row = points.instance.unique(return_inverse=True)
+    ids, row = _number_objects(points.instance)
     # What belongs to no object is one more, which nothing is applied to.
-    count = len(ids)
+    count, is_object = len(ids), ids >= 0
     center = points.xyz.new_zeros(count, 3).index_add_(0, row, points.xyz)
     center /= torch.bincount(row, minlength=count)[:, None]
 
@@ -46,23 +45,52 @@ def augment_objects(points: Points, config: ObjectConfig, generator: torch.Gener
     turn = draw_turns(count, config.turn_probability, config.turn_deg, generator)
     flip = draw_flips(count, config.flip_probability, generator)
     factor = draw_factors(count, config.scale_probability, config.scale, generator)
-    # Flips come after turns.
-    matrix = flip[:, :, None] * turn
-    moved = _apply((factor[:, None, None] * matrix)[row], points.xyz - center[row]) + (center + shift)[row]
+    # Flips come after turns; of what belongs to no object, every coordinate stays as it is, bit by bit.
+    matrix = (flip[:, :, None] * turn).where(is_object[:, None, None], torch.eye(3, device=flip.device))
+    scaled = matrix * factor.where(is_object, 1.0)[:, None, None]
+    offset = (center + shift - (scaled @ center[:, :, None]).squeeze(2)).where(is_object[:, None], 0.0)
+    xyz = _apply(points.xyz, row, scaled, offset)
     normal = points.normal
     if normal is not None:
-        normal = torch.where(in_object[:, None], _apply(matrix[row], normal), normal)
+        normal = _apply(normal, row, matrix, torch.zeros_like(offset))
 
     label, rgb = points.label, points.rgb
     if config.ignore_probability:
-        of_object = draw_happens(count, config.ignore_probability, generator)[row]
+        of_object = draw_happens(count, config.ignore_probability, generator) & is_object
         of_point = draw_happens(len(points), _IGNORED_SHARE, generator)
-        label = label.masked_fill(of_object & of_point & in_object, IGNORE)
+        label = label.masked_fill(of_object.index_select(0, row) & of_point, IGNORE)
     if rgb is not None and config.black_probability:
-        is_black = draw_happens(count, config.black_probability, generator)[row]
-        rgb = rgb.masked_fill((is_black & in_object)[:, None], 0.0)
-    xyz = torch.where(in_object[:, None], moved, points.xyz)
+        is_black = draw_happens(count, config.black_probability, generator) & is_object
+        rgb = rgb * (~is_black).index_select(0, row)[:, None]
     return replace(points, xyz=xyz, normal=normal, rgb=rgb, label=label)
+
+
+def _number_objects(instance: Tensor) -> tuple[Tensor, Tensor]:
+    """The numbers that occur, ascending, and (N,) int64 which of them each point has: as ``unique``, without a sort."""
+    if not len(instance):
+        return instance, instance.long()
+    low, high = (int(end) for end in torch.aminmax(instance))
+    if high - low > len(instance):  # no table is that long
+        return instance.unique(return_inverse=True)
+    place = (instance - low).long()
+    occurs = torch.bincount(place, minlength=high - low + 1) > 0
+    return occurs.nonzero().squeeze(1) + low, (occurs.cumsum(0) - 1).index_select(0, place)
+
+
+def _apply(vectors: Tensor, row: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
+    """(N, 3): the object's matrix (count, 3, 3) times each vector, plus its offset (count, 3); z mixes with no axis.
+
+    Column by column, which takes a third of the time of a matrix for each point, and leaves what the identity is
+    applied to as it is, bit by bit.
+    """
+    new = torch.empty_like(vectors)
+    matrix, offset = matrix.permute(1, 2, 0).contiguous(), offset.T.contiguous()
+    for axis, sources in enumerate(((0, 1), (0, 1), (2,))):
+        column = offset[axis].index_select(0, row)
+        for source in sources:
+            column.addcmul_(matrix[axis, source].index_select(0, row), vectors[:, source])
+        new[:, axis] = column
+    return new
 
 
 def draw_happens(count: int, probability: float, generator: torch.Generator) -> Tensor:
@@ -123,8 +151,3 @@ def draw_swaps(center: Tensor, probability: float, generator: torch.Generator) -
         way = (center[second] - center[first]) * draw_happens(num_pairs, probability, generator)[:, None]
         shift[first], shift[second] = way, -way
     return shift
-
-
-def _apply(matrix: Tensor, vectors: Tensor) -> Tensor:
-    """(n, 3): matrices (n, 3, 3) times vectors (n, 3)."""
-    return torch.einsum("nij,nj->ni", matrix, vectors)

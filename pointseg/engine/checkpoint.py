@@ -228,7 +228,7 @@ def _explain(error: Exception) -> str:
         )
     if "PytorchStreamReader" in text or isinstance(error, (EOFError, UnicodeDecodeError)):
         reason = _CUT_OFF
-    elif "Weights only load failed" in text or "weights_only" in text:
+    elif "Weights only load failed" in text or "weights_only" in text or isinstance(error, LookupError):
         reason = "it is no file of torch.save"
     else:
         reason = first_line(error)[:200]

@@ -58,6 +58,8 @@ def _strip_prefixes(state: Mapping[str, object]) -> tuple[dict[str, object], lis
         match = _PREFIXES.match(text)
         assert match is not None, "it matches nothing, too"
         name = text[match.end() :]
+        if isinstance(value, Tensor) and value.is_nested:
+            value = value.unbind()  # it has no shape to ask for, and is named for what it is: several tensors
         if name in named:
             problems.append(f"{name} is there twice, once as {text}")
         named[name] = value

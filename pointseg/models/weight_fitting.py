@@ -81,6 +81,9 @@ def _find_misfit(value: object, expected: Tensor) -> str | None:
         return f"is {tuple(value.shape)}, expected {tuple(expected.shape)}"
     if value.layout != torch.strided or value.is_meta:
         return f"is {value.layout} on {value.device}, expected plain numbers"
+    if value.untyped_storage().nbytes() < value.numel() * value.element_size():
+        # A few numbers seen many times: a file of a kilobyte could ask for any amount of memory.
+        return "repeats its numbers, expected one for each place"
     if value.is_floating_point() != expected.is_floating_point() or value.is_complex():
         return f"is {value.dtype}, expected {expected.dtype}"
     # As float32: a float64 may be too large for it, and not all narrow types know whether they are finite.

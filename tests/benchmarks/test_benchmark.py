@@ -18,7 +18,7 @@ from pointseg.benchmark import main
 from pointseg.benchmarks import conv, step, waiting
 from pointseg.benchmarks.bare_spconv import BareUNet
 from pointseg.benchmarks.child import Child
-from pointseg.benchmarks.surface import count_pairs, make_batch, make_surface, write_surface_scene
+from pointseg.benchmarks.surface import count_pairs, find_coords, make_batch, make_surface, write_surface_scene
 from pointseg.benchmarks.timing import measure_in_turn
 from pointseg.config import load_config
 from pointseg.data.batch import Batch
@@ -273,6 +273,8 @@ def test_data_of_a_prepared_scene(prepared_root: Path, tmp_path: Path, capsys: p
         ("step --cfg none_of_ours", "no such config"),
         ("conv --scene missing", "no such folder"),
         ("step --scene missing", "no such folder"),
+        ("step --occupied 0", "not within 0.01 to 1"),
+        ("step --occupied some", "no number"),
         ("step model.widht=2", "unknown key model.widht"),
         ("step --model volt_s --backends spconv", "volt_s has no sparse convolutions"),
         ("data --scene missing", "no such folder"),
@@ -319,6 +321,23 @@ def test_pairs_are_those_that_a_literal_search_finds() -> None:
     steps = [(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)]
     expected = sum((x + i, y + j, z + k) in occupied for x, y, z in occupied for i, j, k in steps)
     assert count_pairs(coords) == expected
+
+
+@pytest.mark.parametrize("occupied", [1.0, 0.4, 0.15])
+def test_a_surface_of_few_vertices_spreads_as_many_over_a_larger_room(occupied: float) -> None:
+    """So a transformer over cubes of voxels has as many of them as on a real mesh, whose triangles are large."""
+    coords = find_coords(5_000, None, 0, occupied)
+    assert len(coords) == len(coords.unique(dim=0)) == 5_000
+    num_cubes = len((coords // 5).unique(dim=0))
+    assert (num_cubes > 700) == (occupied < 0.3)
+    rows = [tuple(row) for row in coords.tolist()]
+    assert rows == sorted(rows)
+
+
+def test_a_surface_scene_has_objects_to_augment(tmp_path: Path) -> None:
+    """Floor and walls are one, and each piece of furniture another."""
+    instance = np.load(write_surface_scene(tmp_path / "train" / "surface", 5_000) / "instance.npy")
+    assert len(np.unique(instance)) > 2
 
 
 def test_a_surface_scene_is_a_scene_to_train_on(tmp_path: Path) -> None:

@@ -164,6 +164,32 @@ def test_all_together_are_what_a_loop_over_the_objects_does(room: Points, monkey
     assert torch.equal(changed.label[kept], room.label[kept])
 
 
+def test_an_object_that_nothing_happens_to_stays_as_it_is_bit_by_bit(room: Points, device: torch.device) -> None:
+    """Away from the origin, where x - mean + mean is not x."""
+    room = replace(room, xyz=room.xyz + 7)
+    changed = objects.augment_objects(room, ObjectConfig(turn_probability=0.5, scale_probability=0.3), _seeded(1))
+    assert room.instance is not None and room.normal is not None and changed.normal is not None
+    same = (changed.xyz == room.xyz).all(dim=1)
+    num_still = sum(bool(same[room.instance == number].all()) for number in range(8))
+    assert 0 < num_still < 8
+    moved = (changed.xyz - room.xyz).abs().amax(dim=1) > 1e-4
+    for number in range(8):
+        assert bool(same[room.instance == number].all()) or bool(moved[room.instance == number].any())
+
+
+@pytest.mark.parametrize("largest", [30, 2**31 - 1])
+def test_the_numbers_of_objects_may_be_any(largest: int, room: Points, device: torch.device) -> None:
+    """What is drawn for an object hangs on its rank alone, not on how large its number is."""
+    assert room.instance is not None
+    renumbered = room.instance.clone()
+    for rank, number in enumerate(sorted({*room.instance.tolist()} - {-1})):
+        renumbered[room.instance == number] = largest - 3 * (8 - rank) if rank < 8 else largest
+    plain = objects.augment_objects(room, ALL, _seeded(2))
+    other = objects.augment_objects(replace(room, instance=renumbered), ALL, _seeded(2))
+    for name in ("xyz", "normal", "rgb", "label"):
+        assert torch.equal(getattr(plain, name), getattr(other, name))
+
+
 def test_what_is_off_draws_nothing_and_equal_seeds_give_equal_scenes(room: Points) -> None:
     first, second = (objects.augment_objects(room, ALL, _seeded(3)) for _ in range(2))
     assert torch.equal(first.xyz, second.xyz)
