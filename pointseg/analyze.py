@@ -11,13 +11,13 @@ from pointseg.collapse.metrics import pairwise_cosines
 from pointseg.command_line import CommandParser
 from pointseg.commands import run_command
 from pointseg.engine.analysis import Analysis, ClassFrequency, analyze_scenes, read_class_frequency, summarize_analysis
-from pointseg.engine.history import Row, read_history
 from pointseg.engine.inference import Segmenter, load_segmenter
-from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import UsageError
 from pointseg.output.analysis_table import format_analyses
 from pointseg.output.json_text import format_json
 from pointseg.output.plots import ClassFigures, RunFigures, check_plot_path, draw_analysis, order_by_frequency
+from pointseg.runs.directory import RunDirectory
+from pointseg.runs.history import Row, read_history
 from pointseg.scans.prepared import check_labels, check_scenes, list_scenes
 from pointseg.scans.tree import name_splits
 from pointseg.taxonomy import Taxonomy

@@ -12,22 +12,22 @@ from pointseg.atomic_directory import atomic_directory
 from pointseg.command_line import CommandParser
 from pointseg.commands import called, run_command
 from pointseg.config import Config, config_from_dict, load_config
-from pointseg.engine.checkpoint import is_checkpoint, read_checkpoint, read_tensors, save_checkpoint, write_tensors
 from pointseg.engine.hub import SCHEME, fetch
-from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import DataError, UsageError
 from pointseg.folder_lock import LOCK_NAME, hold_folder
 from pointseg.models import PublishedNetwork
 from pointseg.models.published import DEFAULT_PREFIX, name_published, read_published
+from pointseg.runs.checkpoint import is_checkpoint, read_checkpoint, read_tensors, save_checkpoint, write_tensors
+from pointseg.runs.directory import RunDirectory
 from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy, load_taxonomy
 
 _FEATURES = {6: ["rgb", "normal"], 9: ["xyz", "rgb", "normal"]}
 """What the published networks take in, by how many inputs they have."""
 _RECIPES = {
-    ("SpUNet-v1m1", 6): "scannet200",
+    ("SpUNet-v1m1", 6): "scannet200_teacher",
     ("SpUNet-v1m1", 9): "scannet200",
-    ("Volt", 6): "scannet200",
-    ("Volt", 9): "scannet200",
+    ("Volt", 6): "scannet200_volt",
+    ("Volt", 9): "scannet200_volt",
 }
 """The config whose recipe goes on training a network, by its kind and inputs; the classes are its own."""
 _DATA_ROOT = "data/scannet"
@@ -154,7 +154,7 @@ def make_config(
 ) -> Config:
     """The recipe of such networks (``_RECIPES``), with this one's classes, sizes and inputs.
 
-    It has no center branch, since the network was trained without one.
+    It has no center branch, since the network was trained without one, and no teacher: it has learned from it already.
 
     Raises:
         DataError: the network has another number of inputs than published ones.
@@ -171,6 +171,7 @@ def make_config(
     tree["data"] |= {"center": "extremes", "color_range": _COLOR_RANGES[color_range]}  # as it was trained
     tree["model"] |= {**network.model, "init": None}
     tree["loss"]["collapse"]["weight"] = 0.0
+    tree["distill"]["run"] = None
     return config_from_dict(tree, run)
 
 

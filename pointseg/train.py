@@ -6,9 +6,9 @@ from contextlib import ExitStack, contextmanager
 from pointseg.command_line import CommandParser
 from pointseg.commands import called, run_command
 from pointseg.config import load_config
-from pointseg.engine.run_directory import RunDirectory
 from pointseg.engine.trainer import Trainer
 from pointseg.processes import join_processes
+from pointseg.runs.directory import RunDirectory
 
 _BEGIN_ANEW = "begin another run from it with model.init=RUN run.dir=PATH"
 

@@ -12,16 +12,16 @@ from pointseg.analyze import cosines_by_frequency, main, short_names
 from pointseg.collapse.metrics import measure_collapse
 from pointseg.config import load_config
 from pointseg.engine.analysis import group_masks, iou_by_frequency, read_class_frequency
-from pointseg.engine.checkpoint import save_checkpoint
 from pointseg.engine.evaluation import evaluate_scenes
 from pointseg.engine.inference import load_segmenter
-from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import DataError, UsageError
 from pointseg.metrics import SegmentationScores
 from pointseg.models import build_network
 from pointseg.output.plots import ClassFigures, RunFigures
 from pointseg.preparation.prepared_source import write_scene
 from pointseg.processes import Processes
+from pointseg.runs.checkpoint import save_checkpoint
+from pointseg.runs.directory import RunDirectory
 from pointseg.scans.prepared import list_scenes, read_scene
 from pointseg.taxonomy import GROUPS, load_taxonomy
 

@@ -22,7 +22,7 @@ LAYERS = [
     {"taxonomy", "formats", "processes"},
     {"config", "sparse", "collapse"},
     {"models", "losses", "metrics", "scans"},
-    {"preparation"},
+    {"preparation", "runs"},
     {"scannet", "labelled", "data"},
     {"engine", "output", "rooms"},
     {"laboratory", "benchmarks"},

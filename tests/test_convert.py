@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from pointseg.config import load_config
 from pointseg.convert import main as convert
-from pointseg.engine.checkpoint import save_checkpoint
 from pointseg.engine.inference import load_segmenter
-from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import DataError, UsageError
 from pointseg.evaluate import main as evaluate
 from pointseg.models.published import name_published, read_published
 from pointseg.predict import main as predict
+from pointseg.runs.checkpoint import save_checkpoint
+from pointseg.runs.directory import RunDirectory
 from pointseg.scans.scene import Scene
 from pointseg.sparse import SparseConvTensor, SubMConv3d
 from pointseg.taxonomy import load_taxonomy
@@ -144,7 +144,7 @@ def test_inputs_classes_and_sizes_are_read_off_the_shapes(
     assert (config.model.stem_channels, config.model.channels, config.model.layers) == (STEM, CHANNELS, LAYERS)
     assert config.loss.collapse.weight == 0
     assert config.run.dir == str(run)
-    recipe = load_config(f"scannet{num_classes}")
+    recipe = load_config({6: "scannet200_teacher", 9: "scannet200"}[in_channels])
     for section in ("augment", "optimizer", "train", "inference"):
         assert getattr(config, section) == getattr(recipe, section)
 

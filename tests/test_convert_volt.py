@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import pointseg
+from pointseg.config import load_config
 from pointseg.convert import main as convert
 from pointseg.errors import DataError, UsageError
 from pointseg.scans.scene import Scene
@@ -61,6 +62,17 @@ def test_the_wanted_classifier_of_several_is_taken(tmp_path: Path, capsys: pytes
     assert torch.equal(weights["head.weight"], state["seg_heads.ScanNet200.weight"])
     with pytest.raises(DataError, match=r"100 classes, expected 20 or 200 \(ScanNet\)"):
         convert([file, "--out", str(tmp_path / "other"), "--head", "ScanNet++"])
+
+
+def test_its_recipe_is_that_of_a_volt_without_a_teacher(tmp_path: Path) -> None:
+    """It has learned from one already; and a run has to train where no teacher's run is."""
+    run = tmp_path / "run"
+    convert([str(_write(tmp_path / "volt.pth", published_volt_state())), "--out", str(run)])
+    config, recipe = load_config(str(run / "config.yaml")), load_config("scannet200_volt")
+    for section in ("augment", "optimizer", "train", "inference"):
+        assert getattr(config, section) == getattr(recipe, section)
+    assert (config.distill.run, config.loss.collapse.weight) == (None, 0)
+    assert (config.loss.lovasz, config.loss.label_smoothing) == (1.0, 0.1)
 
 
 def test_averaged_weights_are_taken_where_there_are_any(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

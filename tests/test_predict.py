@@ -12,11 +12,11 @@ import torch
 
 from pointseg import predict
 from pointseg.engine.inference import PointOutput, Segmenter, load_segmenter
-from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import UsageError
 from pointseg.folder_lock import LOCK_NAME, hold_folder
 from pointseg.formats.ply import Mesh, read_mesh, write_mesh
 from pointseg.output.prediction_record import RECORD_NAME, fingerprint
+from pointseg.runs.directory import RunDirectory
 from pointseg.taxonomy import load_taxonomy
 from tests.scans.rooms import furnished_room
 

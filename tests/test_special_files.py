@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from pointseg.config import load_config
-from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import DataError, PointsegError, regular_file
 from pointseg.formats.reading import read_scan_file
 from pointseg.labelled.scan_folder import find_scans
@@ -21,6 +20,7 @@ from pointseg.output.prediction_record import PredictionRecord, hash_files, read
 from pointseg.output.submission import read_prediction
 from pointseg.preparation.jobs import prepare_scene
 from pointseg.preparation.split_lists import read_list
+from pointseg.runs.directory import RunDirectory
 from pointseg.scannet.raw_scan import LABEL_MAP_NAME
 from pointseg.scans.own_scan import ScanOptions
 from pointseg.scans.prepared import load_source, read_scene

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from pointseg import evaluate, predict, train
-from pointseg.engine.run_directory import RunDirectory
 from pointseg.formats.ply import read_mesh
 from pointseg.output.prediction_record import RECORD_NAME
+from pointseg.runs.directory import RunDirectory
 from pointseg.taxonomy import load_taxonomy
 from tests.conftest import TINY_NETWORK
 from tests.scripts import run_script

@@ -3,8 +3,8 @@
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from pointseg.engine.checkpoint import fingerprint
 from pointseg.errors import UsageError
+from pointseg.runs.checkpoint import fingerprint
 
 if TYPE_CHECKING:
     from pointseg.engine.trainer import Trainer

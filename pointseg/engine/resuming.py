@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from pointseg.atomic import write_text
 from pointseg.config import Config, config_from_dict
-from pointseg.engine.checkpoint import load_weights
-from pointseg.engine.history import parse_metrics
-from pointseg.engine.run_directory import RunDirectory
 from pointseg.engine.training_state import check_training_state, unusable_part
 from pointseg.errors import UsageError, first_line
+from pointseg.runs.checkpoint import load_weights
+from pointseg.runs.directory import RunDirectory
+from pointseg.runs.history import parse_metrics
 
 if TYPE_CHECKING:
     from pointseg.engine.trainer import Trainer

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from pointseg.atomic import errors_name
 from pointseg.data.batch import Batch
-from pointseg.engine.run_directory import RunDirectory
 from pointseg.processes import Processes
+from pointseg.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
     from pointseg.collapse.metrics import Measures

@@ -14,15 +14,15 @@ from pointseg.data.batch import Batch
 from pointseg.data.class_counts import ClassCounts, count_classes
 from pointseg.data.loader import TrainingLoader, derive_seed
 from pointseg.data.voxelize import VoxelInputs
-from pointseg.engine.checkpoint import load_initial_weights, read_checkpoint, save_checkpoint
 from pointseg.engine.network import autocast, choose_amp, explain_out_of_memory, refuse_bf16_on_cpu
 from pointseg.engine.objective import Losses, Objective
 from pointseg.engine.optimizer import Update, build_schedule
-from pointseg.engine.run_directory import RunDirectory
 from pointseg.engine.run_log import RunLog, Tally
 from pointseg.errors import DataError, StoppedError, UsageError
 from pointseg.models import Network, build_network
 from pointseg.processes import Processes, StopRequest, set_num_threads
+from pointseg.runs.checkpoint import load_initial_weights, read_checkpoint, save_checkpoint
+from pointseg.runs.directory import RunDirectory
 from pointseg.scans.prepared import check_labels, check_scenes, list_scenes, refuse_scenes_without_labels
 from pointseg.scans.tree import SPLITS, name_splits
 from pointseg.taxonomy import Taxonomy, load_taxonomy

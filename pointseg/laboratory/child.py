@@ -20,12 +20,12 @@ from pointseg.engine.analysis import measure_network
 from pointseg.engine.evaluation import evaluate_scenes, new_statistics
 from pointseg.engine.inference import Segmenter, load_segmenter
 from pointseg.engine.machine import describe_surroundings
-from pointseg.engine.run_directory import RunDirectory
 from pointseg.engine.trainer import Trainer
 from pointseg.errors import StoppedError
 from pointseg.folder_lock import hold_folder
 from pointseg.laboratory.plan import PlannedRun, read_claim
 from pointseg.processes import Processes, choose_device, set_num_threads
+from pointseg.runs.directory import RunDirectory
 from pointseg.scans.prepared import list_scenes
 from pointseg.scans.tree import SPLITS
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pointseg.config import Config, config_from_dict
-from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import DataError, UsageError, regular_file
 from pointseg.laboratory.data import Rooms
 from pointseg.laboratory.methods import Method, configure
+from pointseg.runs.directory import RunDirectory
 
 RESULT_VERSION = 1
 """Raised when the same weights get another result."""

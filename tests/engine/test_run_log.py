@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pointseg.engine.history import read_history
-from pointseg.engine.run_directory import RunDirectory
 from pointseg.engine.run_log import RunLog
 from pointseg.errors import StoppedError, describe_os_error
+from pointseg.runs.directory import RunDirectory
+from pointseg.runs.history import read_history
 
 
 def test_the_bar_and_the_log_use_the_same_names(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ import pointseg
 from pointseg.config import load_config
 from pointseg.data.batch import Batch
 from pointseg.engine.objective import PointRecognition
-from pointseg.engine.run_directory import RunDirectory
 from pointseg.engine.trainer import Trainer
 from pointseg.errors import StoppedError, UsageError
 from pointseg.processes import Processes
+from pointseg.runs.directory import RunDirectory
 from pointseg.taxonomy import load_taxonomy
 from pointseg.train import main as train
 from tests.conftest import PLAIN_AUGMENTATION, TINY_NETWORK

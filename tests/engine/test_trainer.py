@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from pointseg.config import load_config
-from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import DataError, StoppedError, UsageError
+from pointseg.runs.directory import RunDirectory
 from pointseg.scans.prepared import read_scene
 from pointseg.scans.scene import Scene
 from pointseg.train import main as train

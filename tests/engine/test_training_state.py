@@ -12,12 +12,12 @@ import torch
 from pointseg import evaluate
 from pointseg.config import load_config
 from pointseg.data.batch import Batch
-from pointseg.engine.checkpoint import read_checkpoint
 from pointseg.engine.objective import Losses
 from pointseg.engine.resuming import check_resumable, restore
 from pointseg.engine.trainer import Trainer
 from pointseg.errors import DataError, PointsegError, StoppedError
 from pointseg.processes import Processes
+from pointseg.runs.checkpoint import read_checkpoint
 from pointseg.train import main
 
 NAN = float("nan")

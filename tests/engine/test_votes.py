@@ -14,11 +14,11 @@ from pointseg.engine.evaluation import evaluate_scenes, new_statistics
 from pointseg.engine.inference import PointOutput, Segmenter, Wanted, load_segmenter
 from pointseg.engine.inference.views import view_matrices
 from pointseg.engine.inference.votes import Votes
-from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import DataError, UsageError
 from pointseg.formats.ply import Mesh, write_mesh
 from pointseg.preparation.prepared_source import write_scene
 from pointseg.processes import Processes
+from pointseg.runs.directory import RunDirectory
 from pointseg.scans.over_segments import segment_mesh
 from pointseg.scans.prepared import list_scenes, read_scene
 from pointseg.scans.scene import Scene

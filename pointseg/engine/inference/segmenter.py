@@ -11,7 +11,6 @@ from pointseg.config import Config, config_from_dict
 from pointseg.data.class_counts import ClassCounts
 from pointseg.data.points import Points, center_points, points_from_scene
 from pointseg.data.voxelize import TooWideError, Voxels
-from pointseg.engine.checkpoint import fingerprint, load_weights, read_checkpoint
 from pointseg.engine.inference.coverings import Coverings
 from pointseg.engine.inference.forward import LESS_MEMORY, Forward
 from pointseg.engine.inference.parts import cut_scene, find_grid_origin
@@ -19,11 +18,12 @@ from pointseg.engine.inference.pointwise import Observer, PointArrays, PointOutp
 from pointseg.engine.inference.views import view_matrices
 from pointseg.engine.inference.votes import Votes
 from pointseg.engine.network import explain_out_of_memory
-from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import DataError, UsageError
 from pointseg.losses import adjust_logits
 from pointseg.models import Network, NetworkOutput, build_network
 from pointseg.processes import choose_device
+from pointseg.runs.checkpoint import fingerprint, load_weights, read_checkpoint
+from pointseg.runs.directory import RunDirectory
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import Taxonomy, load_taxonomy
 

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from pointseg.commands import complain
-from pointseg.engine.run_directory import RunDirectory
+from pointseg.runs.directory import RunDirectory
 
 Row = dict[str, float | None]
 """``step``, and names to values."""

@@ -18,9 +18,9 @@ from pointseg import __version__
 from pointseg.atomic import atomic_file
 from pointseg.commands import called
 from pointseg.config import Config
-from pointseg.engine.run_directory import RunDirectory
 from pointseg.errors import DataError, UsageError, first_line
 from pointseg.models import Network
+from pointseg.runs.directory import RunDirectory
 from pointseg.taxonomy import Taxonomy, load_taxonomy
 
 _CUT_OFF = "it is cut off or damaged"

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from pointseg.config import Config, load_config
-from pointseg.engine.checkpoint import load_weights, read_checkpoint, save_checkpoint
 from pointseg.errors import DataError, UsageError, describe_os_error
+from pointseg.runs.checkpoint import load_weights, read_checkpoint, save_checkpoint
 from pointseg.taxonomy import load_taxonomy
 
 CLASSES = load_taxonomy("scannet200")

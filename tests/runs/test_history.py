@@ -8,9 +8,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pointseg.analyze import main as analyze
 from pointseg.collapse.metrics import flatten_measures
-from pointseg.engine.history import read_history
 from pointseg.engine.resuming import drop_metrics_after
-from pointseg.engine.run_directory import RunDirectory
+from pointseg.runs.directory import RunDirectory
+from pointseg.runs.history import read_history
 from pointseg.taxonomy import GROUPS
 from pointseg.train import main as train
 
