@@ -28,11 +28,17 @@ def parse_address(address: str) -> HubFile:
         UsageError: it is none.
     """
     match = _ADDRESS.fullmatch(address)
-    if match is None:
+    # What is no name would lead to other folders of the cache.
+    names = [] if match is None else f"{match['path']}/{_name_revision(match['revision']) or 'main'}".split("/")
+    if match is None or {"", ".", ".."} & set(names):
         raise UsageError(
             f"{address}: is no file of the hub; expected hf://OWNER/REPO/PATH or hf://OWNER/REPO@REVISION/PATH"
         )
     return HubFile(match["repo"], match["path"], match["revision"])
+
+
+def _name_revision(written: str | None) -> str | None:
+    return None if written is None else written.replace("%2F", "/")
 
 
 def fetch(address: str) -> Path:
@@ -46,7 +52,8 @@ def fetch(address: str) -> Path:
 
     Raises:
         UsageError: there is no such repository, revision or file, it is not public, or the library is not installed.
-        DataError: the hub can't be reached.
+        DataError: the hub can't be reached, refuses, or is cut off while it sends.
+        OSError: the cache can't be written.
     """
     file = parse_address(address)
     try:
@@ -55,7 +62,12 @@ def fetch(address: str) -> Path:
         from huggingface_hub.utils import logging as hub_logging
     except ImportError:
         raise UsageError(missing_library(f"{address}: downloading", "huggingface_hub", "hub")) from None
-    revision = None if file.revision is None else file.revision.replace("%2F", "/")
+    except ValueError as error:  # it reads them as it is imported
+        raise UsageError(
+            f"{address}: huggingface_hub does not take the environment's variables HF_... ({first_line(error)}); "
+            "correct them"
+        ) from None
+    revision = _name_revision(file.revision)
     hub_logging.set_verbosity_error()  # it tries again several times, and says so each time
     try:
         return Path(hf_hub_download(file.repo, file.path, revision=revision))
@@ -65,7 +77,9 @@ def fetch(address: str) -> Path:
         raise UsageError(f"{address}: there is no such repository, or it is not public; look at its name") from None
     except hub_errors.RevisionNotFoundError:
         raise UsageError(f"{address}: the repository has no revision {revision}") from None
-    except (hub_errors.LocalEntryNotFoundError, hub_errors.OfflineModeIsEnabled):
+    except (hub_errors.LocalEntryNotFoundError, hub_errors.OfflineModeIsEnabled) as error:
+        if isinstance(error.__cause__, hub_errors.HfHubHTTPError):  # it was reached, and said no
+            raise _refused(address, error.__cause__) from None
         raise DataError(
             f"{address}: the hub can't be reached, and the file is not in its cache; try again, or download it "
             "elsewhere and give its path"
@@ -73,4 +87,19 @@ def fetch(address: str) -> Path:
     except hub_errors.EntryNotFoundError:
         raise UsageError(f"{address}: the repository has no such file; look at its list of files") from None
     except hub_errors.HfHubHTTPError as error:
-        raise DataError(f"{address}: the hub refuses ({first_line(error)}); try again later") from None
+        raise _refused(address, error) from None
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the cache's disk
+            raise
+        # Its client is another library from release to release, and each lets its own errors through: a connection that
+        # is cut, redirects without end, an HF_ENDPOINT that is no address.
+        raise DataError(
+            f"{address}: can't be downloaded ({type(error).__name__}: {first_line(error)}); try again, or download it "
+            "elsewhere and give its path"
+        ) from None
+
+
+def _refused(address: str, error: Exception) -> DataError:
+    return DataError(
+        f"{address}: the hub refuses ({first_line(error)}); try again later, or download it elsewhere and give its path"
+    )

@@ -42,7 +42,27 @@ class Hub(BaseHTTPRequestHandler):
                 self.end_headers()
                 self.wfile.write(self.content if with_body else b"")
                 return
-        if self.path.startswith("/somebody/closed/"):
+        if self.path.startswith("/somebody/loop/"):
+            self.send_response(302)
+            self.send_header("Location", self.path)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        elif self.path.startswith("/somebody/noise/"):
+            self.wfile.write(b"\x00\x01no HTTP\r\n\r\n")
+            self.close_connection = True
+        elif self.path.startswith("/somebody/cut/"):
+            self.send_response(200)
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("ETag", '"cut"')
+            self.send_header("Content-Length", str(len(self.content)))
+            self.end_headers()
+            self.wfile.write(self.content[: len(self.content) // 2] if with_body else b"")
+            self.close_connection = True
+        elif self.path.startswith("/somebody/plain/"):  # as a proxy says it, without the hub's own headers
+            self.send_response(404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        elif self.path.startswith("/somebody/closed/"):
             self._refuse(403, "GatedRepo")
         elif not self.path.startswith("/somebody/nets/"):
             self._refuse(404, "RepoNotFound")
@@ -126,10 +146,50 @@ def test_a_hub_that_can_not_be_reached_is_said_in_one_line(tmp_path: Path) -> No
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.needs("huggingface_hub")
+@pytest.mark.parametrize(
+    ("repo", "message"),
+    [
+        ("loop", "can't be downloaded (TooManyRedirects: "),
+        ("noise", "can't be downloaded ("),
+        ("cut", "can't be downloaded ("),
+        ("plain", "the hub refuses ("),
+    ],
+)
+def test_a_server_that_is_no_hub_is_said_in_one_line(repo: str, message: str, hub: str, tmp_path: Path) -> None:
+    address = f"hf://somebody/{repo}/model.pth"
+    result = _convert(address, hub, tmp_path)
+    assert result.returncode == 1, result.stderr
+    lines = [line for line in result.stderr.splitlines() if "%|" not in line and line.strip()]  # but the progress bar
+    assert len(lines) == 1
+    assert lines[0].startswith(f"pointseg.convert: {address}: {message}")
+    assert lines[0].endswith("download it elsewhere and give its path")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.needs("huggingface_hub")
+def test_an_environment_that_its_client_does_not_take_is_said_in_one_line(tmp_path: Path) -> None:
+    result = _convert(ADDRESS, "http://[::1", tmp_path)
+    assert result.returncode == 2
+    assert "huggingface_hub does not take the environment's variables HF_..." in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_addresses() -> None:
     assert parse_address(ADDRESS) == HubFile("somebody/nets", "experiments/model_last.pth", None)
     assert parse_address("hf://a/b@v1.0/c.pth") == HubFile("a/b", "c.pth", "v1.0")
-    for address in ("hf://a/b", "hf://a", "hf://a/b@/c", "hf:///b/c"):
+    wrong = [
+        "hf://a/b",
+        "hf://a",
+        "hf://a/b@/c",
+        "hf:///b/c",
+        "hf://a/b/",
+        "hf://a/b//c",
+        "hf://a/b/dir/",
+        "hf://a/b/.",
+    ]
+    wrong += ["hf://a/b/../c", "hf://a/b/c/..", "hf://a/b@../c", "hf://a/b@..%2F..%2Fx/c", "hf://a/b@%2Fx/c"]
+    for address in wrong:
         with pytest.raises(UsageError, match="is no file of the hub; expected hf://OWNER/REPO"):
             parse_address(address)
 
