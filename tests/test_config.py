@@ -46,7 +46,8 @@ def test_the_volt_is_trained_as_its_teacher_is_but_for_what_a_transformer_wants(
         _flat(load_config(name, ["run.dir=x"]).model_dump()) for name in ("scannet200_teacher", "scannet200_volt")
     )
     changed = {key for key in volt if volt[key] != teacher[key]}
-    assert changed == {"model.name", "distill.run", "optimizer.lr", "train.passes", "train.amp", "train.ema_decay"}
+    of_training = {"optimizer.lr", "train.passes", "train.amp", "train.ema_decay"}
+    assert changed == {"model.name", "distill.run", *of_training, "inference.max_voxels"}
     assert volt["distill.run"] == load_config("scannet200_teacher").run.dir
 
 
