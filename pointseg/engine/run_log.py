@@ -98,9 +98,8 @@ class RunLog:
         """One line of training figures; names as in ``metrics.jsonl``."""
         self._write("train", step, row)
         self._bar.set_postfix_str(
-            f"loss {row['loss']:.3f}: recognition {row['recognition']:.3f}"
-            + (f", of the teacher's classes {row['taught']:.3f}" if "taught" in row else "")
-            + f", λ · collapse {row['collapse']:.3f}, lr {row['lr']:.1e}, {row['scenes_per_s']:.1f} scenes/s"
+            f"loss {row['loss']:.3f} = {_recognition_of(row)} + λ · collapse {row['collapse']:.3f}, "
+            f"lr {row['lr']:.1e}, {row['scenes_per_s']:.1f} scenes/s"
             + "".join(f", {row[key]:.0f} {key.replace('_', ' ')}" for key in Tally.RARE if row.get(key))
         )
 
@@ -159,3 +158,9 @@ class RunLog:
             issubclass(arguments.exc_type, OSError) and type(arguments.thread).__module__.startswith("tensorboard")
         ):
             self._excepthook(arguments)
+
+
+def _recognition_of(row: Mapping[str, float]) -> str:
+    """L_PR of the labels, and of a teacher's classes where there is one."""
+    own = f"recognition {row['recognition']:.3f}"
+    return f"mean of {own} and taught {row['taught']:.3f}" if "taught" in row else own

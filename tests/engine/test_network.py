@@ -61,7 +61,7 @@ def test_a_scene_without_memory_is_not_called_damaged(
 def test_a_sum_over_views_without_memory_is_one_line_with_its_scene(
     trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("pointseg.engine.inference.pointwise._add_rows", _fail)
+    monkeypatch.setattr("pointseg.engine.inference.pointwise._Sum.add", _fail)
     words = ["--run", str(trained_run), "--split", "val", "--tta", "rot4", "--out", str(tmp_path / "out")]
     assert predict(words) == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if "too little memory" in line]

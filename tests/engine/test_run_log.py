@@ -20,9 +20,13 @@ def test_the_bar_and_the_log_use_the_same_names(tmp_path: Path) -> None:
     log = RunLog(directory, num_steps=10, first_step=0, enabled=True)
     log.log_training(1, {"loss": 1.15, "recognition": 1.0, "collapse": 0.3, "lr": 0.01, "scenes_per_s": 2.0})
     shown = log._bar.postfix
+    row = {"loss": 0.95, "recognition": 1.0, "collapse": 0.3, "taught": 0.6, "lr": 0.01, "scenes_per_s": 2.0}
+    log.log_training(2, row)
+    taught = log._bar.postfix
     log.close()
     assert shown.startswith("loss 1.150 = recognition 1.000 + λ · collapse 0.300, lr ")
-    (line,) = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert taught.startswith("loss 0.950 = mean of recognition 1.000 and taught 0.600 + λ · collapse 0.300, lr ")
+    line, _ = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert {"loss", "recognition", "collapse"} <= json.loads(line).keys()
 
 

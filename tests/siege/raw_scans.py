@@ -70,7 +70,11 @@ def _require_sane(arrays: dict[str, np.ndarray]) -> None:
     """What is in a prepared scene is what a prepared scene holds."""
     for name, array in arrays.items():
         folder, kind = str(Path(name).parent), Path(name).stem
-        require(len(array) == len(arrays[f"{folder}/coord.npy"]) > 0, f"{name}: {array.shape}, not one for each vertex")
+        num_vertices = len(arrays[f"{folder}/coord.npy"])
+        if kind == "face":
+            require(array.shape[1:] == (3,) and array.min() >= 0 and array.max() < num_vertices, f"{name}: no faces")
+            continue
+        require(len(array) == num_vertices > 0, f"{name}: {array.shape}, not one for each vertex")
         if kind in ("coord", "normal"):
             require(array.dtype == np.float32 and np.isfinite(array).all(), f"{name}: is not finite float32")
         if kind.startswith("segment"):
