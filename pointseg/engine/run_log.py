@@ -83,6 +83,7 @@ class RunLog:
         self._enabled = enabled
         self._excepthook = threading.excepthook
         self._writer: SummaryWriter | None = None
+        self._error_of_thread: OSError | None = None
         if enabled:
             threading.excepthook = self._ignore_full_disk
             with self._errors_name_the_folder():
@@ -130,6 +131,9 @@ class RunLog:
             if self._writer is not None:
                 with self._errors_name_the_folder():
                     self._writer.close()
+                    # Of its last events the writer itself says it only where its thread was quick enough to tell it.
+                    if self._error_of_thread is not None:
+                        raise self._error_of_thread
         except OSError:
             if not is_ending_with_an_error:
                 raise
@@ -154,9 +158,10 @@ class RunLog:
 
     def _ignore_full_disk(self, arguments: threading.ExceptHookArgs) -> None:
         """TensorBoard writes in a thread, which prints a traceback of the error that the next call raises."""
-        if not (
-            issubclass(arguments.exc_type, OSError) and type(arguments.thread).__module__.startswith("tensorboard")
-        ):
+        error, is_of_tensorboard = arguments.exc_value, type(arguments.thread).__module__.startswith("tensorboard")
+        if isinstance(error, OSError) and is_of_tensorboard:
+            self._error_of_thread = error
+        else:
             self._excepthook(arguments)
 
 
