@@ -17,7 +17,7 @@ from pointseg.metrics import ConfusionMatrix, SegmentationScores, describe_class
 from pointseg.models import NetworkOutput
 from pointseg.processes import Processes
 from pointseg.scans.prepared import read_scene, refuse_scenes_without_labels
-from pointseg.scans.scene_segments import check_segments, read_scene_segments
+from pointseg.scans.scene_segments import read_scene_segments
 from pointseg.taxonomy import Taxonomy
 
 
@@ -104,8 +104,6 @@ def count_scenes(
         raise ValueError(f"features are gathered from one forward pass a scene; expected tta none, got {tta}")
     taxonomy = segmenter.taxonomy
     refuse_scenes_without_labels(folders)
-    if segmenter.votes:
-        check_segments(folders)
     confusion = ConfusionMatrix(taxonomy.num_classes)
     totals_of_scene = np.zeros((len(folders), 3, taxonomy.num_classes), dtype=np.int64)
     own = None if statistics is None else new_statistics(segmenter)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pointseg.errors import DataError
-from pointseg.scannet.segment_ids import unique_ids
+from pointseg.scans.segment_ids import unique_ids
 
 _PREFIX = "scannet."  # of names in the second release
 _MESH_SUFFIX = "_vh_clean"

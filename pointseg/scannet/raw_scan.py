@@ -20,8 +20,8 @@ from pointseg.errors import DataError, UsageError, regular_file
 from pointseg.formats.ply import BINARY_LITTLE_ENDIAN, Mesh, read_mesh, read_mesh_header
 from pointseg.scannet.alignment import doubt_alignment, read_axis_alignment, transform
 from pointseg.scannet.belonging import doubt_segments, refuse_other_scene
-from pointseg.scannet.segment_ids import unique_ids
 from pointseg.scans.normals import vertex_normals
+from pointseg.scans.segment_ids import unique_ids
 from pointseg.taxonomy import IGNORE, load_taxonomy
 
 LABEL_MAP_NAME = "scannetv2-labels.combined.tsv"

@@ -8,6 +8,7 @@ import numpy as np
 from pointseg.errors import DataError
 from pointseg.scans.over_segments import segment_mesh
 from pointseg.scans.prepared import has_part, open_array, read_array
+from pointseg.scans.segment_ids import unique_ids
 from pointseg.scans.tree import SURFACE, prepare_again
 
 NO_VOTES = "use --vote none (inference.vote=none)"
@@ -80,7 +81,7 @@ def segments_of_mesh(xyz: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 def number_segments(ids: np.ndarray) -> np.ndarray:
     """(N,) int64, 0 to the number of segments - 1, from (N,) integers of any size."""
-    return np.unique(ids, return_inverse=True)[1].astype(np.int64, copy=False)
+    return unique_ids(ids)[1].astype(np.int64, copy=False)
 
 
 def _check_length(folder: Path, part: str, array: np.ndarray, xyz: np.ndarray) -> None:
