@@ -94,7 +94,7 @@ def build_parser() -> CommandParser:
     _add_scene(step)
     network = step.add_mutually_exclusive_group()
     network.add_argument("--model", choices=NAMES, default="spunet34", help="with the recipe of scannet200.yaml")
-    network.add_argument("--cfg", metavar="NAME", help="take the network, losses and optimiser of this config")
+    network.add_argument("--cfg", metavar="NAME", help="take network, losses and optimiser of this config, no teacher")
     step.add_argument(
         "--end-to-end",
         action="store_true",

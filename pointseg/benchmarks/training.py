@@ -14,7 +14,7 @@ from pointseg.models import build_network
 
 
 class TrainingStep:
-    """Network, losses and optimiser of a config; on one batch, unless it is given others of the same classes."""
+    """Network, losses and optimiser of a config, without a teacher; on one batch, or others of the same classes."""
 
     def __init__(self, config: Config, device: torch.device, batch: Batch, seed: int = 0) -> None:
         refuse_bf16_on_cpu("train.amp", config.train.amp, device)
