@@ -4,6 +4,7 @@ import functools
 import importlib.util
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -116,6 +117,9 @@ def _reason_to_skip(what: str) -> str | None:
         return None if _pip_finds_packages() else "pip can't reach the package index: no network"
     if what == "pretended_gpu":
         return reason_to_do_without()
+    if what == "screen":
+        lacking = [program for program in ("Xvfb", "xdotool") if shutil.which(program) is None]
+        return f"{' and '.join(lacking)} missing: apt-get install xvfb xdotool" if lacking else None
     for module in ("spconv_triton", "triton") if what == "spconv_triton" else (what,):
         if importlib.util.find_spec(module) is None:
             return f"{module} is not installed: {_INSTALL[module]}"

@@ -99,11 +99,21 @@ def make_legend(labels: Sequence[np.ndarray], taxonomy: Taxonomy, fewest: int = 
 
     A last entry, in white, says how many classes are not listed.
     """
-    present = rank_classes(labels, taxonomy.num_classes, fewest)
-    entries = [LegendEntry(taxonomy.class_names[k], _color(taxonomy.colors[k])) for k in present[:MAX_LEGEND_CLASSES]]
-    if len(present) > MAX_LEGEND_CLASSES:
-        entries.append(LegendEntry(f"+{len(present) - MAX_LEGEND_CLASSES} more", (255, 255, 255)))
-    return entries
+    return shorten_legend(
+        list_classes(rank_classes(labels, taxonomy.num_classes, fewest), taxonomy), MAX_LEGEND_CLASSES
+    )
+
+
+def list_classes(present: np.ndarray, taxonomy: Taxonomy) -> list[LegendEntry]:
+    """An entry for each of the labels, in their order."""
+    return [LegendEntry(taxonomy.class_names[k], _color(taxonomy.colors[k])) for k in present]
+
+
+def shorten_legend(entries: Sequence[LegendEntry], most: int) -> list[LegendEntry]:
+    """The first entries; what is left out is counted by a last one, in white."""
+    if len(entries) <= most:
+        return list(entries)
+    return [*entries[:most], LegendEntry(f"+{len(entries) - most} more", (255, 255, 255))]
 
 
 def _error_panel(label: np.ndarray, prediction: np.ndarray, wrong: Color) -> Panel:

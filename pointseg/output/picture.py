@@ -18,7 +18,7 @@ from pointseg.output.offscreen import OffscreenError, draw_offscreen
 from pointseg.output.painter import draw_with_matplotlib
 from pointseg.output.panels import LegendEntry, Panel, make_legend, make_panels, rank_classes, with_distinct_colors
 from pointseg.output.surface import Surface, make_surface
-from pointseg.output.view import Frame, choose_view, fit_frame, wall_direction
+from pointseg.output.view import Frame, choose_view, fit_frame, room_axes
 from pointseg.output.visibility import seen_points
 from pointseg.scans.normals import vertex_normals
 from pointseg.scans.scene import Scene
@@ -135,9 +135,7 @@ def lay_out_scene(scene: Scene, faces: np.ndarray | None) -> tuple[Surface, Fram
         normal = vertex_normals(scene.xyz, faces)
     view = choose_view(scene.xyz, normal)
     if normal is None:
-        angle = wall_direction(scene.xyz[:, :2])
-        room_axes = np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
-        normal = plane_normals(scene.xyz, room_axes, view.towards_viewer)
+        normal = plane_normals(scene.xyz, room_axes(scene.xyz), view.towards_viewer)
     surface = make_surface(scene.xyz, faces, normal, view)
     return surface, fit_frame(surface.projected[surface.triangles.ravel()])
 
