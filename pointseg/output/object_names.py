@@ -8,6 +8,7 @@ import numpy as np
 MAX_NAMES = 10
 _MAX_NAMES_OF_A_CLASS = 2
 _SMALLEST_SHARE = 0.004  # of what is drawn: smaller patches have no name
+_SMALLEST_OF_LARGEST = 0.25  # of a class's largest patch, which has a name: smaller ones are pieces of the same floor
 _COVERED = 0.85  # of a name's box that has to be on the object for the name to stand there
 _STEPS_AWAY = 4  # of a line of text each, that a name may be away from its object
 
@@ -41,14 +42,15 @@ def place_names(
     depth = depth_inside(patch)
     placed: list[ObjectName] = []
     taken: list[Box] = []
-    num_of_class: dict[int, int] = {}
+    named: dict[int, list[int]] = {}  # label -> cells of its patches that have a name
     for index in np.argsort(-size, kind="stable"):
         if size[index] < _SMALLEST_SHARE * size.sum() or len(placed) == MAX_NAMES:
             break
         cells = patch == index
         row, column = np.unravel_index(np.where(cells, depth, -1).argmax(), labels.shape)
         label = int(labels[row, column])
-        if num_of_class.get(label, 0) == _MAX_NAMES_OF_A_CLASS:
+        others = named.setdefault(label, [])
+        if len(others) == _MAX_NAMES_OF_A_CLASS or (others and size[index] < _SMALLEST_OF_LARGEST * others[0]):
             continue
         width, height = measure(names[label])
         middle = ((column + 0.5) * pixels_per_cell, (row + 0.5) * pixels_per_cell)
@@ -57,7 +59,7 @@ def place_names(
             if _is_inside(box, labels.shape, pixels_per_cell) and not any(_overlap(box, other) for other in taken):
                 placed.append(ObjectName(names[label], box[0], box[1], None if is_on_it else middle))
                 taken += [box] if is_on_it else [box, (middle[0] - 2, middle[1] - 2, middle[0] + 2, middle[1] + 2)]
-                num_of_class[label] = num_of_class.get(label, 0) + 1
+                others.append(int(size[index]))
                 break
     return placed
 

@@ -6,6 +6,7 @@ import pickle
 import sys
 import time
 import traceback
+from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -33,6 +34,7 @@ class RoomWindow:
         self.rendering: Any = rendering
         self.content, self.camera = content, content.camera
         self.key = next(iter(content.panels))
+        self.views_added: list[int] = []
         self.with_backs = False
         self.picked: int | None = None
         self.pressed: tuple[int, int] | None = None  # where the mouse was pressed, while it has not been dragged
@@ -55,7 +57,8 @@ class RoomWindow:
         self.scene.set_on_mouse(self._on_mouse)
         self.scene.set_on_key(self._on_key)
         self.window.set_focus_widget(self.scene)
-        self._add_room()
+        self.sides = [self._build_side(side.triangles) for side in content.room.sides]
+        self._choose_view(self.key)
 
     def _turn_off_lights(self) -> None:
         """Colours come out as they are given: they are shaded already."""
@@ -67,23 +70,30 @@ class RoomWindow:
         scene.scene.enable_sun_light(False)
         scene.scene.enable_indirect_light(False)
 
-    def _add_room(self) -> None:
-        """The room in the colours of the view that is chosen, a geometry for each side."""
-        room, o3d, scene = self.content.room, self.o3d, self.scene.scene
-        colors = self.content.panels[self.key].colors[room.point_of_corner] * (room.shade[:, None] / 255.0)
-        material = self.rendering.MaterialRecord()
-        material.shader = "defaultUnlit"
-        scene.clear_geometry()
-        for index, side in enumerate(room.sides):
-            corner, triangles = np.unique(side.triangles, return_inverse=True)
-            mesh = o3d.geometry.TriangleMesh(
-                o3d.utility.Vector3dVector(room.corners[corner].astype(np.float64)),
-                o3d.utility.Vector3iVector(triangles.reshape(-1, 3).astype(np.int32)),
-            )
-            mesh.vertex_colors = o3d.utility.Vector3dVector(colors[corner])
-            # As in output/offscreen.py: Open3D 0.20 takes missing texture coordinates from uninitialised memory.
-            mesh.triangle_uvs = o3d.utility.Vector2dVector(np.zeros((triangles.size, 2)))
-            scene.add_geometry(str(index), mesh, material)
+    def _build_side(self, triangles: np.ndarray) -> tuple[np.ndarray, Any]:
+        """The corners of a side, rows of the room's, and a mesh of them."""
+        o3d = self.o3d
+        corner, row = np.unique(triangles, return_inverse=True)
+        mesh = o3d.geometry.TriangleMesh(
+            o3d.utility.Vector3dVector(self.content.room.corners[corner].astype(np.float64)),
+            o3d.utility.Vector3iVector(row.reshape(-1, 3).astype(np.int32)),
+        )
+        # As in output/offscreen.py: Open3D 0.20 takes missing texture coordinates from uninitialised memory.
+        mesh.triangle_uvs = o3d.utility.Vector2dVector(np.zeros((row.size, 2)))
+        return corner, mesh
+
+    def _choose_view(self, key: int) -> None:
+        """Show the room in the colours of a view. What was shown once stays there, hidden, and is back at once."""
+        self.key = key
+        if key not in self.views_added:
+            room = self.content.room
+            colors = self.content.panels[key].colors[room.point_of_corner] * (room.shade[:, None] / 255.0)
+            material = self.rendering.MaterialRecord()
+            material.shader = "defaultUnlit"
+            for index, (corner, mesh) in enumerate(self.sides):
+                mesh.vertex_colors = self.o3d.utility.Vector3dVector(colors[corner])
+                self.scene.scene.add_geometry(f"{key}/{index}", mesh, material)
+            self.views_added.append(key)
         self._show_sides()
         self.applied = ()
         self.window.set_needs_layout()
@@ -123,9 +133,10 @@ class RoomWindow:
         """
         if self._apply_camera():
             self.changed, self.num_drawn = time.monotonic(), 0
-        if self.num_drawn == len(_DRAWN_AT_S) or time.monotonic() < self.changed + _DRAWN_AT_S[self.num_drawn]:
+        num_due = bisect_right(_DRAWN_AT_S, time.monotonic() - self.changed)
+        if num_due == self.num_drawn:
             return False
-        self.num_drawn += 1
+        self.num_drawn = num_due  # one frame for all that are due: a slow machine must not be kept busy by them
         self.scene.force_redraw()
         return True
 
@@ -152,9 +163,12 @@ class RoomWindow:
         return True
 
     def _show_sides(self) -> None:
+        """Of the view that is chosen what faces the viewer, and of the others nothing."""
+        towards_viewer = self.camera.view.towards_viewer
         for index, side in enumerate(self.content.room.sides):
-            is_shown = self.with_backs or side.is_seen(self.camera.view.towards_viewer)
-            self.scene.scene.show_geometry(str(index), is_shown)
+            is_seen = self.with_backs or side.is_seen(towards_viewer)
+            for key in self.views_added:
+                self.scene.scene.show_geometry(f"{key}/{index}", is_seen and key == self.key)
 
     def _on_key(self, event: Any) -> Any:
         result = self.gui.Widget.EventCallbackResult
@@ -162,8 +176,7 @@ class RoomWindow:
             return result.IGNORED
         name = chr(event.key).upper() if event.key < 128 else ""
         if name.isdigit() and int(name) in self.content.panels:
-            self.key = int(name)
-            self._add_room()
+            self._choose_view(int(name))
         elif name == "B":
             self.with_backs = not self.with_backs
         elif name == "R":

@@ -65,6 +65,15 @@ def test_a_name_stands_on_its_object_where_it_fits_and_else_beside_it() -> None:
     assert np.linalg.norm(middle - beside.target) < 100
 
 
+def test_of_a_class_two_patches_have_names_but_not_a_small_piece_of_a_large_one() -> None:
+    labels = np.full((60, 120), -1)
+    labels[:40, :40] = labels[:40, 50:75] = labels[:40, 80:104] = 0
+    labels[50:58, :40] = 1
+    labels[50:58, 60:65] = 1
+    names = [name.text for name in place_names(labels, NAMES, 4.0, _measure)]
+    assert sorted(names) == ["chair", "wall", "wall"]
+
+
 def test_no_name_covers_another_or_leaves_the_picture_and_small_patches_have_none() -> None:
     rng = np.random.default_rng(1)
     labels = rng.integers(-1, 4, (8, 10)).repeat(8, 0).repeat(8, 1)
