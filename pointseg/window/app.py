@@ -32,7 +32,7 @@ class RoomWindow:
         self.o3d: Any = open3d
         self.gui: Any = gui
         self.rendering: Any = rendering
-        self.content, self.camera = content, content.camera
+        self.content, self.camera, self.parent = content, content.camera, os.getppid()
         self.key = next(iter(content.panels))
         self.views_added: list[int] = []
         self.with_backs = False
@@ -131,6 +131,8 @@ class RoomWindow:
         Filament leaves frames out while it is behind, or makes its shaders. So what has changed is drawn several times,
         less and less often: else an earlier frame, or none, would stay.
         """
+        if os.getppid() != self.parent:  # the command was ended in a way that could not end this process
+            self.window.close()
         if self._apply_camera():
             self.changed, self.num_drawn = time.monotonic(), 0
         num_due = bisect_right(_DRAWN_AT_S, time.monotonic() - self.changed)
