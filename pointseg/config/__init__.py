@@ -96,6 +96,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check_parts(self) -> "Config":
+        if self.train.freeze == "features" and self.model.init is None:
+            raise ValueError("train.freeze: features that don't learn have to come from somewhere; set model.init")
         if self.train.sync_batch_norm and self.train.scenes_at_once is not None:
             raise ValueError(
                 "train.scenes_at_once: batch norm over all processes needs their whole batches at once; set one of "

@@ -10,8 +10,8 @@ from pointseg.errors import UsageError
 from pointseg.laboratory import scheduler
 from pointseg.laboratory.child import do_run
 from pointseg.laboratory.comparison import Comparison
+from pointseg.laboratory.configuring import configure
 from pointseg.laboratory.data import find_rooms
-from pointseg.laboratory.methods import configure
 from pointseg.laboratory.plan import PlannedRun
 from pointseg.laboratory.plan_file import plan_comparisons, read_plan
 from pointseg.longtail import main
