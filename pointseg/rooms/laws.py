@@ -10,7 +10,7 @@ and box), but each has a shape of its own.
 
 ``lookalikes`` (``lookalikes_law.tsv``) has 119 classes, and a common or tail class is hard to tell from a frequent one,
 as on real scans: the class in its column ``like`` is its model. It has the model's shapes in the model's places, nearly
-the model's sizes, and half of the time the model's colours. ``LAWS`` also holds this law with one of its difficulties
+the model's sizes, and one time in four the model's colours. ``LAWS`` also holds this law with one of its difficulties
 taken away, which says what each of them does, and with a milder imbalance.
 """
 
@@ -35,7 +35,7 @@ class Difficulties:
     shape: bool = True
     """It has its model's shapes and nearly its sizes."""
     color: bool = True
-    """Half of its objects have its model's colours."""
+    """One in four of its objects has its model's colours."""
     place: bool = True
     """It stands where its model stands."""
     imbalance: float = 1.0
@@ -128,7 +128,7 @@ def _nearly(
 
 
 def _mix(own: tuple[tuple[str, ...], ...], model: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
-    """Materials of each tone: half of the draws are of one list, half of the other."""
+    """Materials of each tone: three in four draws are of the first list, the others of the second."""
     tones = max(len(own), len(model))
     pairs = [(own[min(i, len(own) - 1)], model[min(i, len(model) - 1)]) for i in range(tones)]
-    return tuple(a * len(b) + b * len(a) for a, b in pairs)
+    return tuple(a * (3 * len(b)) + b * len(a) for a, b in pairs)

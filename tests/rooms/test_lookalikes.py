@@ -64,12 +64,12 @@ def test_a_lookalike_has_the_shapes_and_places_of_its_model_and_nearly_its_sizes
                 assert SIZE_TELL[0] - 1e-9 <= factor <= SIZE_TELL[1] + 1e-9
 
 
-def test_half_of_its_colours_are_its_own_and_half_its_models() -> None:
+def test_one_in_four_of_its_objects_has_the_colours_of_its_model() -> None:
     for name, model in MODEL_OF.items():
         own, of_model = load_recipes()[name].materials[0], load_recipes()[model].materials[0]
         drawn = Counter(LAW.recipes[name].materials[0])
         for color in {*own, *of_model}:
-            share = 0.5 * own.count(color) / len(own) + 0.5 * of_model.count(color) / len(of_model)
+            share = 0.75 * own.count(color) / len(own) + 0.25 * of_model.count(color) / len(of_model)
             assert drawn[color] / drawn.total() == pytest.approx(share), (name, color)
 
 
