@@ -7,13 +7,15 @@ from typing import Any
 
 from pointseg.atomic import write_text
 from pointseg.errors import UsageError
+from pointseg.laboratory.class_gains import ClassGain, compare_classes, format_class_gains
 from pointseg.laboratory.comparison import Comparison
 from pointseg.laboratory.data import Rooms
-from pointseg.laboratory.methods import BASELINE
-from pointseg.laboratory.plan import PlannedRun
+from pointseg.laboratory.methods import BASELINE, COLLAPSE
+from pointseg.laboratory.plan import PlannedRun, read_result
 from pointseg.laboratory.scheduler import do_runs
 from pointseg.laboratory.table import build_table, format_table
 from pointseg.output.longtail_plot import draw_longtail
+from pointseg.taxonomy import load_taxonomy
 
 Say = Callable[[str], None]
 
@@ -66,14 +68,31 @@ def do_campaign(
 
 
 def write_table(one: Prepared, split: str, call: Mapping[str, Any], say: Say) -> dict[str, Any]:
-    """Write ``table.md``, ``table.json`` and, where matplotlib is installed, ``table.png`` of a comparison."""
+    """Write ``table.md``, ``table.json`` and, where matplotlib is installed, ``table.png`` of a comparison.
+
+    And ``classes.md``, where it has center collapse beside cross-entropy.
+    """
     comparison = one.comparison
     own = {"config": comparison.cfg, "overrides": list(comparison.overrides)}
     table = build_table(one.runs, comparison.methods, split, one.rooms, {**call, **own})
     write_text(comparison.out / "table.md", format_table(table) + "\n")
     write_text(comparison.out / "table.json", as_json(table))
+    gains = _compare_classes(one.runs, split)
+    if gains:
+        write_text(comparison.out / "classes.md", format_class_gains(gains) + "\n")
     draw_if_possible(lambda: draw_longtail(comparison.out / "table.png", table, BASELINE), say)
     return table
+
+
+def _compare_classes(runs: Sequence[PlannedRun], split: str) -> list[ClassGain]:
+    """What center collapse changes of each class; nothing where it, or cross-entropy, has no result."""
+    of_method: dict[str, list[dict[str, Any]]] = {BASELINE: [], COLLAPSE: []}
+    for run in runs:
+        result = read_result(run)
+        if run.method in of_method and result is not None:
+            of_method[run.method].append(result)
+    taxonomy = load_taxonomy(runs[0].config["taxonomy"])
+    return compare_classes(of_method[BASELINE], of_method[COLLAPSE], split, taxonomy)
 
 
 def draw_if_possible(draw: Callable[[], None], say: Say) -> None:

@@ -39,6 +39,7 @@ OFF: dict[str, Any] = {
 }
 """What is off in every method that does not turn it on, and how."""
 BASELINE = "cross_entropy"
+COLLAPSE = "collapse"
 _POST_HOC = "inference."
 _TEACHER = "the run of the same method and seed without a teacher"
 _START = "the run of the same method and seed before the classifier is trained again"
@@ -143,7 +144,7 @@ METHODS = (
         "cross-entropy + Lovász-softmax (Berman et al., CVPR 2018)",
     ),
     Method(
-        "collapse",
+        COLLAPSE,
         {"loss.collapse.weight": 0.5},
         "cross-entropy + center collapse (CeCo, CVPR 2023), the branch as the config has it",
     ),

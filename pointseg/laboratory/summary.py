@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pointseg.laboratory.methods import BASELINE
+from pointseg.laboratory.methods import BASELINE, COLLAPSE
 from pointseg.laboratory.table import GAINS, align, format_gain
 from pointseg.output.gain_plot import GainPoint, draw_gains
 
-COLLAPSE = "collapse"
 Table = Mapping[str, Any]
 
 
