@@ -11,7 +11,7 @@ BIN    := $(VENV)/bin
 TORCH  ?= torch==2.13.0
 
 # The demo, part by part. DEMO_TRAIN overrides keys of configs/demo.yaml: DEMO_TRAIN="train.passes=2".
-DEMO_SCANS ?= --train 120 --val 8 --test 4
+DEMO_SCANS ?= --law longtail --train 80 --val 20 --test 4
 DEMO_TRAIN ?=
 DEMO_DATA  ?= data/demo
 DEMO_RUN   ?= runs/demo

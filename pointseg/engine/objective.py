@@ -214,6 +214,7 @@ def build_collapse(feature_channels: int, config: CollapseConfig, counts: ClassC
         "scale": config.scale,
         "dropout": config.dropout,
         "reduction": config.reduction,
+        "points_per_center": config.points_per_center,
         "momentum": config.momentum,
     }
     choices = {key: value for key, value in given.items() if value is not None}

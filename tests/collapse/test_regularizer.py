@@ -224,6 +224,26 @@ def test_with_centers_of_scenes_one_running_mean_serves_all() -> None:
     torch.testing.assert_close(branch.running_mean.mean, expected)
 
 
+def test_a_center_of_some_points_is_theirs_and_small_classes_keep_all() -> None:
+    """The loss is that of the drawn labels; of 1,000 points 20 are drawn on average, of 3 all, without a label none."""
+    torch.manual_seed(6)
+    features, labels = torch.randn(1013, 7), torch.tensor([0] * 1000 + [1] * 3 + [-1] * 10)
+    branch = CenterCollapse.paper(7, 8, points_per_center=20)
+    whole = CenterCollapse.paper(7, 8)
+    numbers = []
+    for seed in range(50):
+        torch.manual_seed(seed)
+        loss = branch(features, labels)
+        torch.manual_seed(seed)
+        drawn = branch.draw_points(labels, 20)
+        torch.testing.assert_close(loss, whole(features, drawn))
+        assert (drawn[1000:] == labels[1000:]).all()
+        numbers.append(int((drawn == 0).sum()))
+    assert len(set(numbers)) > 5
+    assert sum(numbers) / 50 == pytest.approx(20, abs=2.5)
+    torch.testing.assert_close(branch.eval()(features, labels), whole(features, labels))
+
+
 def test_images_give_the_numbers_of_their_points() -> None:
     """(B, D, H, W) with labels (B, H, W) and their own ignore label, loss and gradient, in both scopes."""
     torch.manual_seed(0)
@@ -242,6 +262,8 @@ def test_images_give_the_numbers_of_their_points() -> None:
 
 
 def test_what_can_not_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected at least one point per center, got 0"):
+        CenterCollapse(7, 8, points_per_center=0)
     with pytest.raises(ValueError, match="expected subtract_mean and a mean_momentum in 0 <= m < 1, got 0.5"):
         CenterCollapse(7, 8, mean_momentum=0.5)
     with pytest.raises(ValueError, match="a simplex of 200 classes needs at least 199 dimensions, got 96; lift"):
