@@ -38,7 +38,7 @@ $(BIN)/python:
 	  { rm -rf $(VENV); echo "$(PYTHON) can't make a virtual environment; type: apt-get install python3-venv" >&2; exit 1; }
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --editable '.[viz,formats,datasets,hub,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[viz,formats,datasets,hub,wandb,dev]'
 	@touch $@
 
 demo: install
