@@ -12,7 +12,7 @@ _NAME_WIDTH = 36
 
 
 def format_evaluation(evaluation: Mapping[str, Any], taxonomy: Taxonomy, per_class: bool = True) -> str:
-    """The evaluation as text of at most 100 columns: the means first, then each class that occurs, by IoU within its group.
+    """The evaluation in 100 columns at most: the means first, then each class that occurs, by IoU within its group.
 
     Args:
         evaluation: as ``evaluate_scenes`` returns it.
@@ -49,7 +49,8 @@ def _class_lines(per_class: Mapping[str, float | None], taxonomy: Taxonomy) -> l
         half = -(-len(rated) // 2)
         for row in range(half):
             pair = [rated[i] for i in (row, row + half) if i < len(rated)]
-            lines.append("".join(f"  {shorten(name, _NAME_WIDTH):<{_NAME_WIDTH}}{_percent(iou)}   " for iou, name in pair).rstrip())
+            cells = [f"  {shorten(name, _NAME_WIDTH):<{_NAME_WIDTH}}{_percent(iou)}   " for iou, name in pair]
+            lines.append("".join(cells).rstrip())
     return lines
 
 
