@@ -41,6 +41,7 @@ __all__ = [
     "dump_config",
     "find_config",
     "load_config",
+    "read_yaml",
 ]
 
 
@@ -119,8 +120,28 @@ def load_config(name: str, overrides: list[str] | None = None) -> Config:
         UsageError: no such file, no YAML in it, an unknown key (the nearest known one is named), a wrong value.
     """
     path = find_config(name)
+    tree = read_yaml(path, "begin with a copy of configs/scannet200.yaml")
+    for override in overrides or []:
+        _apply_override(tree, override)
+    config = _validate(tree, str(path))
+    run = config.run if config.run.dir is not None else config.run.model_copy(update={"dir": f"runs/{path.stem}"})
+    return config.model_copy(update={"run": run, "taxonomy": _find_taxonomy(config, path.parent)})
+
+
+def read_yaml(path: Path, remedy: str) -> dict[str, Any]:
+    """The keys and values of a YAML file.
+
+    Args:
+        path: of the file.
+        remedy: what to do where it is empty or no mapping.
+
+    Raises:
+        UsageError: no such file, no YAML in it, or no keys and values.
+    """
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        tree = yaml.load(regular_file(path).read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file; {remedy}") from None
     except OSError:
         raise
     except Exception as error:  # PyYAML's own, and what Python raises of a date, a number or a depth that it can't take
@@ -128,14 +149,10 @@ def load_config(name: str, overrides: list[str] | None = None) -> Config:
 
         raise UsageError(f"{path}: not valid YAML: {explain_yaml(error)}; mend the file") from None
     if not tree:
-        raise UsageError(f"{path}: is empty; begin with a copy of configs/scannet200.yaml")
+        raise UsageError(f"{path}: is empty; {remedy}")
     if not isinstance(tree, dict):
-        raise UsageError(f"{path}: expected keys and values, found {type(tree).__name__}; see configs/scannet200.yaml")
-    for override in overrides or []:
-        _apply_override(tree, override)
-    config = _validate(tree, str(path))
-    run = config.run if config.run.dir is not None else config.run.model_copy(update={"dir": f"runs/{path.stem}"})
-    return config.model_copy(update={"run": run, "taxonomy": _find_taxonomy(config, path.parent)})
+        raise UsageError(f"{path}: expected keys and values, found {type(tree).__name__}; {remedy}")
+    return tree
 
 
 def _find_taxonomy(config: Config, folder: Path) -> str:

@@ -18,7 +18,7 @@ from pointseg.engine.network import autocast, choose_amp, explain_out_of_memory,
 from pointseg.engine.objective import Losses, Objective
 from pointseg.engine.optimizer import Update, build_schedule
 from pointseg.engine.run_log import Tally, open_log
-from pointseg.errors import DataError, StoppedError, UsageError
+from pointseg.errors import DataError, StoppedError, UsageError, and_more
 from pointseg.models import Network, build_network
 from pointseg.processes import Processes, StopRequest, set_num_threads
 from pointseg.runs.checkpoint import load_initial_weights, read_checkpoint, save_checkpoint
@@ -323,7 +323,7 @@ def warn_of_missing_classes(counts: ClassCounts, config: Config, taxonomy: Taxon
     if missing:
         names = taxonomy.class_names
         where = f"{config.data.root}, {name_splits(config.data.train_split)}"
-        shown = ", ".join(names[label] for label in missing)
+        shown = ", ".join(names[label] for label in missing[:5]) + and_more(missing, 5)
         print(
             f"warning: {where}: {len(missing)} of {len(names)} classes occur in no training scene and can't be "
             f"learned: {shown}",

@@ -3,7 +3,7 @@
 import difflib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -77,16 +77,24 @@ class Method:
     """What it is, and its source, in one line."""
     keeps_weights: bool = False
     """Whether its own weights go before the config's: a λ of another reduction and scale is another λ."""
+    of: str | None = None
+    """The method that it is a variation of; None: it is none."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Of a variation: key -> value, which go before all else."""
 
     @property
     def trained_as(self) -> str:
         """The method whose weights it uses: itself, unless part of it happens after training."""
+        if self.of is not None:
+            return find_method(self.of).trained_as if _is_post_hoc(self.changes) else self.name
         parts = [part for part in self.name.split("+") if not find_method(part).is_post_hoc]
         return "+".join(parts) or BASELINE
 
     @property
     def taught_by(self) -> str | None:
         """The method whose run teaches: the same without a teacher; None where there is none."""
+        if self.of is not None:
+            return find_method(self.of).taught_by
         parts = self.trained_as.split("+")
         if not any("distill.run" in find_method(part).overrides for part in parts):
             return None
@@ -95,7 +103,7 @@ class Method:
     @property
     def is_post_hoc(self) -> bool:
         """Whether all of it happens after training."""
-        return bool(self.overrides) and all(key.startswith(_POST_HOC) for key in self.overrides)
+        return _is_post_hoc(self.overrides)
 
 
 METHODS = (
@@ -199,18 +207,43 @@ DEFAULT_NAMES = (*(method.name for method in METHODS if method.name not in BESID
 _BY_NAME = MappingProxyType({method.name: method for method in METHODS})
 
 
-def choose_methods(names: Sequence[str]) -> list[Method]:
-    """The methods of these names, each once; one whose weights another uses, or learns from, comes along before it.
+def vary(of: str, name: str, changes: Mapping[str, Any]) -> Method:
+    """A method with other keys of the config: one row more in the table.
+
+    Args:
+        of: a method, or several with ``+``.
+        name: of the row and of its folder.
+        changes: key -> value.
 
     Raises:
-        UsageError: as :func:`find_method`.
+        UsageError: as :func:`find_method`; the name is a method's own, or a key is of each run's own.
+    """
+    base = find_method(of)
+    if name in _BY_NAME or "+" in name:
+        raise UsageError(f"{name}: is the name of a method; give the variation of {of} another")
+    for key in changes:
+        _refuse_own_key(key)
+    about = ", ".join(f"{key}={json.dumps(value)}" for key, value in changes.items())
+    return replace(base, name=name, about=f"{base.name} with {about}", of=base.name, changes=dict(changes))
+
+
+def choose_methods(wanted: Sequence[str | Method]) -> list[Method]:
+    """The methods, each once; one whose weights another uses, learns from or varies comes along before it.
+
+    Args:
+        wanted: names, or what :func:`vary` made.
+
+    Raises:
+        UsageError: as :func:`find_method`, or two variations have one name.
     """
     chosen: dict[str, Method] = {}
-    for name in names:
-        method = find_method(name)
-        for needed in (method.taught_by, method.trained_as, method.name):
-            if needed is not None:
-                chosen.setdefault(needed, find_method(needed))
+    for one in wanted:
+        method = find_method(one) if isinstance(one, str) else one
+        for needed in (method.taught_by, method.of, method.trained_as, method.name):
+            if needed is not None and needed not in chosen:
+                chosen[needed] = method if needed == method.name else find_method(needed)
+        if chosen[method.name] != method:
+            raise UsageError(f"{method.name}: is the name of two rows; give one of them another")
     return list(chosen.values())
 
 
@@ -265,9 +298,7 @@ def configure(
         UsageError: as :func:`pointseg.config.load_config`, or an override sets what a run has of its own.
     """
     for override in overrides:
-        key = override.partition("=")[0]
-        if key in _OF_EACH_RUN:
-            raise UsageError(f"{override}: each run of the laboratory has its own {key}; {_OF_EACH_RUN[key]}")
+        _refuse_own_key(override.partition("=")[0])
     shared = load_config(cfg, list(overrides))
     values: dict[str, Any] = {"loss.cross_entropy": shared.loss.cross_entropy or 1.0}
     values |= OFF
@@ -280,9 +311,19 @@ def configure(
     for key, settings in _SETTINGS_OF.items():
         if values[key] == OFF[key]:
             values |= {setting: _value_of(Config(), setting) for setting in settings}
+    values |= method.changes
     values |= {"run.seed": seed, "run.dir": run_dir, "data.root": data_root}
     values |= {"data.train_split": "train", "data.val_split": "val"}
     return load_config(cfg, [*overrides, *(f"{key}={json.dumps(value)}" for key, value in values.items())])
+
+
+def _refuse_own_key(key: str) -> None:
+    if key in _OF_EACH_RUN:
+        raise UsageError(f"{key}: each run of the laboratory has its own {key}; {_OF_EACH_RUN[key]}")
+
+
+def _is_post_hoc(overrides: Mapping[str, Any]) -> bool:
+    return bool(overrides) and all(key.startswith(_POST_HOC) for key in overrides)
 
 
 def _find_part(part: str, name: str) -> Method:

@@ -44,6 +44,8 @@ class PlannedRun:
     """A :class:`Config` as JSON."""
     fingerprint: str
     """Of config and data: another one, another result."""
+    num_visits: int
+    """Training scenes that it sees, each counted as often as it does."""
 
     @property
     def trains(self) -> bool:
@@ -59,6 +61,11 @@ class PlannedRun:
     def title(self) -> str:
         """What a line calls it."""
         return f"{self.method}, seed {self.seed}"
+
+    @property
+    def comparison(self) -> str:
+        """Name of the folder of the comparison that it is part of."""
+        return Path(self.directory).parents[2].name
 
     @property
     def result_path(self) -> Path:
@@ -105,6 +112,7 @@ def plan_runs(
                     teacher=teacher,
                     config=config.model_dump(mode="json"),
                     fingerprint=fingerprint_run(config, rooms, of_teacher),
+                    num_visits=config.train.passes * rooms.settings.num_scenes["train"],
                 )
             )
     return runs

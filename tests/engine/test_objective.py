@@ -1,6 +1,7 @@
 """The losses of a run are those that its config names."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,8 @@ def test_missing_classes_are_named_once(tiny_overrides: list[str], capfd: pytest
     train(["--cfg", "demo.yaml", *overrides])
     warnings = [line for line in capfd.readouterr().err.splitlines() if line.startswith("warning: ")]
     assert len(warnings) == 1
-    assert "196 of 200 classes occur in no training scene" in warnings[0] and ", toilet," in warnings[0]
+    assert "196 of 200 classes occur in no training scene" in warnings[0]
+    assert re.search(r"learned: (\w[\w ]*, ){5}and 191 more$", warnings[0])
     train(["--cfg", "demo.yaml", *overrides, "--resume"])
     assert "occur in no training scene" not in capfd.readouterr().err
 

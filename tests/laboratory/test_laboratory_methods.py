@@ -1,12 +1,13 @@
 """A method changes what it names and nothing else, and methods that contradict each other are refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pointseg.config import Config, load_config
 from pointseg.errors import UsageError
-from pointseg.laboratory.data import Rooms
+from pointseg.laboratory.data import Rooms, RoomSettings
 from pointseg.laboratory.methods import (
     BASELINE,
     BESIDE_THE_LOSS,
@@ -21,7 +22,7 @@ from pointseg.laboratory.methods import (
 from pointseg.laboratory.plan import fingerprint_run, plan_runs
 from tests.conftest import flatten
 
-ROOMS = Rooms(Path("rooms"), {"train": 1, "val": 1, "test": 1}, 2000, "abc")
+ROOMS = Rooms(Path("rooms"), RoomSettings("longtail", {"train": 1, "val": 1, "test": 1}, 2000), "abc")
 
 
 WEIGHT = "loss.collapse.weight"
@@ -204,7 +205,7 @@ def test_the_fingerprint_follows_what_decides_the_result_and_nothing_else() -> N
     for override in ("optimizer.lr=0.1", "data.voxel_size_m=0.05", "augment.jitter_m=0.0"):
         assert fingerprint_run(_config(BASELINE, override), ROOMS) != own, override
     assert fingerprint_run(_config(BASELINE, seed=1), ROOMS) != own
-    other_rooms = Rooms(ROOMS.root, ROOMS.num_scenes, ROOMS.num_vertices, "def")
+    other_rooms = replace(ROOMS, fingerprint="def")
     assert fingerprint_run(_config(BASELINE), other_rooms) != own
     for name, override in (("collapse", "loss.collapse.scale=7"), ("focal", "loss.focal_gamma=1")):
         assert fingerprint_run(_config(name, override), ROOMS) != fingerprint_run(_config(name), ROOMS), override
