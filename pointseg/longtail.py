@@ -11,6 +11,7 @@ from pathlib import Path
 from pointseg.atomic import write_text
 from pointseg.command_line import CommandParser
 from pointseg.commands import run_command
+from pointseg.config import find_config
 from pointseg.errors import UsageError
 from pointseg.folder_lock import hold_folder
 from pointseg.laboratory.campaign import Prepared, as_json, do_campaign, draw_if_possible, prepare
@@ -43,6 +44,8 @@ _OF_ONE_COMPARISON = {
 def main(argv: Sequence[str]) -> int:
     """Train every method with every seed, as far as that is not done, and write the table; 1 if a run is missing."""
     arguments = build_parser().parse_with_overrides(argv)
+    if arguments.only and not arguments.plan:
+        raise UsageError("--only: chooses comparisons of a plan; give one with --plan")
     comparisons, split = _read_plan(arguments) if arguments.plan else _read_options(arguments)
     # What is wrong with a config is said before any room is made.
     num_threads = [comparison.shared_config().train.num_threads for comparison in comparisons]
@@ -104,8 +107,15 @@ def _read_plan(arguments: Namespace) -> tuple[list[Comparison], str]:
         raise UsageError(
             f"--plan: the plan says what is compared; leave out {', '.join([*given, *arguments.overrides])}"
         )
-    plan = read_plan(arguments.plan)
-    return plan_comparisons(plan, arguments.plan, arguments.out), plan.split
+    path = find_config(arguments.plan, "plan")
+    plan = read_plan(path)
+    comparisons = plan_comparisons(plan, path, arguments.out)
+    chosen = arguments.only or list(plan.comparisons)
+    unknown = [name for name in chosen if name not in plan.comparisons]
+    if unknown:
+        known = ", ".join(plan.comparisons)
+        raise UsageError(f"--only {unknown[0]}: is no comparison of {path}; it has {known}")
+    return [comparison for comparison in comparisons if comparison.name in chosen], plan.split
 
 
 def _write_campaign(out: Path, prepared: Sequence[Prepared], tables: Sequence[dict], command: str) -> None:
@@ -134,7 +144,10 @@ def build_parser() -> CommandParser:
         description="What each way of handling the long tail is worth: the same rooms, network, budget and seeds.",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets runs, table.md, .json and .png")
-    parser.add_argument("--plan", type=Path, metavar="FILE", help="several comparisons at once, as this YAML says")
+    parser.add_argument(
+        "--plan", metavar="FILE", help="several comparisons, as this YAML of configs/plans or path says"
+    )
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these comparisons of the plan; default: all")
     parser.add_argument("--status", action="store_true", help="say what is done and what it will take, and no more")
     parser.add_argument("--methods", nargs="+", metavar="NAME", help=_METHODS_HELP)
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N-1 for each method; default: 3")

@@ -10,6 +10,7 @@ from pointseg.collapse.bank import CenterBank
 from pointseg.collapse.centers import Backend, ClassCenters, Scope
 from pointseg.collapse.etf import simplex_etf
 from pointseg.collapse.projection import Projection, build_projection
+from pointseg.collapse.running_mean import RunningMean
 
 
 class CenterCollapse(nn.Module):
@@ -31,6 +32,8 @@ class CenterCollapse(nn.Module):
         projection_trainable: whether g learns. The release's is frozen.
         subtract_mean: z̄_k minus the mean of the centers present, before g. Features behind a ReLU are not negative,
             and no simplex is; its vertices sum to zero, and so do centers that have collapsed to one.
+        mean_momentum: share of the old mean in a running one that is taken off instead, which hangs less on which
+            classes are present; None: the mean of this batch alone. Needs ``subtract_mean``.
         normalize: whether g(z̄_k) gets unit length.
         scale: s.
         log_prior: (K,) π, finite, or None.
@@ -61,6 +64,7 @@ class CenterCollapse(nn.Module):
         projection: Projection = "none",
         projection_trainable: bool = True,
         subtract_mean: bool = False,
+        mean_momentum: float | None = None,
         normalize: bool = False,
         scale: float = 1.0,
         log_prior: torch.Tensor | None = None,
@@ -78,6 +82,8 @@ class CenterCollapse(nn.Module):
             raise ValueError(f"expected a reduction of sum or mean, got {reduction!r}")
         if momentum is not None and scope == "scene":
             raise ValueError("a bank keeps one center a class, scope scene has one a scene; use scope batch or job")
+        if mean_momentum is not None and not (subtract_mean and 0 <= mean_momentum < 1):
+            raise ValueError(f"expected subtract_mean and a mean_momentum in 0 <= m < 1, got {mean_momentum}")
         self.class_centers = ClassCenters(
             num_classes, scope=scope, backend=backend, ignore_label=ignore_label, check_inputs=check_inputs
         )
@@ -85,6 +91,7 @@ class CenterCollapse(nn.Module):
         self.point_projection = point_projection.requires_grad_(projection_trainable)
         self.lift = lift.requires_grad_(projection_trainable)
         self.bank = None if momentum is None else CenterBank(num_classes, point_channels, momentum)
+        self.running_mean = None if mean_momentum is None else RunningMean(point_channels, mean_momentum)
         self.dropout = nn.Dropout(dropout)
         self.subtract_mean = subtract_mean
         self.normalize = normalize
@@ -181,6 +188,8 @@ class CenterCollapse(nn.Module):
         if self.subtract_mean:
             weight = present.unsqueeze(-1).to(centers)
             mean = (centers * weight).sum(dim=-2, keepdim=True) / weight.sum(dim=-2, keepdim=True).clamp_min(1)
+            if self.running_mean is not None:
+                mean = self.running_mean(mean, present.any(dim=-1))
             centers = (centers - mean) * weight
         lifted = self.lift(centers)
         if self.normalize:

@@ -96,6 +96,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check_parts(self) -> "Config":
+        if self.train.freeze == "features" and self.model.init is None:
+            raise ValueError("train.freeze: features that don't learn have to come from somewhere; set model.init")
         if self.train.sync_batch_norm and self.train.scenes_at_once is not None:
             raise ValueError(
                 "train.scenes_at_once: batch norm over all processes needs their whole batches at once; set one of "
@@ -136,12 +138,10 @@ def read_yaml(path: Path, remedy: str) -> dict[str, Any]:
         remedy: what to do where it is empty or no mapping.
 
     Raises:
-        UsageError: no such file, no YAML in it, or no keys and values.
+        UsageError: no YAML in it, or no keys and values.
     """
     try:
-        tree = yaml.load(regular_file(path).read_text(encoding="utf-8"), _Loader)
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file; {remedy}") from None
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError:
         raise
     except Exception as error:  # PyYAML's own, and what Python raises of a date, a number or a depth that it can't take
@@ -171,16 +171,26 @@ def _find_taxonomy(config: Config, folder: Path) -> str:
     return name
 
 
-def find_config(name: str) -> Path:
-    """Where ``--cfg NAME`` is: a path, or a file in ``configs/`` of the checkout or the installed wheel."""
+def find_config(name: str, kind: str = "config") -> Path:
+    """Where a YAML of ours is.
+
+    Args:
+        name: a path, or a file's name, with or without ``.yaml``, in ``configs/`` of the checkout or the wheel.
+        kind: ``config``, or ``plan`` for those in ``configs/plans/``.
+
+    Raises:
+        UsageError: there is no such file.
+    """
     package = Path(__file__).parents[1]
-    for folder in (Path(), package.parent / "configs", package / "configs"):
+    below = {"config": "configs", "plan": "configs/plans"}[kind]
+    folders = [folder / below for folder in (package.parent, package)]
+    for folder in (Path(), *folders):
         for candidate in (folder / name, folder / f"{name}.yaml"):
             if candidate.is_file():
                 return candidate
     regular_file(Path(name))
-    known = sorted({p.name for folder in (package.parent, package) for p in (folder / "configs").glob("*.yaml")})
-    raise UsageError(f"{name}: no such config; give a path or one of {', '.join(known)}")
+    known = sorted({path.name for folder in folders for path in folder.glob("*.yaml")})
+    raise UsageError(f"{name}: no such {kind}; give a path or one of {', '.join(known)}")
 
 
 def dump_config(config: Config) -> str:

@@ -199,7 +199,9 @@ class CollapseConfig(Section):
     weight: float = Field(default=0.5, ge=0)
     """λ, the weight of L_CR beside the other losses; 0: no center branch."""
     warmup_share: float = Field(default=0.0, ge=0, le=1)
-    """Share of the steps in which λ rises from 0 to its weight."""
+    """Share of the steps in which λ rises from 0."""
+    decay_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the steps, the last ones, in which λ falls to 0."""
     preset: Literal["paper", "release"] = "release"
     """paper: the equations; release: what the authors' 2D code does."""
     projection: Literal["none", "linear", "mlp"] | None = None
@@ -208,6 +210,8 @@ class CollapseConfig(Section):
     """Whether the maps before the simplex learn."""
     subtract_mean: bool | None = None
     """Whether the mean of the centers is taken off each of them."""
+    mean_momentum: float | None = Field(default=None, ge=0, lt=1)
+    """Share of the old mean in a running one that is taken off; null: the batch's own mean."""
     normalize: bool | None = None
     """Whether centers have unit length before they meet the simplex."""
     scale: PositiveFloat | None = None
@@ -292,6 +296,8 @@ class TrainConfig(Section):
 
     passes: PositiveCount = 600
     """Passes over the training split."""
+    freeze: Literal["none", "features"] = "none"
+    """features: only the classifier learns, on the features of model.init; none: all learns."""
     amp: Literal["none", "fp16", "bf16"] = "fp16"
     """Mixed precision on a GPU (spconv and spconv_triton take bf16 as fp16); on a CPU fp16 is none, bf16 refused."""
     scenes_at_once: PositiveCount | None = None

@@ -209,6 +209,7 @@ def build_collapse(feature_channels: int, config: CollapseConfig, counts: ClassC
         "projection": config.projection,
         "projection_trainable": config.projection_trainable,
         "subtract_mean": config.subtract_mean,
+        "mean_momentum": config.mean_momentum,
         "normalize": config.normalize,
         "scale": config.scale,
         "dropout": config.dropout,

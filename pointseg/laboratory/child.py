@@ -63,7 +63,7 @@ def do_run(run: PlannedRun) -> None:
         **describe_surroundings(device),
         **measure(segmenter, config, device),
     }
-    write_text(run.result_path, json.dumps(result, indent=1, allow_nan=False) + "\n")
+    write_text(run.result_path, json.dumps(result, allow_nan=False) + "\n")
 
 
 def train(run: PlannedRun, config: Config, device: torch.device) -> None:
@@ -87,21 +87,22 @@ def borrow_weights(run: PlannedRun, config: Config) -> None:
 
 
 def measure(segmenter: Segmenter, config: Config, device: torch.device) -> dict[str, Any]:
-    """``scores`` (split -> the keys of the evaluation JSON, and ``voxel_accuracy``) and ``measures`` (split -> measure
-    -> group -> value).
+    """``scores`` (split -> the keys of the evaluation JSON, and ``voxel_accuracy``), ``confusion`` (split -> (K, K)
+    vertices, rows ground truth and columns prediction) and ``measures`` (split -> measure -> group -> value).
 
     Training rooms are scored as they are, without augmentation: neural collapse belongs to the phase in which they
     are learned by heart.
     """
-    alone, scores, measures = Processes(0, 1, device), {}, {}
+    alone, scores, confusion, measures = Processes(0, 1, device), {}, {}, {}
     for split in SPLITS:
         statistics = new_statistics(segmenter)
         folders = list_scenes(config.data.root, split)
         counts = count_scenes(segmenter, folders, "none", alone, quiet=True, statistics=statistics)
         of_split = summarize_scores(score(counts.confusion), segmenter, len(folders), "none")
         scores[split] = {**of_split, "voxel_accuracy": counts.voxel_accuracy}
+        confusion[split] = counts.confusion.counts[:, :-1].tolist()
         measures[split] = measure_network(segmenter, statistics)
-    return {"scores": scores, "measures": measures}
+    return {"scores": scores, "confusion": confusion, "measures": measures}
 
 
 def _claim_folder(run: PlannedRun, training_s: float) -> None:

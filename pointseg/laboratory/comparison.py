@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pointseg.config import Config, load_config
+from pointseg.laboratory.configuring import configure
 from pointseg.laboratory.data import Rooms, RoomSettings, find_rooms, make_rooms
-from pointseg.laboratory.methods import Method, configure
+from pointseg.laboratory.methods import Method
 from pointseg.laboratory.plan import PlannedRun, plan_runs
 
 

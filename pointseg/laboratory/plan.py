@@ -9,8 +9,9 @@ from typing import Any
 
 from pointseg.config import Config, config_from_dict
 from pointseg.errors import DataError, UsageError, regular_file
+from pointseg.laboratory.configuring import configure
 from pointseg.laboratory.data import Rooms
-from pointseg.laboratory.methods import Method, configure
+from pointseg.laboratory.methods import Method
 from pointseg.runs.directory import RunDirectory
 
 RESULT_VERSION = 1
@@ -21,7 +22,7 @@ CLAIM_NAME = "laboratory.json"
 _NOT_IN_FINGERPRINT = {
     "run": ("dir", "device"),
     "data": ("root", "num_workers"),
-    "model": ("backend",),
+    "model": ("backend", "init"),
     "distill": ("run",),
     "train": ("validate_every", "measure_collapse_every", "log_every", "wandb", "num_threads"),
 }
@@ -40,6 +41,8 @@ class PlannedRun:
     """Folder of the run that trains the weights."""
     teacher: str | None
     """Folder of the run that it learns from; None: of none."""
+    start: str | None
+    """Folder of the run with whose weights its training begins; None: with random ones."""
     config: dict[str, Any]
     """A :class:`Config` as JSON."""
     fingerprint: str
@@ -55,7 +58,7 @@ class PlannedRun:
     @property
     def needed(self) -> set[str]:
         """Folders of the runs that have to be done before."""
-        return {folder for folder in (self.source, self.teacher) if folder not in (None, self.directory)}
+        return {folder for folder in (self.source, self.teacher, self.start) if folder not in (None, self.directory)}
 
     @property
     def title(self) -> str:
@@ -100,8 +103,9 @@ def plan_runs(
         for method in methods:
             directory = _run_folder(out, method.name, seed)
             teacher = None if method.taught_by is None else _run_folder(out, method.taught_by, seed)
-            config = configure(cfg, overrides, method, seed, directory, str(rooms.root), teacher)
-            of_teacher = next((run.fingerprint for run in runs if run.directory == teacher), None)
+            start = None if method.begins_with is None else _run_folder(out, method.begins_with, seed)
+            config = configure(cfg, overrides, method, seed, directory, str(rooms.root), teacher, start)
+            learned_from = [run.fingerprint for folder in (teacher, start) for run in runs if run.directory == folder]
             runs.append(
                 PlannedRun(
                     method=method.name,
@@ -110,15 +114,16 @@ def plan_runs(
                     directory=directory,
                     source=_run_folder(out, method.trained_as, seed),
                     teacher=teacher,
+                    start=start,
                     config=config.model_dump(mode="json"),
-                    fingerprint=fingerprint_run(config, rooms, of_teacher),
+                    fingerprint=fingerprint_run(config, rooms, learned_from),
                     num_visits=config.train.passes * rooms.settings.num_scenes["train"],
                 )
             )
     return runs
 
 
-def fingerprint_run(config: Config, rooms: Rooms, teacher: str | None = None) -> str:
+def fingerprint_run(config: Config, rooms: Rooms, learned_from: Sequence[str] = ()) -> str:
     """A hash of all that decides the result of a run.
 
     Of the config, what is not a default: a key that a later version adds makes no result obsolete.
@@ -126,14 +131,13 @@ def fingerprint_run(config: Config, rooms: Rooms, teacher: str | None = None) ->
     Args:
         config: of the run.
         rooms: what it is trained on.
-        teacher: fingerprint of the run that it learns from, where there is one.
+        learned_from: fingerprints of the runs that teach it or that it begins with.
     """
     tree = config.model_dump(mode="json", exclude_defaults=True)
     for section, keys in _NOT_IN_FINGERPRINT.items():
         for key in keys:
             tree.get(section, {}).pop(key, None)
-    further = [] if teacher is None else [teacher]
-    text = json.dumps([RESULT_VERSION, rooms.fingerprint, tree, *further], sort_keys=True)
+    text = json.dumps([RESULT_VERSION, rooms.fingerprint, tree, *learned_from], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

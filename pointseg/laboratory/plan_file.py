@@ -78,7 +78,7 @@ def read_plan(path: Path) -> PlanFile:
     """Read a plan.
 
     Raises:
-        UsageError: no such file, no YAML in it, an unknown key, or a wrong value.
+        UsageError: no YAML in it, an unknown key, or a wrong value.
     """
     try:
         return PlanFile.model_validate(read_yaml(path, "a plan begins with cfg, seeds and comparisons"))

@@ -24,7 +24,7 @@ from pointseg.rooms.recipes import Place, Recipe, load_recipes
 from pointseg.rooms.tables import read_table
 
 SCANNET200 = "scannet200"
-SIZE_TELL = (0.85, 1.18)
+SIZE_TELL = (0.75, 1.35)
 """Least and largest size of a lookalike, relative to its model's, on each axis."""
 
 

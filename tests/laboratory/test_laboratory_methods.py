@@ -7,6 +7,7 @@ import pytest
 
 from pointseg.config import Config, load_config
 from pointseg.errors import UsageError
+from pointseg.laboratory.configuring import configure
 from pointseg.laboratory.data import Rooms, RoomSettings
 from pointseg.laboratory.methods import (
     BASELINE,
@@ -16,7 +17,6 @@ from pointseg.laboratory.methods import (
     OBJECT_CHANCES,
     OFF,
     choose_methods,
-    configure,
     find_method,
 )
 from pointseg.laboratory.plan import fingerprint_run, plan_runs
@@ -153,9 +153,24 @@ def test_a_teacher_is_the_run_of_the_same_method_without_one() -> None:
     assert [run.fingerprint for run in moved] == [of[run.method].fingerprint for run in moved]
 
 
+def test_a_classifier_is_trained_again_on_the_features_of_the_run_without_that() -> None:
+    begins_with = {name: find_method(name).begins_with for name in ("retrained", "retrained+collapse", "lovasz")}
+    assert begins_with == {"retrained": BASELINE, "retrained+collapse": "collapse", "lovasz": None}
+    runs = plan_runs(Path("out"), choose_methods(["collapse+retrained"]), [3], "longtail", [], ROOMS)
+    assert [run.method for run in runs] == ["collapse", "collapse+retrained"]
+    collapse, retrained = runs
+    assert retrained.needed == {collapse.directory}
+    assert retrained.trains
+    config = retrained.read_config()
+    assert (config.model.init, config.train.freeze, config.train.passes) == (collapse.directory, "features", 10)
+    assert collapse.read_config().train.freeze == "none"
+    with pytest.raises(UsageError, match="each run of the laboratory has its own model.init; use --methods retrained"):
+        _config("lovasz", "model.init=somewhere")
+
+
 def test_another_teacher_is_another_result() -> None:
     config = _config("teacher")
-    assert fingerprint_run(config, ROOMS, "a") != fingerprint_run(config, ROOMS, "b")
+    assert fingerprint_run(config, ROOMS, ["a"]) != fingerprint_run(config, ROOMS, ["b"])
 
 
 def test_a_post_hoc_method_uses_weights_that_are_trained_without_it() -> None:

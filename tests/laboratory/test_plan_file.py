@@ -10,8 +10,8 @@ from pointseg.errors import UsageError
 from pointseg.laboratory import scheduler
 from pointseg.laboratory.child import do_run
 from pointseg.laboratory.comparison import Comparison
+from pointseg.laboratory.configuring import configure
 from pointseg.laboratory.data import find_rooms
-from pointseg.laboratory.methods import configure
 from pointseg.laboratory.plan import PlannedRun
 from pointseg.laboratory.plan_file import plan_comparisons, read_plan
 from pointseg.longtail import main
@@ -77,6 +77,14 @@ def test_a_variation_that_changes_what_happens_after_training_has_the_weights_of
     assert (method.name, method.trained_as, method.of) == ("adjusted", "lovasz", "lovasz")
 
 
+def test_the_plans_of_the_checkout_can_be_read() -> None:
+    """Every comparison and every key of theirs; what they cost is for --status to say."""
+    plans = sorted((Path(__file__).parents[2] / "configs" / "plans").glob("*.yaml"))
+    assert plans
+    for path in plans:
+        assert plan_comparisons(read_plan(path), path, Path("out"))
+
+
 def with_comparison(**changes: object) -> dict:
     return {"comparisons": {"a": {"methods": ["collapse"], **changes}}}
 
@@ -118,7 +126,7 @@ def test_a_mistake_is_one_line_that_says_where(tmp_path: Path, content: object, 
 
 
 def test_a_plan_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"none.yaml: no such file"):
+    with pytest.raises(UsageError, match=r"none.yaml: no such plan; give a path or one of collapse.yaml"):
         main(["--out", str(tmp_path), "--plan", str(tmp_path / "none.yaml")])
 
 
@@ -184,6 +192,18 @@ def test_status_says_what_is_done_and_does_nothing(
     assert shown[1] == "long: 0 of 6 runs done, 24 training scenes to see"
     assert "the first run will tell how long" in shown[-1]
     assert not (tmp_path / "new").exists()
+
+
+def test_some_comparisons_of_a_plan_can_be_chosen(campaign: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*campaign, "--status", "--only", "balanced", "short"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in shown] == ["short", "balanced", "in all"]
+    with pytest.raises(
+        UsageError, match="--only terminal: is no comparison of .*plan.yaml; it has short, long, balanced"
+    ):
+        main([*campaign, "--only", "terminal"])
+    with pytest.raises(UsageError, match="--only: chooses comparisons of a plan"):
+        main(["--out", campaign[1], "--only", "short"])
 
 
 def test_a_campaign_that_was_cut_off_does_what_is_missing(campaign: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
