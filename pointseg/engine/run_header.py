@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pointseg.config import LossConfig
+from pointseg.models import Network
 from pointseg.scans.tree import name_splits
 from pointseg.taxonomy import GROUPS, Taxonomy
 
@@ -18,11 +19,11 @@ def describe_training(trainer: "Trainer") -> str:
     """The run in a few lines, each a title and what stands behind it."""
     config, progress = trainer.config, trainer.progress
     data, path = config.data, trainer.directory.path
-    num_parameters = sum(parameter.numel() for parameter in trainer.network.parameters())
     backend = trainer.network.backend_name
     val = f", {len(trainer.val_folders)} of {name_splits(data.val_split)}" if data.val_split else ""
     lines = {
-        "network": f"{config.model.name}, {num_parameters:,} parameters" + (f", backend {backend}" if backend else ""),
+        "network": f"{config.model.name}, {_count_parameters(trainer.network)}"
+        + (f", backend {backend}" if backend else ""),
         "device": _describe_device(trainer),
         "classes": _describe_classes(trainer.taxonomy),
         "scenes": f"{len(trainer.train_scenes)} of {name_splits(data.train_split)}{val}, from {data.root}",
@@ -37,6 +38,12 @@ def describe_training(trainer: "Trainer") -> str:
 def _align(lines: dict[str, str]) -> list[str]:
     width = max(map(len, lines))
     return [f"  {title:<{width}}  {text}" for title, text in lines.items()]
+
+
+def _count_parameters(network: Network) -> str:
+    num_all = sum(parameter.numel() for parameter in network.parameters())
+    num_learned = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    return f"{num_all:,} parameters" + (f" ({num_learned:,} of them learn)" if num_learned < num_all else "")
 
 
 def _describe_device(trainer: "Trainer") -> str:

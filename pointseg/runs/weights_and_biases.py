@@ -1,5 +1,6 @@
 """A run on Weights & Biases (``train.wandb``): it shows what TensorBoard is given."""
 
+import re
 import secrets
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from pointseg.atomic import write_text
 from pointseg.config import Config
 from pointseg.errors import UsageError, first_line, missing_library
 from pointseg.runs.directory import RunDirectory
+
+_ID = re.compile("[0-9a-f]{8}")
 
 
 def load_wandb(project: str) -> Any:
@@ -60,7 +63,9 @@ def begin(directory: RunDirectory, config: Config, goes_on: bool) -> Any:
 def _find_id(path: Path, goes_on: bool) -> str:
     """The name of the run on the service: a training that is resumed keeps it."""
     if goes_on and path.is_file():
-        return path.read_text(encoding="utf-8").strip()
+        run_id = path.read_text(encoding="utf-8", errors="replace").strip()
+        if _ID.fullmatch(run_id):
+            return run_id
     run_id = secrets.token_hex(4)
     write_text(path, f"{run_id}\n")
     return run_id

@@ -19,6 +19,7 @@ from pointseg.engine.trainer import Trainer
 from pointseg.errors import DataError, UsageError
 from pointseg.processes import Processes
 from pointseg.runs.dashboard import choose_hparams
+from pointseg.runs.weights_and_biases import _find_id
 from pointseg.train import main as train
 
 
@@ -120,7 +121,10 @@ def test_all_parameters_that_learn_are_counted(tiny_overrides: list[str]) -> Non
     counted = ("running_mean", "running_var", "num_batches_tracked")
     weights = trainer.network.state_dict()
     number = sum(weight.numel() for name, weight in weights.items() if not name.endswith(counted))
-    assert f", {number:,} parameters" in describe_training(trainer)
+    assert f", {number:,} parameters, backend" in describe_training(trainer)
+    trainer.network.freeze_features()
+    classifier = sum(weights[f"final.{name}"].numel() for name in ("weight", "bias"))
+    assert f", {number:,} parameters ({classifier:,} of them learn), backend" in describe_training(trainer)
 
 
 def test_a_missing_library_is_one_line_before_anything_is_read(
@@ -155,6 +159,17 @@ def test_weights_and_biases_shows_what_tensorboard_does(tiny_overrides: list[str
     resumed = subprocess.run([*command, "--resume"], env=environment, capture_output=True, text=True, check=False)
     assert resumed.returncode == 0, resumed.stderr
     assert {path.name for path in (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")} == {record.name}
+
+
+def test_a_damaged_name_of_the_run_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "wandb" / "run_id"
+    first = _find_id(path, goes_on=False)
+    assert _find_id(path, goes_on=True) == first
+    path.write_bytes(b"\xff\x00" * 100)
+    second = _find_id(path, goes_on=True)
+    assert second != first
+    assert _find_id(path, goes_on=True) == second
+    assert _find_id(path, goes_on=False) != second
 
 
 @pytest.mark.needs("wandb")
