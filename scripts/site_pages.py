@@ -22,6 +22,7 @@ _SHOW = re.compile(r'^\[(?P<names>[^\]]+)\]\(\.\./(?P<path>[\w./-]+) "shown here
 _LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 _CODE = re.compile(r"(^ {0,3}```.*?^ {0,3}```|(?<=\n\n)(?: {4,}[^\n]*\n?)+|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
 _FENCE = re.compile(r"^ {0,3}```.*?^ {0,3}```", re.DOTALL | re.MULTILINE)
+_ITEM = re.compile(r"(?:[-*]|\d+\.) +")
 _SUBSCRIPT = re.compile(r"(?<=[^\w\s`])_|(?<=\b[A-Za-z])\*")
 _SESSION = re.compile(r"(?:^>>> .*\n?)+", re.MULTILINE)
 _ROLE = re.compile(r":(?:class|func|meth|mod|data|attr):`~?([^`]+)`")
@@ -55,7 +56,29 @@ def write_page(uri: str, markdown: str) -> str:
     for line in _SHOW.finditer(markdown):
         pieces += [_lead_links(markdown[end : line.start()], source, uri), _show(line, uri)]
         end = line.end()
-    return mark_subscripts("".join([*pieces, _lead_links(markdown[end:], source, uri)]))
+    return mark_subscripts(indent_items("".join([*pieces, _lead_links(markdown[end:], source, uri)])))
+
+
+def indent_items(markdown: str) -> str:
+    """Markdown in which lists are as Python's Markdown wants them: what belongs to an item is indented by four.
+
+    After an item of several paragraphs, the next one begins after an empty line.
+    """
+    lines: list[str] = []
+    width, is_code, has_paragraphs = 0, False, False
+    for line in markdown.split("\n"):
+        if line.startswith("```"):
+            width, is_code = 0, not is_code
+        elif item := None if is_code else _ITEM.match(line):
+            lines += [""] * (has_paragraphs and lines[-1] != "")
+            width, has_paragraphs = len(item[0]), False
+        elif line and not line.startswith(" ") and lines and not lines[-1]:
+            width = 0  # a paragraph after the list
+        elif width and line.startswith(" " * width):
+            has_paragraphs |= not lines[-1]
+            line = " " * 4 + line[width:]
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def mark_subscripts(markdown: str) -> str:
