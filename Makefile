@@ -1,5 +1,6 @@
 # make demo    everything, from raw scans to the pictures, on a CPU
 # make test    lint, types and the test suite
+# make docs    the site, with the API from the docstrings, into site/
 # make gpu-check   the GPU's tests and the benchmark of a training step, on a machine with a GPU
 # make siege   attacks on every command by damage, kills, full disks and more, with a table of them
 # make gpu-rehearsal   the same tests on a pretended GPU, with spconv-triton's kernels interpreted, where there is no GPU
@@ -20,7 +21,7 @@ DEMO_PICTURES ?= 3
 # Its environment has the GPU's libraries in it (see the README), and is left as it is.
 GPU_PYTHON ?= $(BIN)/python
 
-.PHONY: install demo test siege gpu-check gpu-rehearsal check format clean
+.PHONY: install demo test docs siege gpu-check gpu-rehearsal check format clean
 .DELETE_ON_ERROR:
 
 install: $(VENV)/installed
@@ -38,7 +39,7 @@ $(BIN)/python:
 	  { rm -rf $(VENV); echo "$(PYTHON) can't make a virtual environment; type: apt-get install python3-venv" >&2; exit 1; }
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --editable '.[viz,formats,datasets,hub,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[viz,formats,datasets,hub,wandb,docs,dev]'
 	@touch $@
 
 demo: install
@@ -59,6 +60,15 @@ demo: install
 
 test: $(VENV)/installed-dev check
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
+
+docs: $(VENV)/installed-docs
+	$(BIN)/python scripts/site_pages.py build/pages
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "The site is in site/: open site/index.html"
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@touch $@
 
 siege: $(VENV)/installed-dev
 	$(BIN)/python -m tests.siege
@@ -83,4 +93,4 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) data/demo runs/demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) site data/demo runs/demo .mypy_cache .ruff_cache .pytest_cache

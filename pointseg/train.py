@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from pointseg.command_line import CommandParser
 from pointseg.commands import called, run_command
@@ -30,6 +31,10 @@ def main(argv: Sequence[str]) -> None:
     assert config.run.dir is not None
     directory = RunDirectory(config.run.dir)
     with join_processes(config.run.device) as processes, ExitStack() as held:
+        if config.train.wandb is not None:
+            from pointseg.runs.weights_and_biases import load_wandb
+
+            processes.let_first(partial(load_wandb, config.train.wandb))
         processes.let_first(lambda: held.enter_context(claim(directory, arguments.resume)))
         Trainer(config, processes, resume=arguments.resume).run()
         if processes.is_first:

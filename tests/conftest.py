@@ -47,6 +47,8 @@ _INSTALL = {
     "spconv_triton": "pip install -e '.[triton]'",
     "triton": "pip install triton",
     "scenezoo": "pip install 'pointseg[datasets]'",
+    "wandb": "pip install 'pointseg[wandb]'",
+    "mkdocs": "pip install 'pointseg[docs]'",
     "huggingface_hub": "pip install 'pointseg[hub]'",
     "trimesh": "pip install 'pointseg[formats]'",
     "DracoPy": "pip install 'pointseg[formats]'",

@@ -313,7 +313,9 @@ class TrainConfig(Section):
     measure_collapse_every: Count = 10
     """Measure neural collapse at validations after every so many passes, and at the last; 0: never."""
     log_every: PositiveCount = 10
-    """Steps between two lines of metrics.jsonl."""
+    """Steps between two lines of metrics.jsonl, and of what is printed where the output is no terminal."""
+    wandb: str | None = Field(default=None, min_length=1, max_length=128)
+    """Project on Weights & Biases that shows what TensorBoard does (extra wandb); null: none."""
     num_threads: int = Field(default=0, ge=0, le=_MOST_PROCESSES)
     """CPU threads of each process, 1024 at most; 0: what PyTorch chooses."""
 

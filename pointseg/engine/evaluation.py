@@ -1,5 +1,6 @@
 """Evaluation on every vertex of every mesh of a split, by the official rule."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from pointseg.metrics import ConfusionMatrix, SegmentationScores, describe_class
 from pointseg.models import NetworkOutput
 from pointseg.processes import Processes
 from pointseg.scans.prepared import read_scene, refuse_scenes_without_labels
+from pointseg.scans.scene import Scene
 from pointseg.scans.scene_segments import read_scene_segments
 from pointseg.taxonomy import IGNORE, Taxonomy
 
@@ -42,6 +44,7 @@ def evaluate_scenes(
     quiet: bool = False,
     statistics: FeatureStatistics | None = None,
     detailed: bool = False,
+    watch: Callable[[Scene, np.ndarray], None] | None = None,
 ) -> dict[str, Any]:
     """Predict and count all vertices of the scenes; several processes share them.
 
@@ -53,6 +56,7 @@ def evaluate_scenes(
         quiet: whether to show no progress.
         statistics: where to add the features, as :func:`count_scenes` does.
         detailed: whether to return what :func:`describe_details` says, too. It is long.
+        watch: called with each scene of this process and its predicted labels, (N,).
 
     Returns:
         ``miou``, ``miou_all_classes``, ``head``, ``common``, ``tail``, ``accuracy``,
@@ -64,7 +68,7 @@ def evaluate_scenes(
             should be added are not finite.
         ValueError: statistics with test-time augmentation.
     """
-    counts = count_scenes(segmenter, folders, tta, processes, quiet, statistics)
+    counts = count_scenes(segmenter, folders, tta, processes, quiet, statistics, watch)
     summary = summarize_scores(score(counts.confusion), segmenter, len(folders), tta)
     return {**summary, **describe_details(counts, folders, segmenter.taxonomy)} if detailed else summary
 
@@ -96,6 +100,7 @@ def count_scenes(
     processes: Processes,
     quiet: bool = False,
     statistics: FeatureStatistics | None = None,
+    watch: Callable[[Scene, np.ndarray], None] | None = None,
 ) -> SplitCounts:
     """The loop of :func:`evaluate_scenes`: what was counted over all vertices.
 
@@ -120,9 +125,12 @@ def count_scenes(
             observer = None if own is None else partial(own.add, folders[index])
             of_scene = ConfusionMatrix(taxonomy.num_classes)
             segments = read_scene_segments(folders[index], scene.xyz) if segmenter.votes else None
-            of_scene.update(np.asarray(scene.label), segmenter.predict_scene(scene, tta, observer, segments))
+            predicted = segmenter.predict_scene(scene, tta, observer, segments)
+            of_scene.update(np.asarray(scene.label), predicted)
             confusion.counts += of_scene.counts
             totals_of_scene[index] = of_scene.totals
+            if watch is not None:
+                watch(scene, predicted)
     confusion.counts = processes.sum(confusion.counts)
     totals_of_scene = processes.sum(totals_of_scene)  # zeros from all processes but the one that had the scene
     if statistics is None or own is None:

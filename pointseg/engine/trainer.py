@@ -17,7 +17,7 @@ from pointseg.data.voxelize import VoxelInputs
 from pointseg.engine.network import autocast, choose_amp, explain_out_of_memory, refuse_bf16_on_cpu
 from pointseg.engine.objective import Losses, Objective
 from pointseg.engine.optimizer import Update, build_schedule
-from pointseg.engine.run_log import RunLog, Tally
+from pointseg.engine.run_log import Tally, open_log
 from pointseg.errors import DataError, StoppedError, UsageError
 from pointseg.models import Network, build_network
 from pointseg.processes import Processes, StopRequest, set_num_threads
@@ -189,7 +189,7 @@ class Trainer:
         config, progress = self.config, self.progress
         if self.processes.is_first and progress.step == 0:
             self.directory.begin(config, self.taxonomy)
-        self.log = RunLog(self.directory, self.num_steps, progress.step, self.processes.is_first)
+        self.log = open_log(self)
         self.stop = StopRequest(self.processes.world_size)
         with self.stop, closing(self.log), closing(self.loader), self.loader.explain_dead_worker():
             self.tally = Tally(config.data.scenes_per_batch)

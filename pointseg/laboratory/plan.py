@@ -24,7 +24,7 @@ _NOT_IN_FINGERPRINT = {
     "data": ("root", "num_workers"),
     "model": ("backend", "init"),
     "distill": ("run",),
-    "train": ("validate_every", "measure_collapse_every", "log_every", "num_threads"),
+    "train": ("validate_every", "measure_collapse_every", "log_every", "wandb", "num_threads"),
 }
 
 

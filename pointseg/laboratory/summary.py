@@ -37,7 +37,7 @@ def format_summary(tables: Sequence[Table]) -> str:
         reached = [_percent(baseline["mean"][key]) for key in ("train_voxel_accuracy", *GAINS)]
         gains = [format_gain(collapse["gain"][key]) for key in GAINS]
         cells.append([table["law"], str(table["passes"]), *reached, *gains])
-    return "\n".join(["# What center collapse adds to cross-entropy", "", *align(cells)])
+    return "\n".join(["# What center collapse adds to cross-entropy", "", *align(cells, num_kept=2)])
 
 
 def draw_summary(path: Path, tables: Sequence[Table]) -> None:

@@ -41,6 +41,7 @@ COLUMNS = (*SCORE_COLUMNS, *GEOMETRY_COLUMNS)
 GAINS = ("miou", "head", "common", "tail")
 _SCORES = (*GAINS, "accuracy")
 _MEASURES = tuple(column.key for column in GEOMETRY_COLUMNS[:-1])
+_TABLE_WIDTH = 100
 _SURROUNDINGS = ("machine", "torch", "code", "date")
 
 
@@ -167,7 +168,7 @@ def _format_gains(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     titles = [column.title for column in SCORE_COLUMNS if column.key in GAINS]
     cells = [["gain", "over", *titles]]
     cells += [[row["method"], row["against"], *(format_gain(row["gain"][key]) for key in GAINS)] for row in compared]
-    return ["", "Paired by seed; in brackets the 95 % interval over seeds.", "", *align(cells)]
+    return ["", "Paired by seed; in brackets the 95 % interval over seeds.", "", *align(cells, num_kept=2)]
 
 
 def format_gain(gain: Mapping[str, Any] | None) -> str:
@@ -178,8 +179,27 @@ def format_gain(gain: Mapping[str, Any] | None) -> str:
     return text if gain["low"] is None else f"{text} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
 
 
-def align(cells: Sequence[Sequence[str]]) -> list[str]:
-    """A table in Markdown: the first line is its head, the first column is set left and the others right."""
+def align(cells: Sequence[Sequence[str]], num_kept: int = 1) -> list[str]:
+    """A table in Markdown: the first line is its head, the first column is set left and the others right.
+
+    It has 100 columns of text at most: what does not fit goes on in another table, which begins with the same
+    ``num_kept`` columns.
+    """
+    widths = [max(len(line[index]) for line in cells) for index in range(len(cells[0]))]
+    kept = list(range(num_kept))
+    tables = [kept]
+    for index in range(num_kept, len(widths)):
+        width = sum(widths[other] + len(" | ") for other in (*tables[-1], index)) + 1
+        if width > _TABLE_WIDTH and len(tables[-1]) > num_kept:
+            tables.append(kept)
+        tables[-1] = [*tables[-1], index]
+    lines: list[str] = []
+    for columns in tables:
+        lines += [""] * bool(lines) + _align_columns([[line[index] for index in columns] for line in cells])
+    return lines
+
+
+def _align_columns(cells: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(line[index]) for line in cells) for index in range(len(cells[0]))]
     lines = [
         "| " + " | ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) + " |" for line in cells

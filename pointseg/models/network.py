@@ -61,6 +61,11 @@ class Network(nn.Module):
         """The grid that :meth:`forward` wants for voxels of an extent (one more than the largest on each axis)."""
         return extent
 
+    @property
+    def backend_name(self) -> str | None:
+        """What computes its sparse convolutions, never ``auto``; None: it has none."""
+        return None
+
     def freeze_features(self) -> None:
         """Let only the classifier learn."""
         for name, parameter in self.named_parameters():

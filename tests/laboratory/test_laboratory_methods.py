@@ -206,7 +206,13 @@ def test_the_results_of_before_the_newest_keys_are_still_those_of_this_config() 
 
 def test_the_fingerprint_follows_what_decides_the_result_and_nothing_else() -> None:
     own = fingerprint_run(_config(BASELINE), ROOMS)
-    for override in ("run.device=auto", "train.num_threads=3", "train.log_every=3", "data.num_workers=2"):
+    for override in (
+        "run.device=auto",
+        "train.num_threads=3",
+        "train.log_every=3",
+        "train.wandb=rooms",
+        "data.num_workers=2",
+    ):
         assert fingerprint_run(_config(BASELINE, override), ROOMS) == own, override
     # The settings of what is off are nobody's: to tune one method does not make the others obsolete.
     for override in ("loss.collapse.scale=7", "loss.focal_gamma=1", "loss.lovasz=0.5"):

@@ -169,7 +169,7 @@ def test_every_comparison_has_its_table_and_the_plan_a_summary(campaign: list[st
     gained = [a["miou"] - b["miou"] for a, b in zip(row["runs"], tables["short"]["rows"][1]["runs"], strict=True)]
     assert row["gain"]["miou"]["mean"] == pytest.approx(sum(gained) / 2)
     summary = (out / "campaign.md").read_text()
-    assert [line.split()[1:4:2] for line in summary.splitlines()[4:]] == [["lookalikes", "1"], ["lookalikes", "2"]]
+    assert [line.split()[1:4:2] for line in summary.splitlines()[4:6]] == [["lookalikes", "1"], ["lookalikes", "2"]]
     assert (out / "campaign.png").read_bytes()[:4] == b"\x89PNG"
 
 
