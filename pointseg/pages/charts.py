@@ -55,6 +55,7 @@ def draw_collapse(records: Sequence[RunRecord]) -> Any | None:
             for title, name, color in names:
                 _add_curve(figure, column, rows, name, f"{title}{mark}", color, index, records, legend=column == 1)
     figure.update_xaxes(title_text="step", rangemode="tozero")
+    figure.update_yaxes(rangemode="tozero")
     return _put_legend_below(figure)
 
 
@@ -196,7 +197,7 @@ def _add_curve(
     if not known:
         return
     figure.add_scatter(
-        x=np.array([row["step"] for row in known], dtype=np.int64),
+        x=np.array([row["step"] for row in known], dtype=np.float64),
         y=factor * np.array([row[name] for row in known], dtype=np.float64),
         mode="lines+markers" if len(known) < 20 else "lines",
         name=escape(title),

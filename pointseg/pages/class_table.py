@@ -22,7 +22,7 @@ def class_columns(records: Sequence[RunRecord]) -> dict[str, list[Any]]:
     if taxonomy.groups is not None:
         columns["group"] = [taxonomy.groups[label] for label in labels]
     columns["points"] = first.points[labels].tolist()
-    columns["% of points"] = (100 * first.points[labels] / max(first.points.sum(), 1)).round(3).tolist()
+    columns["% of points"] = (100 * first.points[labels] / max(first.points.sum(), 1)).round(2).tolist()
     for record in records:
         columns[_title("IoU, %", record, records)] = (100 * record.iou[labels]).round(1).tolist()
     if len(records) == 2:
@@ -50,6 +50,8 @@ def class_table_html(records: Sequence[RunRecord]) -> str:
             display_logo_when_loading=False,
             showIndex=False,
             maxBytes=0,
+            text_in_header_can_be_selected=False,  # a click on it sorts
+            layout={"topStart": "pageLength", "topEnd": "search", "bottomStart": "info", "bottomEnd": "paging"},
             lengthMenu=[15, 50, -1],
             pageLength=15,
             classes="display compact",

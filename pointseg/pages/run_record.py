@@ -137,7 +137,7 @@ def _check_details(evaluation: Mapping[str, Any], taxonomy: Taxonomy) -> None:
     for name in taxonomy.class_names:
         row = evaluation["classes"][name]
         _check_number(evaluation["per_class"][name])
-        int(row["points"]), int(row["predicted"])
+        np.array([row["points"], row["predicted"]], dtype=np.int64)
         if row["mostly_taken_for"] is not None:
             str(row["mostly_taken_for"]["name"]), float(row["mostly_taken_for"]["share"])
     for row in evaluation["scenes"].values():

@@ -28,7 +28,7 @@ from pointseg.taxonomy import GROUPS
 NUM_SCENES = 3
 MAX_BYTES = 15_000_000
 _MAX_POINTS = 30_000  # of a scene, where the page is small enough with them
-_TRIES = 4
+_TRIES = 6
 _ORDER = ("the lowest mIoU", "the middle one", "the highest mIoU")
 _NOT_MEASURED = "Not measured in training, where train.measure_collapse_every is 0. What measures it now: "
 

@@ -187,7 +187,8 @@ def _draw_layers(scene: Scene, layers: list[_Layer], hover: np.ndarray) -> Any:
     if np.abs(millimetres).max() < 2**15:
         millimetres = millimetres.astype(np.int16)  # half the size of the page
     shade = _shade(scene.normal, scene.num_points)
-    size_px = float(np.clip(1.5 * HEIGHT_PX * mean_spacing_m(scene.xyz) / np.linalg.norm(high - low), 1.5, 9))
+    diagonal_m = max(float(np.linalg.norm(high - low)), 1e-3)  # of a single point, none
+    size_px = float(np.clip(1.5 * HEIGHT_PX * mean_spacing_m(scene.xyz) / diagonal_m, 1.5, 9))
     traces = []
     for index, layer in enumerate(layers):
         for part in layer.parts:

@@ -90,15 +90,14 @@ class Visit:
             chosen = [0] if self.files and not fields else []
         else:
             chosen = [self._parse(fields[name]) for name in ("prediction", "other") if fields.get(name)]
-        paths = tuple((index, self.files[index].stat().st_mtime_ns) for index in dict.fromkeys(chosen))
-        return self._render(paths)
+        return self._render(tuple((index, _when_written(self.files[index])) for index in dict.fromkeys(chosen)))
 
     def _parse(self, text: str) -> int:
         if not text.isdecimal() or int(text) >= len(self.files):
             raise UsageError(f"{text!r} is none of the {len(self.files)} predictions")
         return int(text)
 
-    def _render_page(self, chosen: tuple[tuple[int, int], ...]) -> str:
+    def _render_page(self, chosen: tuple[tuple[int, int | None], ...]) -> str:
         """The page of the files with these indices, as they were when they were last written."""
         indices = [index for index, _ in chosen]
         choice = render_choice([str(path) for path in self.files], indices) if self.files else ""
@@ -120,3 +119,11 @@ class Visit:
         return ViewedPrediction(
             name, label[self._has_place], None if confidence is None else confidence[self._has_place]
         )
+
+
+def _when_written(path: Path) -> int | None:
+    """Nanoseconds; None where the file can't be looked at, which whoever reads it will say."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
