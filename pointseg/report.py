@@ -12,7 +12,7 @@ from pointseg.errors import UsageError
 from pointseg.output.plot_style import short_names
 from pointseg.pages.libraries import check_page_libraries
 from pointseg.pages.run_record import read_run_record, refuse_other_scenes
-from pointseg.pages.run_report import make_report
+from pointseg.pages.run_report import choose_scenes_to_show, make_report
 from pointseg.scans.prepared import check_labels, check_scenes, list_scenes
 
 _MAX_RUNS = 2
@@ -34,14 +34,15 @@ def main(argv: Sequence[str]) -> None:
     records = [read_run_record(*pair) for pair in zip(segmenters, short_names(runs), strict=True)]
     root, split = choose_scenes(segmenters, arguments.data_root, arguments.split)
     refuse_other_scenes(records)
-    folders = list_scenes(root, split)
+    chosen = choose_scenes_to_show(records[0], list_scenes(root, split))
+    folders = [folder for _, folder in chosen]
     for segmenter in segmenters:
         check_scenes(folders, segmenter.taxonomy, segmenter.config.data.features)
     check_labels(folders, segmenters[0].taxonomy)
     for record in records:
         for remark in record.remarks:
             complain(remark)
-    write_text(out, make_report(records, folders, split, root))
+    write_text(out, make_report(records, chosen, split, root))
     print(out)
 
 

@@ -51,7 +51,8 @@ def class_table_html(records: Sequence[RunRecord]) -> str:
             showIndex=False,
             maxBytes=0,
             text_in_header_can_be_selected=False,  # a click on it sorts
-            layout={"topStart": "pageLength", "topEnd": "search", "bottomStart": "info", "bottomEnd": "paging"},
+            # Another than the default, of which a short table would lose the search.
+            layout={"topStart": "info", "topEnd": "search", "bottomStart": "pageLength", "bottomEnd": "paging"},
             lengthMenu=[15, 50, -1],
             pageLength=15,
             classes="display compact",

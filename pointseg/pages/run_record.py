@@ -18,6 +18,7 @@ from pointseg.taxonomy import Taxonomy
 
 EVALUATION_NAME = "evaluation.json"
 KINDS = ("train", "val", "collapse")
+_COPYING_S = 60.0  # by how much files of one run differ in time once it was copied
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def read_run_record(segmenter: Segmenter, name: str, checkpoint: str | None = No
     if (remark := describe_progress(directory, segmenter.config.train.passes)) is not None:
         remarks.append(remark)
     used = directory.find_checkpoint() if checkpoint is None else Path(checkpoint)
-    if path.stat().st_mtime < used.stat().st_mtime:
+    if path.stat().st_mtime < used.stat().st_mtime - _COPYING_S:
         remarks.append(f"{path} is older than {used}, which may predict otherwise by now; evaluate again")
     return RunRecord(
         name=name,
@@ -155,7 +156,11 @@ def describe_progress(directory: RunDirectory, num_passes: int) -> str | None:
     """A line where training has not come to its end; None where it has, or the weights were not trained here."""
     if not directory.last_checkpoint.is_file():
         return None
-    progress = read_tensors(directory.last_checkpoint).get("progress")
+    try:
+        state = read_tensors(directory.last_checkpoint)
+    except DataError as error:  # the best one is whole, or we would not be here
+        return f"whether training came to its end is not known: {error}"
+    progress = state.get("progress") if isinstance(state, dict) else None
     done = progress.get("pass_index") if isinstance(progress, dict) else None
     if not isinstance(done, int) or done >= num_passes:
         return None

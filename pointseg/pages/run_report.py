@@ -33,21 +33,24 @@ _ORDER = ("the lowest mIoU", "the middle one", "the highest mIoU")
 _NOT_MEASURED = "Not measured in training, where train.measure_collapse_every is 0. What measures it now: "
 
 
-def make_report(records: Sequence[RunRecord], folders: Sequence[Path], split: str | tuple[str, ...], root: str) -> str:
+def make_report(
+    records: Sequence[RunRecord], chosen: Sequence[tuple[str, Path]], split: str | tuple[str, ...], root: str
+) -> str:
     """The page, as HTML of at most :data:`MAX_BYTES`.
 
     Args:
         records: one run, or two of the same classes and scenes.
-        folders: of the scenes that were evaluated.
+        chosen: the scenes to show, as :func:`choose_scenes_to_show` returns them.
         split: of the tree.
         root: the tree.
 
     Raises:
-        DataError: a scene can't be read.
-        UsageError: the evaluation is of other scenes.
+        DataError: a scene, or the tree's report, can't be read; or the page would be larger.
     """
-    chosen = choose_scenes(records[0], folders)
-    views = [(place, scene, predict_views(scene, folder, records)) for place, folder, scene in _read(chosen, records)]
+    views = []
+    for reason, folder in chosen:
+        scene = read_scene(folder, records[0].taxonomy)
+        views.append((reason, scene, predict_views(scene, folder, records)))
     frequency = read_class_frequency(root, records[0].segmenter.config.data.train_split, records[0].taxonomy)
     above = [
         _about_runs(records, name_splits(split), root),
@@ -60,7 +63,7 @@ def make_report(records: Sequence[RunRecord], folders: Sequence[Path], split: st
     title = " and ".join(record.name for record in records)
     lead = "".join(paragraph(remark, "remark") for record in records for remark in record.remarks)
     scripts = [plotly_script(), tables_script()]
-    max_points = _MAX_POINTS
+    max_points = min(_MAX_POINTS, max(scene.num_points for _, scene, _ in views))
     for _ in range(_TRIES):
         scenes = _about_scenes(records, views, max_points)
         sections = [*above, scenes]
@@ -68,11 +71,14 @@ def make_report(records: Sequence[RunRecord], folders: Sequence[Path], split: st
         num_bytes, num_of_scenes = len(page.encode()), len(scenes.html.encode())
         if num_bytes <= MAX_BYTES:
             return page
-        max_points = int(0.95 * max_points * max(MAX_BYTES - num_bytes + num_of_scenes, 0) / num_of_scenes)
-    raise DataError(f"{title}: the page would be larger than {MAX_BYTES:,} bytes; give fewer classes a shorter name")
+        room = MAX_BYTES - num_bytes + num_of_scenes
+        max_points = int(0.95 * max_points * room / num_of_scenes)
+        if max_points < 1:
+            break
+    raise DataError(f"{title}: the page would be larger than {MAX_BYTES:,} bytes; give the classes shorter names")
 
 
-def choose_scenes(record: RunRecord, folders: Sequence[Path]) -> list[tuple[str, Path]]:
+def choose_scenes_to_show(record: RunRecord, folders: Sequence[Path]) -> list[tuple[str, Path]]:
     """Three scenes, with why: those with the lowest, the middle and the highest mIoU.
 
     Raises:
@@ -89,10 +95,6 @@ def choose_scenes(record: RunRecord, folders: Sequence[Path]) -> list[tuple[str,
     places = np.unique(np.linspace(0, len(ordered) - 1, NUM_SCENES).round().astype(int)).tolist()
     reasons = _ORDER if len(places) == NUM_SCENES else [""] * len(places)
     return [(reason, by_name[ordered[place]]) for reason, place in zip(reasons, places, strict=True)]
-
-
-def _read(chosen: list[tuple[str, Path]], records: Sequence[RunRecord]) -> list[tuple[str, Path, Scene]]:
-    return [(reason, folder, read_scene(folder, records[0].taxonomy)) for reason, folder in chosen]
 
 
 def predict_views(scene: Scene, folder: Path, records: Sequence[RunRecord]) -> list[ViewedPrediction]:
