@@ -55,8 +55,9 @@ demo: install
 	  $(BIN)/python -m pointseg.visualize --scene $(DEMO_DATA)/raw/scans/$$scene/$${scene}_vh_clean_2.ply \
 	    --pred $(DEMO_RUN)/predictions/val/$$scene.txt --save $(DEMO_RUN)/pictures/$$scene.png || exit 1; \
 	done
+	$(BIN)/python -m pointseg.report --run $(DEMO_RUN) --out $(DEMO_RUN)/report.html
 	@echo "Everything is in $(DEMO_RUN):"
-	@cd $(DEMO_RUN) && ls -d config.yaml metrics.jsonl checkpoints/* evaluation.json submission.zip pictures/*
+	@cd $(DEMO_RUN) && ls -d config.yaml metrics.jsonl checkpoints/* evaluation.json submission.zip report.html pictures/*
 
 test: $(VENV)/installed-dev check
 	$(BIN)/python -m pytest -n auto --maxprocesses 4

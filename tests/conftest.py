@@ -4,6 +4,7 @@ import functools
 import importlib.util
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -55,6 +56,8 @@ _INSTALL = {
     "laspy": "pip install 'pointseg[formats]'",
     "lazrs": "pip install 'pointseg[formats]'",
     "PIL": "pip install 'pointseg[formats]'",
+    "playwright": "pip install -e '.[dev]'",
+    "itables": "pip install 'pointseg[viz]'",
 }
 _PRETENDED = pytest.StashKey[PretendedGpu]()
 
@@ -118,6 +121,10 @@ def _reason_to_skip(what: str) -> str | None:
         return None if _pip_finds_packages() else "pip can't reach the package index: no network"
     if what == "pretended_gpu":
         return reason_to_do_without()
+    if what == "chromium":
+        if shutil.which("chromium") is None:
+            return "there is no Chromium: apt-get install -y --no-install-recommends chromium"
+        return _reason_to_skip("playwright") or _reason_to_skip("itables")
     for module in ("spconv_triton", "triton") if what == "spconv_triton" else (what,):
         if importlib.util.find_spec(module) is None:
             return f"{module} is not installed: {_INSTALL[module]}"

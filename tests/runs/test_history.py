@@ -76,6 +76,7 @@ def test_a_history_is_in_order_and_skips_what_is_not_its(tmp_path: Path) -> None
         "collapse": [{"step": 20, "alignment": None}],
         "val": [{"step": 10, "miou": 0.25}, {"step": 20, "miou": 0.5}],
     }
+    assert read_history(directory, ["train"]) == {"train": [{"step": 5, "loss": 1.0}]}
 
 
 ODD_LINES = [
