@@ -11,11 +11,10 @@ from pointseg.command_line import CommandParser
 from pointseg.commands import called, complain, run_command
 from pointseg.errors import DataError, UsageError
 from pointseg.formats import Mesh, write_mesh
-from pointseg.output.panels import class_colors, make_panels
-from pointseg.output.picture import DEFAULT_PANEL_WIDTH_PX, ENGINES, Picture, plan_drawing, save_pictures
+from pointseg.output.panels import class_colors
+from pointseg.output.picture import DEFAULT_PANEL_WIDTH_PX, ENGINES, Picture, save_pictures
 from pointseg.output.prediction_record import RECORD_NAME, read_taxonomy
 from pointseg.output.submission import read_predicted_labels, read_prediction
-from pointseg.output.window import has_screen, show_window
 from pointseg.pages.server import LOOPBACK
 from pointseg.scan_arguments import add_scan_arguments, scan_options
 from pointseg.scannet.raw_scan import LABEL_MAP_NAME, is_annotated_mesh, read_label_map, read_raw_scene
@@ -23,6 +22,8 @@ from pointseg.scans.own_scan import ScanOptions
 from pointseg.scans.scan_input import read_scan_input, scan_name
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy, load_taxonomy
+from pointseg.window.content import make_content
+from pointseg.window.process import has_screen, show_window
 
 _SMALLEST_PANEL_PX, _LARGEST_PANEL_PX = 320, 4000
 
@@ -51,8 +52,7 @@ def main(argv: Sequence[str]) -> int:
         prediction = read_predicted_labels(args.pred, num_points, taxonomy)[has_place]
 
     if args.save is None:
-        panels = make_panels(scene, prediction, taxonomy)
-        show_window(scene.name, [panel.title for panel in panels], plan_drawing(scene, faces, panels))
+        show_window(make_content(scene, faces, prediction, taxonomy))
         return 0
     if args.save.suffix == ".png":
         save_pictures([Picture(args.save, scene, taxonomy, faces, prediction)], args.engine, args.size)

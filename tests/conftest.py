@@ -125,6 +125,9 @@ def _reason_to_skip(what: str) -> str | None:
         if shutil.which("chromium") is None:
             return "there is no Chromium: apt-get install -y --no-install-recommends chromium"
         return _reason_to_skip("playwright") or _reason_to_skip("itables")
+    if what == "screen":
+        lacking = [program for program in ("Xvfb", "xdotool") if shutil.which(program) is None]
+        return f"{' and '.join(lacking)} missing: apt-get install xvfb xdotool" if lacking else None
     for module in ("spconv_triton", "triton") if what == "spconv_triton" else (what,):
         if importlib.util.find_spec(module) is None:
             return f"{module} is not installed: {_INSTALL[module]}"

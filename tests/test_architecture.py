@@ -25,7 +25,7 @@ LAYERS = [
     {"preparation", "runs"},
     {"scannet", "labelled", "data"},
     {"engine", "output", "rooms"},
-    {"laboratory", "benchmarks", "pages"},
+    {"laboratory", "benchmarks", "pages", "window"},
     {"run_arguments", "scan_arguments"},
     {command.module for command in COMMANDS.values()} | {"__main__"},
 ]

@@ -59,9 +59,34 @@ def plane_normals(xyz: np.ndarray, room_axes: np.ndarray, towards_viewer: np.nda
     # The direction of the least variance; eigenvalues ascend.
     normal = np.linalg.eigh(covariance.reshape(-1, 3, 3))[1][:, :, 0]
     normal *= np.where(normal @ towards_viewer < 0, -1.0, 1.0)[:, None]
-    along, across = centers @ room_axes.T, normal @ room_axes.T
-    low, high = np.percentile(points @ room_axes.T, (1, 99), axis=0)
-    inwards = (along < low + _SHELL_M).astype(int) - (along > high - _SHELL_M)
-    faces_out = ((np.abs(across) > _ALONG) & (across * inwards < 0)).any(axis=1)
+    along = centers @ room_axes.T
+    faces_out = (_across_the_shell(along, points @ room_axes.T, normal @ room_axes.T) < 0).any(axis=1)
     normal[faces_out] *= -1.0
     return normal[cell_of_point].astype(np.float32)
+
+
+def faces_inwards(xyz: np.ndarray, normal: np.ndarray, room_axes: np.ndarray) -> np.ndarray:
+    """(N,) bool: points of walls, floor and ceiling whose normal is turned to the inside of the room.
+
+    Args:
+        xyz: (N, 3) float, metres, z up.
+        normal: (N, 3) unit length.
+        room_axes: (3, 3) unit rows: along the walls, and up.
+    """
+    along = xyz.astype(np.float64) @ room_axes.T
+    across = _across_the_shell(along, along, normal @ room_axes.T)
+    return np.any(across > 0, axis=1)
+
+
+def _across_the_shell(along: np.ndarray, extent: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """(M, 3) for each axis of the room: above 0 where a plane near the outermost points faces in, below where out.
+
+    Args:
+        along: (M, 3) positions along the room's axes, metres.
+        extent: (N, 3) those of all points.
+        across: (M, 3) normals along the room's axes.
+    """
+    low, high = np.percentile(extent, (1, 99), axis=0)
+    inwards = (along < low + _SHELL_M).astype(int) - (along > high - _SHELL_M)
+    facing: np.ndarray = np.where(np.abs(across) > _ALONG, across * inwards, 0.0)
+    return facing

@@ -52,7 +52,7 @@ def draw_offscreen(drawings: Sequence[Drawing]) -> list[np.ndarray]:
         except subprocess.TimeoutExpired:
             raise OffscreenError(f"Open3D did not end within {timeout_s:.0f} s; {_REMEDY}") from None
         if result.returncode != 0:
-            raise OffscreenError(f"Open3D can't draw here ({_reason(result)}); {_REMEDY}")
+            raise OffscreenError(f"Open3D can't draw here ({describe_end(result)}); {_REMEDY}")
         return [np.load(folder / f"{i}.npy") for i in range(len(drawings))]
 
 
@@ -115,7 +115,8 @@ def _shrink(image: np.ndarray) -> np.ndarray:
     return np.rint(squares.mean(axis=(1, 3))).astype(np.uint8)
 
 
-def _reason(result: subprocess.CompletedProcess[str]) -> str:
+def describe_end(result: subprocess.CompletedProcess[str]) -> str:
+    """Why a process failed, in a few words: its last line, or how it ended."""
     if result.returncode < 0:
         return f"signal {-result.returncode}"
     lines = result.stderr.strip().splitlines()

@@ -10,11 +10,13 @@ import numpy as np
 from pointseg.atomic import atomic_file
 from pointseg.errors import UsageError, missing_library
 from pointseg.output.plot_style import ALL_COLOR, GROUP_COLORS, STYLE, color_of, line_of, shorten
-from pointseg.output.plots_over_training import PANELS, History, draw_over_training, has_history
+from pointseg.output.plots_over_training import History, draw_over_training, has_course, panels_with_values
 
 SUFFIXES = (".png", ".pdf", ".svg")
 # With more classes, names beside a matrix can't be read.
 _MAX_NAMED_CLASSES = 40
+# Of the row of measures over training: one alone would be as wide as the figure.
+_FEWEST_COLUMNS = 3
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def check_plot_path(path: str | Path) -> None:
 def draw_analysis(path: str | Path, runs: Sequence[RunFigures], classes: ClassFigures) -> None:
     """Draw one figure: the two cosine matrices of each run, IoU against class frequency, the measures over training.
 
-    The last are left out where no run has a history.
+    Of the last there is what any run has logged; without any they are left out.
 
     Args:
         path: ``.png``, ``.pdf`` or ``.svg``, written atomically.
@@ -80,41 +82,45 @@ def draw_analysis(path: str | Path, runs: Sequence[RunFigures], classes: ClassFi
     import matplotlib
     from matplotlib.figure import Figure
 
-    with_history = has_history([run.history for run in runs])
+    histories = [run.history for run in runs]
+    panels = panels_with_values(histories)
     with matplotlib.rc_context(STYLE):
         # As wide as a slide, and as high as one where everything is there.
-        figure = Figure(figsize=(12, 6.75 if with_history or len(runs) == 2 else 4))
+        figure = Figure(figsize=(12, 6.75 if panels or len(runs) == 2 else 4))
         figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.06, hspace=0.04, wspace=0.02)
         if len(runs) == 1:
-            _lay_out_one(figure, runs, classes, with_history)
+            _lay_out_one(figure, runs, classes, len(panels))
         else:
-            _lay_out_two(figure, runs, classes, with_history)
-        handles = _legend_of(runs, classes, with_history)
+            _lay_out_two(figure, runs, classes, len(panels))
+        has_lines, has_goal = has_course(panels, histories), any(panel.at_collapse is not None for panel in panels)
+        handles = _legend_of(runs, classes, has_lines, has_goal)
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=3.2)
         with atomic_file(path) as temporary:
             figure.savefig(temporary, dpi=200)
 
 
-def _lay_out_one(figure: Any, runs: Sequence[RunFigures], classes: ClassFigures, with_history: bool) -> None:
+def _lay_out_one(figure: Any, runs: Sequence[RunFigures], classes: ClassFigures, num_panels: int) -> None:
     """Matrices and IoU side by side; below, where there are any, the measures over training in one row."""
-    rows = figure.add_gridspec(2, 1, height_ratios=[1, 0.6]) if with_history else figure.add_gridspec(1, 1)
+    rows = figure.add_gridspec(2, 1, height_ratios=[1, 0.6]) if num_panels else figure.add_gridspec(1, 1)
     upper = rows[0].subgridspec(1, 3, width_ratios=[1, 1, 1.35])
     _draw_matrices(figure, [upper[0], upper[1]], runs, classes)
     draw_iou_against_frequency(figure.add_subplot(upper[2]), runs, classes)
-    if with_history:
-        draw_over_training(figure, rows[1].subgridspec(1, len(PANELS)), [run.history for run in runs], len(PANELS))
+    if num_panels:
+        num_columns = max(num_panels, _FEWEST_COLUMNS)
+        draw_over_training(figure, rows[1].subgridspec(1, num_columns), [run.history for run in runs], num_columns)
 
 
-def _lay_out_two(figure: Any, runs: Sequence[RunFigures], classes: ClassFigures, with_history: bool) -> None:
+def _lay_out_two(figure: Any, runs: Sequence[RunFigures], classes: ClassFigures, num_panels: int) -> None:
     """The matrices of both runs in one row; below IoU and, right of it, the measures over training in two rows."""
     rows = figure.add_gridspec(2, 1, height_ratios=[1, 1.05])
     upper = rows[0].subgridspec(1, 4)
     _draw_matrices(figure, [upper[column] for column in range(4)], runs, classes)
-    lower = rows[1].subgridspec(1, 2, width_ratios=[1, 1.4]) if with_history else rows[1].subgridspec(1, 1)
+    lower = rows[1].subgridspec(1, 2, width_ratios=[1, 1.4]) if num_panels else rows[1].subgridspec(1, 1)
     draw_iou_against_frequency(figure.add_subplot(lower[0]), runs, classes)
-    if with_history:
-        num_columns = (len(PANELS) + 1) // 2
-        draw_over_training(figure, lower[1].subgridspec(2, num_columns), [run.history for run in runs], num_columns)
+    if num_panels:
+        num_columns = (num_panels + 1) // 2
+        grid = lower[1].subgridspec(-(-num_panels // num_columns), num_columns)
+        draw_over_training(figure, grid, [run.history for run in runs], num_columns)
 
 
 def _draw_matrices(figure: Any, cells: Sequence[Any], runs: Sequence[RunFigures], classes: ClassFigures) -> None:
@@ -230,20 +236,20 @@ def _draw_group_strips(axes: Any, groups: Sequence[str]) -> None:
             )
 
 
-def _legend_of(runs: Sequence[RunFigures], classes: ClassFigures, with_history: bool) -> list[Any]:
+def _legend_of(runs: Sequence[RunFigures], classes: ClassFigures, has_lines: bool, has_goal: bool) -> list[Any]:
     """One legend for dots and lines of all panels: groups by colour, runs by line and by hollow or filled dots."""
     from matplotlib.lines import Line2D
 
-    line: dict[str, Any] = {"linestyle": "-" if with_history else "", "linewidth": 0.8, "marker": "o", "markersize": 4}
+    line: dict[str, Any] = {"linestyle": "-" if has_lines else "", "linewidth": 0.8, "marker": "o", "markersize": 4}
     groups = [group for group in GROUP_COLORS if group in (classes.groups or ())]
     handles = [Line2D([], [], color=color_of(group), label=group, **line) for group in groups]
-    what = "running mean; all classes" if with_history else "running mean"
+    what = "running mean; all classes" if has_lines else "running mean"
     for index, run in enumerate(runs):
         handle = Line2D([], [], color=ALL_COLOR, linewidth=1.5, linestyle=line_of(index, len(runs)), label=what)
         if len(runs) == 2:
             handle.set(marker="o", markersize=4, markerfacecolor="white" if index == 0 else ALL_COLOR)
             handle.set_label(shorten(run.name))
         handles.append(handle)
-    if with_history:
+    if has_goal:
         handles.append(Line2D([], [], color="#888888", linewidth=0.8, linestyle=":", label="at collapse"))
     return handles

@@ -42,7 +42,7 @@ def make_surface(xyz: np.ndarray, faces: np.ndarray | None, normal: np.ndarray, 
         normal: (N, 3) float32, unit length.
         view: where it is looked at from.
     """
-    shade = _shade(normal, view)
+    shade = soft_light(normal, view)
     towards_viewer = view.towards_viewer.astype(np.float32)
     if faces is None:
         return _discs(xyz, normal, np.flatnonzero(normal @ towards_viewer > 0), shade, view)
@@ -53,14 +53,34 @@ def make_surface(xyz: np.ndarray, faces: np.ndarray | None, normal: np.ndarray, 
     return Surface(view.project(xyz), triangles, np.arange(len(xyz)), shade, drawn)
 
 
-def _shade(normal: np.ndarray, view: View) -> np.ndarray:
-    """Soft light on (N, 3) normals: Lambert's cosine over an even ambient light; (N,) float32."""
+def soft_light(normal: np.ndarray, view: View, wrapped: bool = False) -> np.ndarray:
+    """Light on (N, 3) normals from over the viewer's shoulder: Lambert's cosine over an even ambient light.
+
+    Args:
+        normal: unit length.
+        view: where the viewer is.
+        wrapped: the cosine is stretched from -1..1 to 0..1, so that what faces away from the light has relief, too.
+
+    Returns:
+        (N,) float32, 0.72..1.
+    """
     light = (_LIGHT / np.linalg.norm(_LIGHT)) @ view.axes
-    return (_AMBIENT + (1 - _AMBIENT) * np.clip(normal @ light.astype(np.float32), 0, 1)).astype(np.float32)
+    cosine = normal @ light.astype(np.float32)
+    lit = (1 + cosine) / 2 if wrapped else np.clip(cosine, 0, 1)
+    return (_AMBIENT + (1 - _AMBIENT) * lit).astype(np.float32)
 
 
-def _discs(xyz: np.ndarray, normal: np.ndarray, points: np.ndarray, shade: np.ndarray, view: View) -> Surface:
-    """A small polygon at each of the points, in the plane of its normal."""
+def disc_corners(xyz: np.ndarray, normal: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A small polygon at each of the points, in the plane of its normal.
+
+    Args:
+        xyz: (N, 3) float, metres.
+        normal: (N, 3) unit length.
+        points: (P,) int, rows of both.
+
+    Returns:
+        corners (V, 3) float64, triangles (T, 3) int32, and the point of each corner (V,) int64.
+    """
     radius = _DISC_RADIUS * mean_spacing_m(xyz)
     n = normal[points].astype(np.float64)
     # Any vector that is not along the normal gives the disc's plane.
@@ -73,7 +93,11 @@ def _discs(xyz: np.ndarray, normal: np.ndarray, points: np.ndarray, shade: np.nd
     corners = (xyz[points, None] + radius * offset).reshape(-1, 3)
     fan = np.array([(0, i, i + 1) for i in range(1, _DISC_CORNERS - 1)])
     triangles = (_DISC_CORNERS * np.arange(len(points))[:, None, None] + fan).reshape(-1, 3).astype(np.int32)
-    point_of_corner = np.repeat(points, _DISC_CORNERS)
+    return corners, triangles, np.repeat(points, _DISC_CORNERS)
+
+
+def _discs(xyz: np.ndarray, normal: np.ndarray, points: np.ndarray, shade: np.ndarray, view: View) -> Surface:
+    corners, triangles, point_of_corner = disc_corners(xyz, normal, points)
     drawn = np.zeros(len(xyz), dtype=bool)
     drawn[points] = True
     return Surface(view.project(corners), triangles, point_of_corner, shade[point_of_corner], drawn)

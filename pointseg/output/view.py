@@ -84,6 +84,12 @@ def fit_frame(projected: np.ndarray) -> Frame:
     return Frame(left=low[0], right=high[0], bottom=low[1], top=high[1])
 
 
+def room_axes(xyz: np.ndarray) -> np.ndarray:
+    """(3, 3) unit rows: along the walls, and up, of points (N, 3), z up."""
+    angle = wall_direction(xyz[:, :2])
+    return np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+
+
 def wall_direction(xy: np.ndarray) -> float:
     """Angle of the smallest rectangle around the floor plan, in radians: rooms are rarely parallel to the axes.
 

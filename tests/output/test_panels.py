@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pointseg.output.palette import distances
 from pointseg.output.panels import CORRECT, UNANNOTATED, WRONG, class_colors, make_legend, make_panels
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import IGNORE, Taxonomy
@@ -57,6 +58,16 @@ def test_errors_mark_exactly_the_wrong_points(taxonomy: Taxonomy) -> None:
     assert [entry.color for entry in panel.key] == [CORRECT, WRONG, UNANNOTATED]
 
 
+@pytest.mark.parametrize("others", [["door"], ["door", "monitor"], ["shelf", "mirror"]])
+def test_wrong_has_a_colour_that_no_class_of_the_scene_has(taxonomy: Taxonomy, others: list[str]) -> None:
+    """A door is drawn in the very red that else means wrong."""
+    labels = np.array([0, *map(taxonomy.class_names.index, others)])
+    wrong = make_panels(_scene(len(labels), labels), labels * 0, taxonomy)[-1].key[1]
+    assert wrong.name == "wrong"
+    assert distances(np.array([wrong.color]), taxonomy.colors[labels]).min() > 0.1
+    assert make_panels(_scene(1, labels[:1]), labels[:1], taxonomy)[-1].key[1].color == WRONG
+
+
 def test_a_scene_without_annotated_points_has_no_share_of_correct_ones(taxonomy: Taxonomy) -> None:
     panel = make_panels(_scene(3, np.full(3, IGNORE)), np.zeros(3, int), taxonomy)[-1]
     assert [entry.name for entry in panel.key] == ["correct", "wrong", "not annotated"]
@@ -80,3 +91,8 @@ def test_a_long_legend_says_how_many_are_left_out(taxonomy: Taxonomy) -> None:
     legend = make_legend([np.arange(200)], taxonomy)
     assert len(legend) == 25
     assert legend[-1].name == "+176 more"
+
+
+def test_a_class_that_is_seen_in_a_few_places_only_is_not_listed(taxonomy: Taxonomy) -> None:
+    legend = make_legend([np.repeat([7, 3], [50, 4]), np.repeat([7, 90], [50, 6])], taxonomy, fewest=5)
+    assert [entry.name for entry in legend] == [taxonomy.class_names[k] for k in (7, 90)]

@@ -7,12 +7,14 @@ import pytest
 
 from pointseg.errors import UsageError
 from pointseg.output import offscreen, picture
-from pointseg.output.canvas import compose_picture
+from pointseg.output.canvas import compose_picture, entry_width, legend_rows
 from pointseg.output.drawing import Drawing
 from pointseg.output.offscreen import OffscreenError, draw_offscreen
 from pointseg.output.painter import draw_with_matplotlib
-from pointseg.output.panels import CORRECT, WRONG, LegendEntry, Panel, make_panels
+from pointseg.output.palette import distances
+from pointseg.output.panels import CORRECT, LegendEntry, Panel, make_panels
 from pointseg.output.picture import Picture, plan_drawing, save_pictures
+from pointseg.scans.scene import Scene
 from pointseg.taxonomy import Taxonomy
 
 pytest.importorskip("matplotlib")
@@ -54,7 +56,8 @@ def test_each_panel_shows_its_colours(room, prediction: np.ndarray, taxonomy: Ta
         assert _share_of(truth, color) > 0.15
     assert _share_of(truth, chair) > 0.02 > _share_of(guess, chair)
     assert _share_of(guess, bed) > 0.02 > _share_of(truth, bed)
-    assert _share_of(errors, WRONG) == pytest.approx(_share_of(guess, bed), abs=0.01)
+    wrong = next(entry.color for entry in panels[-1].key if entry.name == "wrong")
+    assert _share_of(errors, wrong) == pytest.approx(_share_of(guess, bed), abs=0.01)
     assert _share_of(errors, CORRECT) > 0.85
 
 
@@ -83,15 +86,82 @@ def test_the_picture_lists_exactly_the_classes_in_view(
     """The ceiling faces away, so neither its class nor what it is taken for is in the legend."""
     seen: list[list[str]] = []
 
-    def spy(name: str, panels: list, drawings: list, legend: list[LegendEntry]) -> object:
+    def spy(name: str, panels: list, drawings: list, legend: list[LegendEntry], names: list) -> object:
         seen.append([entry.name for entry in legend])
-        return compose_picture(name, panels, drawings, legend)
+        return compose_picture(name, panels, drawings, legend, names)
 
     monkeypatch.setattr(picture, "compose_picture", spy)
     path = tmp_path / "new" / "room.png"
     save_pictures([Picture(path, room.scene, taxonomy, room.faces, prediction)], "matplotlib", WIDTH)
     assert sorted(seen[0]) == sorted(taxonomy.class_names[k] for k in (0, 1, 2, 10))
     assert [child.name for child in path.parent.iterdir()] == ["room.png"]
+
+
+def test_what_is_hidden_or_a_speck_is_not_in_the_legend_and_blues_are_told_apart(
+    room, taxonomy: Taxonomy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under the top of the box the floor is hidden, and of a class at one corner of it one sees a few pixels."""
+    seen: list[LegendEntry] = []
+    panels_seen: list[Panel] = []
+
+    def spy(name: str, panels: list, drawings: list, legend: list[LegendEntry], names: list) -> object:
+        seen.extend(legend)
+        panels_seen.extend(panels)
+        return compose_picture(name, panels, drawings, legend, names)
+
+    monkeypatch.setattr(picture, "compose_picture", spy)
+    cabinet, doorframe, hidden, speck = (
+        taxonomy.class_names.index(n) for n in ("cabinet", "doorframe", "bed", "sofa chair")
+    )
+    label = room.scene.label.copy()
+    for side in "01":
+        label[room.part == f"wall x{side}"], label[room.part == f"wall y{side}"] = cabinet, doorframe
+    x, y = room.scene.xyz[:, 0], room.scene.xyz[:, 1]
+    label[(room.part == "floor") & (np.abs(x - 2) < 0.06) & (np.abs(y - 1.5) < 0.06)] = hidden
+    label[np.flatnonzero(room.part == "top")[0]] = speck
+    scene = Scene("room", room.scene.xyz, room.scene.rgb, None, label)
+    job = Picture(tmp_path / "room.png", scene, taxonomy, room.faces)
+    with monkeypatch.context() as patched:
+        patched.setattr(picture, "_FEWEST_SEEN", 0)
+        save_pictures([job], "matplotlib", 640)
+    found = {entry.name for entry in seen}
+    assert taxonomy.class_names[speck] in found
+    assert taxonomy.class_names[hidden] not in found
+    seen.clear()
+    save_pictures([job], "matplotlib", 640)
+    names = {entry.name: entry.color for entry in seen}
+    assert names.keys() == {taxonomy.class_names[k] for k in (1, 2)} | {"cabinet", "doorframe"}
+    official = [tuple(taxonomy.colors[k].tolist()) for k in (cabinet, doorframe)]
+    assert sum(names[name] == color for name, color in zip(("cabinet", "doorframe"), official, strict=True)) == 1
+    shown = panels_seen[1].colors
+    assert {tuple(row) for row in shown[label == doorframe].tolist()} == {names["doorframe"]}
+    assert distances(np.array([names["cabinet"]]), np.array([names["doorframe"]])).min() > 0.04
+
+
+def test_four_panels_are_in_two_rows_unless_they_are_high() -> None:
+    def size_of(width: int, height: int, number: int) -> tuple[int, int]:
+        drawings = [np.zeros((height, width, 3), np.uint8)] * number
+        panels = [Panel("one", np.zeros((1, 3), np.uint8))] * number
+        return compose_picture("scene", panels, drawings, []).size
+
+    width, height = size_of(400, 400, 4)
+    assert 800 < width < 1000
+    assert 800 < height < 1100
+    assert size_of(400, 1200, 4)[0] > 1600
+    assert size_of(400, 400, 3)[0] > 1200  # no place is left empty
+    assert 800 < size_of(400, 400, 2)[0] < 1000
+
+
+def test_rows_of_the_legend_are_about_as_long_as_each_other() -> None:
+    """With as many entries to a row as fit, the last of 13 would stand alone in its row."""
+    entries = [LegendEntry(f"class {k:02d}", (20, 20, 200)) for k in range(13)]
+    width = 6 * entry_width(entries[0], 16)
+    rows = legend_rows(entries, width, 16)
+    assert [len(row) for row in rows] == [5, 5, 3]
+    named = legend_rows(entries, width, 16, last="scene0000_00")
+    assert [entry for row in named for _, entry in row] == entries
+    for row in rows:
+        assert row[-1][0] + entry_width(row[-1][1], 16) <= width
 
 
 def test_panels_stand_side_by_side_under_their_titles_and_over_the_legend() -> None:

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from pointseg.output.plots import ClassFigures, RunFigures, draw_analysis
-from pointseg.output.plots_over_training import PANELS, draw_over_training, draw_panel, has_history
+from pointseg.output.plots_over_training import (
+    PANELS,
+    draw_over_training,
+    draw_panel,
+    draw_single_values,
+    panels_with_values,
+)
 
 pytest.importorskip("matplotlib")
 
@@ -30,7 +36,7 @@ def test_a_panel_has_a_line_for_all_classes_and_for_each_group_of_each_run() -> 
     history = _history()
     axes = _axes()
     draw_panel(axes, PANELS[0], [history, _history(num_rows=20)])
-    lines = axes.get_lines()[1:]  # the first is the value at collapse
+    lines = axes.get_lines()[:-1]  # the last is the value at collapse
     assert len(lines) == 8
     thick = [line for line in lines if line.get_color() == "black"]
     assert [line.get_linestyle() for line in thick] == ["--", "-"]
@@ -66,9 +72,10 @@ def test_all_panels_have_one_range_of_steps() -> None:
 
 
 @pytest.mark.parametrize("num_runs", [1, 2])
-def test_the_row_is_left_out_where_no_run_has_a_history(
+def test_the_figure_has_the_panels_of_what_was_measured(
     num_runs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of all measures, of those of validation alone, and of none, the row being left out."""
     from matplotlib.figure import Figure
 
     titles: list[list[str]] = []
@@ -80,12 +87,46 @@ def test_the_row_is_left_out_where_no_run_has_a_history(
 
     monkeypatch.setattr(Figure, "savefig", note_titles)
     classes = ClassFigures(["a", "b", "c"], ["head", "common", "tail"], np.array([1, 100, 10]), "points")
-    nothing = {"collapse": [], "val": [{"step": 1, "miou": 0.5}]}
-    for history in (None, nothing, _history()):
+    validated = {"collapse": [], "val": [{"step": 1, "miou": 0.5}]}
+    for history in (None, {"collapse": [], "val": []}, validated, _history(num_rows=1), _history()):
         run = RunFigures("run", np.arange(3), np.eye(3), np.eye(3), np.array([0.1, 0.2, 0.3]))
         last = RunFigures("last", np.arange(3), np.eye(3), np.eye(3), np.array([0.1, 0.2, 0.3]), history)
         draw_analysis(tmp_path / "figure.png", [run, last][-num_runs:], classes)
-        shown = [panel.title in titles[-1] for panel in PANELS]
-        assert shown == [history is not None and has_history([history])] * len(PANELS)
-    assert not has_history([None, nothing])
-    assert has_history([None, _history()])
+        shown = [panel for panel in PANELS if panel.title in titles[-1]]
+        assert shown == panels_with_values([history])
+    assert panels_with_values([None, validated]) == [PANELS[-1]]
+    assert panels_with_values([None, _history()]) == list(PANELS)
+
+
+def test_what_was_measured_once_is_a_dot_for_each_group_with_its_value_and_the_step() -> None:
+    axes = _axes()
+    draw_single_values(axes, PANELS[-1], [_history(num_rows=1)])
+    dots = {tuple(round(float(x), 6) for x in (*line.get_xdata(), *line.get_ydata())) for line in axes.get_lines()}
+    assert dots == {(0, 10), (1, 50), (2, 25)}  # the tail has no value
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["all", "head", "common"]
+    assert [text.get_text() for text in axes.texts] == ["10.0", "50.0", "25.0"]
+    assert axes.get_xlabel() == "measured once, at step 10"
+    assert axes.get_ylim()[0] == 0
+
+
+def test_of_two_runs_that_measured_once_the_first_is_hollow() -> None:
+    from matplotlib.figure import Figure
+
+    first, second = _history(num_rows=1, grouped=False), _history(num_rows=1, grouped=False)
+    second["val"][0]["step"] = 700
+    figure = Figure()
+    drawn = draw_over_training(figure, figure.add_gridspec(2, 3), [first, second], 3)
+    assert drawn[-1].get_xlabel() == "measured once, at step 10 and 700"
+    assert [line.get_markerfacecolor() for line in drawn[-1].get_lines()] == ["white", "black"]
+
+
+def test_a_run_that_measured_once_is_a_dot_among_the_lines_of_another() -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    drawn = draw_over_training(figure, figure.add_gridspec(2, 3), [_history(num_rows=1), _history(num_rows=9)], 3)
+    lines = [line for line in drawn[-1].get_lines() if line.get_color() == "black"]
+    assert [len(line.get_xdata()) for line in lines] == [1, 9]
+    assert lines[0].get_marker() == "o"
+    assert lines[0].get_markerfacecolor() == "white"
+    assert drawn[-1].get_xlabel() == "step"
