@@ -46,7 +46,6 @@ demo: install
 	$(BIN)/python data_prep/make_demo_scans.py --out $(DEMO_DATA)/raw $(DEMO_SCANS)
 	$(BIN)/python data_prep/preprocess_scannet.py --raw $(DEMO_DATA)/raw --out $(DEMO_DATA)/prepared
 	$(BIN)/python -m pointseg.train --cfg demo.yaml --resume run.dir=$(DEMO_RUN) data.root=$(DEMO_DATA)/prepared $(DEMO_TRAIN)
-	$(BIN)/python -m pointseg.evaluate --run $(DEMO_RUN) --tta rot4 --json $(DEMO_RUN)/evaluation.json
 	$(BIN)/python -m pointseg.predict --run $(DEMO_RUN) --split test --tta rot4 --out $(DEMO_RUN)/predictions/test
 	$(BIN)/python submissions/format_submission.py --predictions $(DEMO_RUN)/predictions/test --raw $(DEMO_DATA)/raw --split test --out $(DEMO_RUN)/submission.zip
 	$(BIN)/python submissions/check_submission.py $(DEMO_RUN)/submission.zip --raw $(DEMO_DATA)/raw --split test
@@ -55,9 +54,10 @@ demo: install
 	  $(BIN)/python -m pointseg.visualize --scene $(DEMO_DATA)/raw/scans/$$scene/$${scene}_vh_clean_2.ply \
 	    --pred $(DEMO_RUN)/predictions/val/$$scene.txt --save $(DEMO_RUN)/pictures/$$scene.png || exit 1; \
 	done
+	$(BIN)/python -m pointseg.evaluate --run $(DEMO_RUN) --tta rot4 --brief --json $(DEMO_RUN)/evaluation.json
 	$(BIN)/python -m pointseg.report --run $(DEMO_RUN) --out $(DEMO_RUN)/report.html
-	@echo "Everything is in $(DEMO_RUN):"
-	@cd $(DEMO_RUN) && ls -d config.yaml metrics.jsonl checkpoints/* evaluation.json submission.zip report.html pictures/*
+	@cd $(DEMO_RUN) && echo && echo "In $(DEMO_RUN):" $$(ls -d config.yaml metrics.jsonl checkpoints/* evaluation.json submission.zip pictures/*)
+	@echo "Open $(DEMO_RUN)/report.html in a browser; then try a scan of your own: \"Your own scans\" in README.md."
 
 test: $(VENV)/installed-dev check
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
