@@ -1,7 +1,6 @@
 """``python -m pointseg.analyze --run RUN [--run RUN] [--split val] [--json FILE] [--plot PNG]``."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from pointseg.engine.inference import Segmenter, load_segmenter
 from pointseg.errors import UsageError
 from pointseg.output.analysis_table import format_analyses
 from pointseg.output.json_text import format_json
+from pointseg.output.plot_style import short_names
 from pointseg.output.plots import ClassFigures, RunFigures, check_plot_path, draw_analysis, order_by_frequency
 from pointseg.runs.directory import RunDirectory
 from pointseg.runs.history import Row, read_history
@@ -93,15 +93,6 @@ def choose_scenes(segmenters: Sequence[Segmenter], data_root: str | None, split:
         shown = " and ".join(sorted(f"{root}, {name_splits(split)}" for root, split in choices))
         raise UsageError(f"--run: the runs were validated on {shown}; choose one with --data-root and --split")
     return choices.pop()
-
-
-def short_names(runs: Sequence[str]) -> list[str]:
-    """The last part of each path that tells them apart."""
-    parts = [Path(run).resolve().parts[::-1] for run in runs]
-    for of_runs in zip(*parts, strict=False):
-        if len(set(of_runs)) == len(runs):
-            return list(of_runs)
-    return list(runs)
 
 
 def figures_of_run(name: str, analysis: Analysis, history: dict[str, list[Row]]) -> RunFigures:

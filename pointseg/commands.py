@@ -44,6 +44,7 @@ COMMANDS = {
     ),
     "visualize": Command("look at a scene: colours, labels, prediction, errors", "visualize"),
     "analyze": Command("measure neural collapse in a run, or compare two runs", "analyze"),
+    "report": Command("one page about a run, or what two differ in, for a browser", "report"),
     "convert": Command("other people's checkpoints to runs, and back", "convert"),
     "longtail": Command("compare methods for the long tail on equal terms", "longtail"),
     "benchmark": Command("how fast is it, and how much memory does it take?", "benchmark"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pointseg.command_line import CommandParser
 from pointseg.commands import run_command
-from pointseg.rooms import write_demo_scans
+from pointseg.rooms import FREQUENCY_LAWS, write_demo_scans
 
 
 def main(argv: Sequence[str]) -> None:
@@ -24,8 +24,9 @@ def main(argv: Sequence[str]) -> None:
         "--law",
         default="scannet200",
         metavar="LAW",
-        help="frequency law, how many objects of each class a room has: scannet200 as in that benchmark,"
-        " longtail 48 classes of which none is absent",
+        help="frequency law, how many objects of each class a room has: scannet200 as in that benchmark, longtail 48 "
+        "classes of which none is absent, lookalikes 100 of which the rare ones look like frequent ones; all: "
+        f"{', '.join(FREQUENCY_LAWS)}",
     )
     parser.add_argument("--workers", type=int, metavar="N", help="number of processes; one a core if not given")
     arguments = parser.parse_args(argv)

@@ -5,7 +5,9 @@ A message says what is wrong, where, and what to do: ``PATH: problem; remedy``.
 
 import errno
 import stat
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _REMEDIES = {
@@ -99,3 +101,8 @@ def describe_os_error(error: OSError, remedy: str | None = None) -> str:
         return f"{where}: the disk is full; free some space and run the same command again"
     remedy = remedy or _REMEDIES.get(error.errno or 0)
     return f"{where}: {error.strerror or error}" + (f"; {remedy}" if remedy else "")
+
+
+def and_more(items: Sequence[Any] | Mapping[Any, Any], shown: int) -> str:
+    """``, and 4 more`` after a list of which ``shown`` are shown."""
+    return f", and {len(items) - shown} more" if len(items) > shown else ""

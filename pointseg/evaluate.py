@@ -28,6 +28,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--split", metavar="NAME", help="a folder of the tree; default: the split that the run was validated on, or val"
     )
+    parser.add_argument("--brief", action="store_true", help="show the means, without a line for each class")
     parser.add_argument(
         "--classes", action="store_true", help="also show, for each class, its points and what it is mostly taken for"
     )
@@ -57,7 +58,7 @@ def tell(
         write_text(arguments.json, format_json(evaluation))
     print(
         f"{arguments.run}, {name_splits(split)}: "
-        + format_evaluation(evaluation, taxonomy, per_class=not arguments.classes)
+        + format_evaluation(evaluation, taxonomy, per_class=not (arguments.classes or arguments.brief))
     )
     if arguments.classes:
         print("\n" + format_classes(evaluation["classes"]))

@@ -1,74 +1,131 @@
-"""``python -m pointseg.longtail --out DIR [--methods NAME ...] [--seeds 3] [--split test|val] [key.sub=value ...]``."""
+"""``python -m pointseg.longtail --out DIR [--methods NAME ...] [--seeds 3] [--split test|val] [key.sub=value ...]``.
 
-import json
+Or, for several comparisons at once, ``python -m pointseg.longtail --out DIR --plan FILE``.
+"""
+
 import shlex
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from pointseg.atomic import write_text
 from pointseg.command_line import CommandParser
 from pointseg.commands import run_command
-from pointseg.config import load_config
+from pointseg.config import find_config
 from pointseg.errors import UsageError
 from pointseg.folder_lock import hold_folder
-from pointseg.laboratory.data import make_rooms
-from pointseg.laboratory.methods import (
-    BASELINE,
-    BESIDE_THE_LOSS,
-    COMBINATIONS,
-    DEFAULT_NAMES,
-    METHODS,
-    choose_methods,
-    configure,
-)
-from pointseg.laboratory.plan import plan_runs
-from pointseg.laboratory.scheduler import do_runs
-from pointseg.laboratory.table import build_table, format_table
-from pointseg.output.longtail_plot import draw_longtail
+from pointseg.laboratory.campaign import Prepared, as_json, do_campaign, draw_if_possible, prepare
+from pointseg.laboratory.comparison import Comparison
+from pointseg.laboratory.data import RoomSettings
+from pointseg.laboratory.methods import BESIDE_THE_LOSS, COMBINATIONS, DEFAULT_NAMES, METHODS, choose_methods
+from pointseg.laboratory.plan_file import plan_comparisons, read_plan
+from pointseg.laboratory.progress import describe_progress
+from pointseg.laboratory.summary import describe_campaign, draw_summary, format_summary
+from pointseg.laboratory.table import format_table
 from pointseg.preparation.parallel import count_cores
+from pointseg.rooms import FREQUENCY_LAWS
 from pointseg.scans.tree import SPLITS
 
 _METHODS_HELP = f"of {', '.join(method.name for method in METHODS)}; several at once with +; default: all but "
 _METHODS_HELP += f"{', '.join(BESIDE_THE_LOSS)}, and {', '.join(COMBINATIONS)}"
+_OF_ONE_COMPARISON = {
+    "methods": None,
+    "seeds": 3,
+    "split": "test",
+    "cfg": "longtail.yaml",
+    "law": "longtail",
+    "rooms": (80, 20, 40),
+    "vertices": 20_000,
+    "data": None,
+}
+"""Options that a plan says itself, and what they are where nobody says it."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Train every method with every seed, as far as that is not done, and write the table; 1 if a run is missing."""
     arguments = build_parser().parse_with_overrides(argv)
-    given = arguments.methods or []
+    if arguments.only and not arguments.plan:
+        raise UsageError("--only: chooses comparisons of a plan; give one with --plan")
+    comparisons, split = _read_plan(arguments) if arguments.plan else _read_options(arguments)
+    # What is wrong with a config is said before any room is made.
+    num_threads = [comparison.shared_config().train.num_threads for comparison in comparisons]
+    num_at_once = min(choose_jobs(arguments.jobs, number) for number in num_threads)
+
+    if arguments.status:
+        runs = [(comparison.name, comparison.plan_runs(comparison.find_rooms())) for comparison in comparisons]
+        print(describe_progress(runs, num_at_once))
+        return 0
+    prepared = prepare(comparisons)
+    command = shlex.join(["python", "-m", "pointseg.longtail", *argv])
+    with hold_folder(arguments.out, "compares methods", "choose another --out"):
+        tables = do_campaign(prepared, num_at_once, split, {"command": command, "jobs": num_at_once}, _say)
+        for table in tables:
+            _say(f"\n{format_table(table)}\n")
+        if arguments.plan:
+            _write_campaign(arguments.out, prepared, tables, command)
+    content = tables if arguments.plan else tables[0]
+    if arguments.json:
+        write_text(arguments.json, as_json(content))
+    folders = [arguments.out, *(one.comparison.out for one in prepared if one.comparison.out != arguments.out)]
+    found = [
+        path for folder in folders for path in sorted(folder.glob("*.*")) if path.suffix in (".md", ".json", ".png")
+    ]
+    print("written:", *map(str, found))
+    return 1 if any(table["missing"] for table in tables) else 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _read_options(arguments: Namespace) -> tuple[list[Comparison], str]:
+    """The one comparison that the options describe, and the split whose scores are shown."""
+    for name, default in _OF_ONE_COMPARISON.items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, default)
     # ``--methods a b key=value`` is one list for the parser.
+    given = arguments.methods or []
     names = [name for name in given if "=" not in name]
-    overrides = [*arguments.overrides, *(name for name in given if "=" in name)]
     if arguments.seeds < 1:
         raise UsageError(f"--seeds {arguments.seeds}: there must be at least one")
-    methods = choose_methods(names or DEFAULT_NAMES)
-    for method in methods:  # what is wrong with the config is said before any room is made
-        configure(arguments.cfg, overrides, method, 0, "", "")
-    num_at_once = choose_jobs(arguments.jobs, load_config(arguments.cfg, overrides).train.num_threads)
+    comparison = Comparison(
+        out=arguments.out,
+        data=arguments.data or arguments.out / "data",
+        room_settings=RoomSettings(arguments.law, dict(zip(SPLITS, arguments.rooms, strict=True)), arguments.vertices),
+        methods=choose_methods(names or DEFAULT_NAMES),
+        num_seeds=arguments.seeds,
+        cfg=arguments.cfg,
+        overrides=[*arguments.overrides, *(name for name in given if "=" in name)],
+    )
+    return [comparison], arguments.split
 
-    num_scenes = dict(zip(SPLITS, arguments.rooms, strict=True))
-    votes = any("inference.vote" in method.overrides for method in methods)
-    folder = arguments.data or arguments.out / "data"
-    rooms = make_rooms(folder, num_scenes, arguments.vertices, needs_segments=votes)
-    runs = plan_runs(arguments.out, methods, range(arguments.seeds), arguments.cfg, overrides, rooms)
-    with hold_folder(arguments.out, "compares methods", "choose another --out"):
-        do_runs(runs, num_at_once, arguments.split, lambda line: print(line, flush=True))
 
-    command = shlex.join(["python", "-m", "pointseg.longtail", *argv])
-    call = {"command": command, "config": arguments.cfg, "overrides": overrides, "jobs": num_at_once}
-    table = build_table(runs, methods, arguments.split, rooms, call)
-    text = format_table(table)
-    content = json.dumps(table, indent=1, allow_nan=False) + "\n"
-    write_text(arguments.out / "table.md", text + "\n")
-    for path in (arguments.out / "table.json", *([arguments.json] if arguments.json else [])):
-        write_text(path, content)
-    print(f"\n{text}\n")
-    try:
-        draw_longtail(arguments.out / "table.png", table, BASELINE)
-    except UsageError as error:  # without matplotlib: the table is what counts
-        print(error)
-    print("written:", *sorted(map(str, arguments.out.glob("table.*"))))
-    return 1 if table["missing"] else 0
+def _read_plan(arguments: Namespace) -> tuple[list[Comparison], str]:
+    """The comparisons of the plan, and the split whose scores are shown."""
+    given = [f"--{name}" for name in _OF_ONE_COMPARISON if getattr(arguments, name) is not None]
+    if given or arguments.overrides:
+        raise UsageError(
+            f"--plan: the plan says what is compared; leave out {', '.join([*given, *arguments.overrides])}"
+        )
+    path = find_config(arguments.plan, "plan")
+    plan = read_plan(path)
+    comparisons = plan_comparisons(plan, path, arguments.out)
+    chosen = arguments.only or list(plan.comparisons)
+    unknown = [name for name in chosen if name not in plan.comparisons]
+    if unknown:
+        known = ", ".join(plan.comparisons)
+        raise UsageError(f"--only {unknown[0]}: is no comparison of {path}; it has {known}")
+    return [comparison for comparison in comparisons if comparison.name in chosen], plan.split
+
+
+def _write_campaign(out: Path, prepared: Sequence[Prepared], tables: Sequence[dict], command: str) -> None:
+    """What the tables of a plan say together."""
+    of_name = {one.comparison.name: table for one, table in zip(prepared, tables, strict=True)}
+    write_text(out / "campaign.json", as_json(describe_campaign(of_name, command)))
+    text = format_summary(tables)
+    write_text(out / "campaign.md", text + "\n")
+    _say(f"{text}\n")
+    draw_if_possible(lambda: draw_summary(out / "campaign.png", tables), _say)
 
 
 def choose_jobs(asked: int | None, num_threads: int) -> int:
@@ -87,17 +144,23 @@ def build_parser() -> CommandParser:
         description="What each way of handling the long tail is worth: the same rooms, network, budget and seeds.",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets runs, table.md, .json and .png")
-    parser.add_argument("--methods", nargs="+", metavar="NAME", help=_METHODS_HELP)
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N-1 for each method")
-    parser.add_argument("--jobs", type=int, metavar="N", help="runs at once; default: cores / train.num_threads")
-    parser.add_argument("--split", choices=("test", "val"), default="test", help="whose scores; val: for tuning")
-    parser.add_argument("--cfg", default="longtail.yaml", metavar="NAME", help="what all methods share")
     parser.add_argument(
-        "--rooms", type=int, nargs=3, default=(80, 20, 40), metavar=("TRAIN", "VAL", "TEST"), help="number of rooms"
+        "--plan", metavar="FILE", help="several comparisons, as this YAML of configs/plans or path says"
     )
-    parser.add_argument("--vertices", type=int, default=20_000, metavar="V", help="vertices a room, about")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these comparisons of the plan; default: all")
+    parser.add_argument("--status", action="store_true", help="say what is done and what it will take, and no more")
+    parser.add_argument("--methods", nargs="+", metavar="NAME", help=_METHODS_HELP)
+    parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N-1 for each method; default: 3")
+    parser.add_argument("--jobs", type=int, metavar="N", help="runs at once; default: cores / train.num_threads")
+    parser.add_argument("--split", choices=("test", "val"), help="whose scores; default: test; val: for tuning")
+    parser.add_argument("--cfg", metavar="NAME", help="what all methods share; default: longtail.yaml")
+    parser.add_argument("--law", metavar="LAW", help=f"of the rooms: {', '.join(FREQUENCY_LAWS)}; default: longtail")
+    parser.add_argument(
+        "--rooms", type=int, nargs=3, metavar=("TRAIN", "VAL", "TEST"), help="number of rooms; default: 80 20 40"
+    )
+    parser.add_argument("--vertices", type=int, metavar="V", help="vertices a room, about; default: 20000")
     parser.add_argument("--data", type=Path, metavar="DIR", help="keep the rooms here, for several --out")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table here, too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table here, too; of a plan, all of them")
     parser.add_overrides("set a key of the config, for all")
     return parser
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pointseg.command_line import CommandParser
 from pointseg.commands import complain, run_command
+from pointseg.errors import and_more
 from pointseg.folder_lock import hold_folder
-from pointseg.preparation.tree_report import and_more
 from pointseg.scannet.raw_scan import LABEL_MAP_NAME
 from pointseg.scannet.report import find_lost_classes, list_warnings, summarize_report
 from pointseg.scannet.sharding import parse_shard

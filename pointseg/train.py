@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
+
+import torch
 
 from pointseg.command_line import CommandParser
 from pointseg.commands import called, run_command
@@ -30,10 +33,23 @@ def main(argv: Sequence[str]) -> None:
     assert config.run.dir is not None
     directory = RunDirectory(config.run.dir)
     with join_processes(config.run.device) as processes, ExitStack() as held:
+        if config.train.wandb is not None:
+            from pointseg.runs.weights_and_biases import load_wandb
+
+            processes.let_first(partial(load_wandb, config.train.wandb))
         processes.let_first(lambda: held.enter_context(claim(directory, arguments.resume)))
-        Trainer(config, processes, resume=arguments.resume).run()
+        trainer = Trainer(config, processes, resume=arguments.resume)
+        processes.let_first(lambda: keep_surroundings(directory, processes.device, arguments.resume))
+        trainer.run()
         if processes.is_first:
             print(f"done: {directory.find_checkpoint()}; next: {called('evaluate', '--run', str(directory.path))}")
+
+
+def keep_surroundings(directory: RunDirectory, device: torch.device, resumed: bool) -> None:
+    """Write into the run which machine, which PyTorch and which commit it is trained with."""
+    from pointseg.engine.machine import describe_surroundings
+
+    directory.keep_surroundings(describe_surroundings(device), resumed)
 
 
 @contextmanager

@@ -48,12 +48,16 @@ _INSTALL = {
     "spconv_triton": "pip install -e '.[triton]'",
     "triton": "pip install triton",
     "scenezoo": "pip install 'pointseg[datasets]'",
+    "wandb": "pip install 'pointseg[wandb]'",
+    "mkdocs": "pip install 'pointseg[docs]'",
     "huggingface_hub": "pip install 'pointseg[hub]'",
     "trimesh": "pip install 'pointseg[formats]'",
     "DracoPy": "pip install 'pointseg[formats]'",
     "laspy": "pip install 'pointseg[formats]'",
     "lazrs": "pip install 'pointseg[formats]'",
     "PIL": "pip install 'pointseg[formats]'",
+    "playwright": "pip install -e '.[dev]'",
+    "itables": "pip install 'pointseg[viz]'",
 }
 _PRETENDED = pytest.StashKey[PretendedGpu]()
 
@@ -117,6 +121,10 @@ def _reason_to_skip(what: str) -> str | None:
         return None if _pip_finds_packages() else "pip can't reach the package index: no network"
     if what == "pretended_gpu":
         return reason_to_do_without()
+    if what == "chromium":
+        if shutil.which("chromium") is None:
+            return "there is no Chromium: apt-get install -y --no-install-recommends chromium"
+        return _reason_to_skip("playwright") or _reason_to_skip("itables")
     if what == "screen":
         lacking = [program for program in ("Xvfb", "xdotool") if shutil.which(program) is None]
         return f"{' and '.join(lacking)} missing: apt-get install xvfb xdotool" if lacking else None

@@ -25,7 +25,7 @@ LAYERS = [
     {"preparation", "runs"},
     {"scannet", "labelled", "data"},
     {"engine", "output", "rooms"},
-    {"laboratory", "benchmarks", "window"},
+    {"laboratory", "benchmarks", "pages", "window"},
     {"run_arguments", "scan_arguments"},
     {command.module for command in COMMANDS.values()} | {"__main__"},
 ]
@@ -100,7 +100,18 @@ def test_optional_libraries_are_imported_only_when_they_are_needed() -> None:
     modules = [*(command.module for command in COMMANDS.values()), "__main__", "engine.trainer", "output.report"]
     code = "import sys, importlib\n"
     code += "".join(f"importlib.import_module('pointseg.{name}')\n" for name in modules)
-    optional = {"open3d", "matplotlib", "spconv", "spconv_triton", "torch_scatter", "trimesh", "laspy"}
+    optional = {
+        "open3d",
+        "matplotlib",
+        "spconv",
+        "spconv_triton",
+        "torch_scatter",
+        "trimesh",
+        "laspy",
+        "plotly",
+        "itables",
+        "pandas",
+    }
     code += f"print(*sorted({optional} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == []

@@ -13,7 +13,7 @@ METHOD = ROOT / "docs" / "method.md"
 # All but the changelog, which tells of what once was.
 PAGES = sorted(
     str(path.relative_to(ROOT))
-    for pattern in ("*.md", "docs/*.md", "data_prep/*.md", "submissions/*.md", "configs/*.yaml")
+    for pattern in ("*.md", "docs/*.md", "data_prep/*.md", "submissions/*.md", "configs/**/*.yaml")
     for path in ROOT.glob(pattern)
     if path.name != "CHANGELOG.md"
 )
@@ -64,7 +64,7 @@ def _leads_somewhere(page: Path, link: str) -> bool:
 
 
 def _is_config(name: str) -> bool:
-    return name == "config.yaml" or (ROOT / "configs" / name).is_file()
+    return name == "config.yaml" or any((ROOT / "configs").rglob(name))
 
 
 @pytest.mark.parametrize("page", PAGES)

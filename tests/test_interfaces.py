@@ -133,6 +133,14 @@ def test_analyze(place: Path) -> None:
     assert (place / "nc.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.needs("itables")
+def test_report(place: Path) -> None:
+    run = place / "run"
+    call("-m", "pointseg.evaluate", "--run", run, "--json", run / "evaluation.json")
+    call("-m", "pointseg.report", "--run", run, "--out", place / "report.html")
+    assert (place / "report.html").read_bytes()[:15] == b"<!DOCTYPE html>"
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

@@ -64,7 +64,7 @@ def test_the_wheel_holds_what_the_package_reads(wheel: Path) -> None:
     # As the checkout has them: every module, table and list of the package; and the configs, inside instead of beside.
     wanted = {str(path.relative_to(ROOT)) for path in (ROOT / "pointseg").rglob("*") if path.is_file()}
     wanted = {name for name in wanted if "__pycache__" not in name}
-    wanted |= {f"pointseg/configs/{path.name}" for path in (ROOT / "configs").iterdir()}
+    wanted |= {f"pointseg/{path.relative_to(ROOT)}" for path in (ROOT / "configs").rglob("*.yaml")}
     assert {name for name in names if ".dist-info/" not in name} == wanted
     some = "py.typed configs/scannet200.yaml taxonomy/scannet200.tsv scannet/split_lists/scannetv2_test.txt"
     assert {f"pointseg/{name}" for name in some.split()} <= names

@@ -10,6 +10,7 @@ from pointseg.collapse.bank import CenterBank
 from pointseg.collapse.centers import Backend, ClassCenters, Scope
 from pointseg.collapse.etf import simplex_etf
 from pointseg.collapse.projection import Projection, build_projection
+from pointseg.collapse.running_mean import RunningMean
 
 
 class CenterCollapse(nn.Module):
@@ -31,6 +32,8 @@ class CenterCollapse(nn.Module):
         projection_trainable: whether g learns. The release's is frozen.
         subtract_mean: z̄_k minus the mean of the centers present, before g. Features behind a ReLU are not negative,
             and no simplex is; its vertices sum to zero, and so do centers that have collapsed to one.
+        mean_momentum: share of the old mean in a running one that is taken off instead, which hangs less on which
+            classes are present; None: the mean of this batch alone. Needs ``subtract_mean``.
         normalize: whether g(z̄_k) gets unit length.
         scale: s.
         log_prior: (K,) π, finite, or None.
@@ -38,6 +41,9 @@ class CenterCollapse(nn.Module):
         reduction: ``sum`` or ``mean`` over P.
         scope: of the centers, see :class:`ClassCenters`. With ``scene``, the loss is the mean over the scenes that
             have a labelled point. With ``job``, dropout has to draw the same in all processes: seed them alike.
+        points_per_center: points of each class, on average, that are drawn anew in each training step for its center;
+            None: all, as in the paper. Centers of few points are spread about that of all, and what is pulled to the
+            vertex is then less the mean of a class and more its points.
         momentum: of a :class:`CenterBank` for absent classes; None: no bank.
         backend: see :class:`ClassCenters`.
         ignore_label: points with this label are left out.
@@ -61,12 +67,14 @@ class CenterCollapse(nn.Module):
         projection: Projection = "none",
         projection_trainable: bool = True,
         subtract_mean: bool = False,
+        mean_momentum: float | None = None,
         normalize: bool = False,
         scale: float = 1.0,
         log_prior: torch.Tensor | None = None,
         dropout: float = 0.0,
         reduction: Literal["sum", "mean"] = "sum",
         scope: Scope = "batch",
+        points_per_center: int | None = None,
         momentum: float | None = None,
         backend: Backend = "index_add",
         ignore_label: int = -1,
@@ -76,8 +84,12 @@ class CenterCollapse(nn.Module):
         super().__init__()
         if reduction not in ("sum", "mean"):
             raise ValueError(f"expected a reduction of sum or mean, got {reduction!r}")
+        if points_per_center is not None and points_per_center < 1:
+            raise ValueError(f"expected at least one point per center, got {points_per_center}")
         if momentum is not None and scope == "scene":
             raise ValueError("a bank keeps one center a class, scope scene has one a scene; use scope batch or job")
+        if mean_momentum is not None and not (subtract_mean and 0 <= mean_momentum < 1):
+            raise ValueError(f"expected subtract_mean and a mean_momentum in 0 <= m < 1, got {mean_momentum}")
         self.class_centers = ClassCenters(
             num_classes, scope=scope, backend=backend, ignore_label=ignore_label, check_inputs=check_inputs
         )
@@ -85,6 +97,8 @@ class CenterCollapse(nn.Module):
         self.point_projection = point_projection.requires_grad_(projection_trainable)
         self.lift = lift.requires_grad_(projection_trainable)
         self.bank = None if momentum is None else CenterBank(num_classes, point_channels, momentum)
+        self.running_mean = None if mean_momentum is None else RunningMean(point_channels, mean_momentum)
+        self.points_per_center = points_per_center
         self.dropout = nn.Dropout(dropout)
         self.subtract_mean = subtract_mean
         self.normalize = normalize
@@ -154,6 +168,8 @@ class CenterCollapse(nn.Module):
             features, labels, scene_of_point, num_scenes = flatten_images(features, labels)
         with torch.autocast(features.device.type, enabled=False):
             features = features.float() if features.dtype != torch.float64 else features
+            if self.points_per_center is not None and self.training:
+                labels = self.draw_points(labels, self.points_per_center)
             batch = self.class_centers(self.point_projection(features), labels, scene_of_point, num_scenes)
             centers, present = (batch.centers, batch.present) if self.bank is None else self.bank(batch)
             logits = self.compare_with_simplex(centers, present)
@@ -168,6 +184,23 @@ class CenterCollapse(nn.Module):
                 divisor = num_labelled_scenes
             return total.sum() / torch.where(divisor > 0, divisor, 1)
 
+    def draw_points(self, labels: torch.Tensor, number: int) -> torch.Tensor:
+        """Labels of points drawn at random, ``number`` of each class on average and all of a smaller one.
+
+        Args:
+            labels: (M,) integer.
+            number: at least 1.
+
+        Returns:
+            (M,): ``ignore_label`` where a point was not drawn.
+        """
+        is_known = (labels >= 0) & (labels < len(self.etf)) & (labels != self.class_centers.ignore_label)
+        # Others are counted in one row more, and left to the class centers to look at.
+        row = torch.where(is_known, labels, len(self.etf)).long()
+        count = torch.zeros(len(self.etf) + 1, device=labels.device).index_add_(0, row, torch.ones_like(row).float())
+        is_left_out = is_known & (torch.rand(len(labels), device=labels.device) * count[row] >= number)
+        return torch.where(is_left_out, self.class_centers.ignore_label, labels)
+
     def compare_with_simplex(self, centers: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """s·z̃_kᵀ w*_k' + π_k' for all k, k'.
 
@@ -181,6 +214,8 @@ class CenterCollapse(nn.Module):
         if self.subtract_mean:
             weight = present.unsqueeze(-1).to(centers)
             mean = (centers * weight).sum(dim=-2, keepdim=True) / weight.sum(dim=-2, keepdim=True).clamp_min(1)
+            if self.running_mean is not None:
+                mean = self.running_mean(mean, present.any(dim=-1))
             centers = (centers - mean) * weight
         lifted = self.lift(centers)
         if self.normalize:

@@ -41,6 +41,7 @@ __all__ = [
     "dump_config",
     "find_config",
     "load_config",
+    "read_yaml",
 ]
 
 
@@ -95,6 +96,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check_parts(self) -> "Config":
+        if self.train.freeze == "features" and self.model.init is None:
+            raise ValueError("train.freeze: features that don't learn have to come from somewhere; set model.init")
         if self.train.sync_batch_norm and self.train.scenes_at_once is not None:
             raise ValueError(
                 "train.scenes_at_once: batch norm over all processes needs their whole batches at once; set one of "
@@ -119,6 +122,24 @@ def load_config(name: str, overrides: list[str] | None = None) -> Config:
         UsageError: no such file, no YAML in it, an unknown key (the nearest known one is named), a wrong value.
     """
     path = find_config(name)
+    tree = read_yaml(path, "begin with a copy of configs/scannet200.yaml")
+    for override in overrides or []:
+        _apply_override(tree, override)
+    config = _validate(tree, str(path))
+    run = config.run if config.run.dir is not None else config.run.model_copy(update={"dir": f"runs/{path.stem}"})
+    return config.model_copy(update={"run": run, "taxonomy": _find_taxonomy(config, path.parent)})
+
+
+def read_yaml(path: Path, remedy: str) -> dict[str, Any]:
+    """The keys and values of a YAML file.
+
+    Args:
+        path: of the file.
+        remedy: what to do where it is empty or no mapping.
+
+    Raises:
+        UsageError: no YAML in it, or no keys and values.
+    """
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError:
@@ -128,14 +149,10 @@ def load_config(name: str, overrides: list[str] | None = None) -> Config:
 
         raise UsageError(f"{path}: not valid YAML: {explain_yaml(error)}; mend the file") from None
     if not tree:
-        raise UsageError(f"{path}: is empty; begin with a copy of configs/scannet200.yaml")
+        raise UsageError(f"{path}: is empty; {remedy}")
     if not isinstance(tree, dict):
-        raise UsageError(f"{path}: expected keys and values, found {type(tree).__name__}; see configs/scannet200.yaml")
-    for override in overrides or []:
-        _apply_override(tree, override)
-    config = _validate(tree, str(path))
-    run = config.run if config.run.dir is not None else config.run.model_copy(update={"dir": f"runs/{path.stem}"})
-    return config.model_copy(update={"run": run, "taxonomy": _find_taxonomy(config, path.parent)})
+        raise UsageError(f"{path}: expected keys and values, found {type(tree).__name__}; {remedy}")
+    return tree
 
 
 def _find_taxonomy(config: Config, folder: Path) -> str:
@@ -154,16 +171,26 @@ def _find_taxonomy(config: Config, folder: Path) -> str:
     return name
 
 
-def find_config(name: str) -> Path:
-    """Where ``--cfg NAME`` is: a path, or a file in ``configs/`` of the checkout or the installed wheel."""
+def find_config(name: str, kind: str = "config") -> Path:
+    """Where a YAML of ours is.
+
+    Args:
+        name: a path, or a file's name, with or without ``.yaml``, in ``configs/`` of the checkout or the wheel.
+        kind: ``config``, or ``plan`` for those in ``configs/plans/``.
+
+    Raises:
+        UsageError: there is no such file.
+    """
     package = Path(__file__).parents[1]
-    for folder in (Path(), package.parent / "configs", package / "configs"):
+    below = {"config": "configs", "plan": "configs/plans"}[kind]
+    folders = [folder / below for folder in (package.parent, package)]
+    for folder in (Path(), *folders):
         for candidate in (folder / name, folder / f"{name}.yaml"):
             if candidate.is_file():
                 return candidate
     regular_file(Path(name))
-    known = sorted({p.name for folder in (package.parent, package) for p in (folder / "configs").glob("*.yaml")})
-    raise UsageError(f"{name}: no such config; give a path or one of {', '.join(known)}")
+    known = sorted({path.name for folder in folders for path in folder.glob("*.yaml")})
+    raise UsageError(f"{name}: no such {kind}; give a path or one of {', '.join(known)}")
 
 
 def dump_config(config: Config) -> str:

@@ -199,7 +199,9 @@ class CollapseConfig(Section):
     weight: float = Field(default=0.5, ge=0)
     """λ, the weight of L_CR beside the other losses; 0: no center branch."""
     warmup_share: float = Field(default=0.0, ge=0, le=1)
-    """Share of the steps in which λ rises from 0 to its weight."""
+    """Share of the steps in which λ rises from 0."""
+    decay_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the steps, the last ones, in which λ falls to 0."""
     preset: Literal["paper", "release"] = "release"
     """paper: the equations; release: what the authors' 2D code does."""
     projection: Literal["none", "linear", "mlp"] | None = None
@@ -208,6 +210,8 @@ class CollapseConfig(Section):
     """Whether the maps before the simplex learn."""
     subtract_mean: bool | None = None
     """Whether the mean of the centers is taken off each of them."""
+    mean_momentum: float | None = Field(default=None, ge=0, lt=1)
+    """Share of the old mean in a running one that is taken off; null: the batch's own mean."""
     normalize: bool | None = None
     """Whether centers have unit length before they meet the simplex."""
     scale: PositiveFloat | None = None
@@ -220,6 +224,8 @@ class CollapseConfig(Section):
     """Over the classes present."""
     scope: Literal["batch", "scene", "job"] = "job"
     """One center a class for all processes together (job), for each scene, or for each process's batch."""
+    points_per_center: PositiveCount | None = None
+    """Points of each class, on average, that are drawn for its center; null: all, as in the paper."""
     momentum: float | None = Field(default=None, ge=0, lt=1)
     """Share of the old center in a bank that stands in for absent classes; null: no bank, as in the paper."""
     backend: Literal["index_add", "torch_scatter"] = "index_add"
@@ -292,6 +298,8 @@ class TrainConfig(Section):
 
     passes: PositiveCount = 600
     """Passes over the training split."""
+    freeze: Literal["none", "features"] = "none"
+    """features: only the classifier learns, on the features of model.init; none: all learns."""
     amp: Literal["none", "fp16", "bf16"] = "fp16"
     """Mixed precision on a GPU (spconv and spconv_triton take bf16 as fp16); on a CPU fp16 is none, bf16 refused."""
     scenes_at_once: PositiveCount | None = None
@@ -305,7 +313,9 @@ class TrainConfig(Section):
     measure_collapse_every: Count = 10
     """Measure neural collapse at validations after every so many passes, and at the last; 0: never."""
     log_every: PositiveCount = 10
-    """Steps between two lines of metrics.jsonl."""
+    """Steps between two lines of metrics.jsonl, and of what is printed where the output is no terminal."""
+    wandb: str | None = Field(default=None, min_length=1, max_length=128)
+    """Project on Weights & Biases that shows what TensorBoard does (extra wandb); null: none."""
     num_threads: int = Field(default=0, ge=0, le=_MOST_PROCESSES)
     """CPU threads of each process, 1024 at most; 0: what PyTorch chooses."""
 

@@ -1,5 +1,6 @@
 """Evaluation on every vertex of every mesh of a split, by the official rule."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,8 +18,9 @@ from pointseg.metrics import ConfusionMatrix, SegmentationScores, describe_class
 from pointseg.models import NetworkOutput
 from pointseg.processes import Processes
 from pointseg.scans.prepared import read_scene, refuse_scenes_without_labels
+from pointseg.scans.scene import Scene
 from pointseg.scans.scene_segments import read_scene_segments
-from pointseg.taxonomy import Taxonomy
+from pointseg.taxonomy import IGNORE, Taxonomy
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class SplitCounts:
     """Over all vertices of all scenes."""
     totals_of_scene: np.ndarray
     """(S, 3, K) int64: ``ConfusionMatrix.totals`` of each scene, in the order of the folders."""
+    voxel_accuracy: float | None = None
+    """Share of the labelled voxels whose majority label has the largest logit, whatever is done to logits and labels
+    afterwards; None: not counted, or there is no such voxel."""
 
 
 def evaluate_scenes(
@@ -39,6 +44,7 @@ def evaluate_scenes(
     quiet: bool = False,
     statistics: FeatureStatistics | None = None,
     detailed: bool = False,
+    watch: Callable[[Scene, np.ndarray], None] | None = None,
 ) -> dict[str, Any]:
     """Predict and count all vertices of the scenes; several processes share them.
 
@@ -50,6 +56,7 @@ def evaluate_scenes(
         quiet: whether to show no progress.
         statistics: where to add the features, as :func:`count_scenes` does.
         detailed: whether to return what :func:`describe_details` says, too. It is long.
+        watch: called with each scene of this process and its predicted labels, (N,).
 
     Returns:
         ``miou``, ``miou_all_classes``, ``head``, ``common``, ``tail``, ``accuracy``,
@@ -61,7 +68,7 @@ def evaluate_scenes(
             should be added are not finite.
         ValueError: statistics with test-time augmentation.
     """
-    counts = count_scenes(segmenter, folders, tta, processes, quiet, statistics)
+    counts = count_scenes(segmenter, folders, tta, processes, quiet, statistics, watch)
     summary = summarize_scores(score(counts.confusion), segmenter, len(folders), tta)
     return {**summary, **describe_details(counts, folders, segmenter.taxonomy)} if detailed else summary
 
@@ -93,12 +100,14 @@ def count_scenes(
     processes: Processes,
     quiet: bool = False,
     statistics: FeatureStatistics | None = None,
+    watch: Callable[[Scene, np.ndarray], None] | None = None,
 ) -> SplitCounts:
     """The loop of :func:`evaluate_scenes`: what was counted over all vertices.
 
     Statistics, where given, get the last features of all labelled voxels of the scenes of all processes, from the
     same forward passes as the predictions; each voxel counts once, with its majority label. They are the same on
-    every process, too. With test-time augmentation there is no one feature for a voxel, and so no statistics.
+    every process, too. With test-time augmentation there is no one feature for a voxel, and so no statistics. The
+    accuracy of voxels is counted with them.
     """
     if statistics is not None and tta != "none":
         raise ValueError(f"features are gathered from one forward pass a scene; expected tta none, got {tta}")
@@ -106,26 +115,31 @@ def count_scenes(
     refuse_scenes_without_labels(folders)
     confusion = ConfusionMatrix(taxonomy.num_classes)
     totals_of_scene = np.zeros((len(folders), 3, taxonomy.num_classes), dtype=np.int64)
-    own = None if statistics is None else new_statistics(segmenter)
+    own = None if statistics is None else _VoxelObserver(new_statistics(segmenter))
     mine = range(len(folders))[processes.rank :: processes.world_size]
     hidden = quiet or not processes.is_first
     with processes.together():
         for index in tqdm(mine, desc="evaluate", unit="scene", leave=False, disable=True if hidden else None):
             scene = read_scene(folders[index], taxonomy)
             assert scene.label is not None, "has_annotation said so"
-            observer = None if own is None else partial(_add_features, own, folders[index])
+            observer = None if own is None else partial(own.add, folders[index])
             of_scene = ConfusionMatrix(taxonomy.num_classes)
             segments = read_scene_segments(folders[index], scene.xyz) if segmenter.votes else None
-            of_scene.update(np.asarray(scene.label), segmenter.predict_scene(scene, tta, observer, segments))
+            predicted = segmenter.predict_scene(scene, tta, observer, segments)
+            of_scene.update(np.asarray(scene.label), predicted)
             confusion.counts += of_scene.counts
             totals_of_scene[index] = of_scene.totals
+            if watch is not None:
+                watch(scene, predicted)
     confusion.counts = processes.sum(confusion.counts)
     totals_of_scene = processes.sum(totals_of_scene)  # zeros from all processes but the one that had the scene
-    if statistics is not None and own is not None:
-        # In the order of the ranks, so that every process has the same to the last bit.
-        for other in gather_statistics(own, processes):
-            statistics.merge(other)
-    return SplitCounts(confusion, totals_of_scene)
+    if statistics is None or own is None:
+        return SplitCounts(confusion, totals_of_scene)
+    # In the order of the ranks, so that every process has the same to the last bit.
+    for other in gather_statistics(own.statistics, processes):
+        statistics.merge(other)
+    num_right, num_labelled = processes.sum(own.num_right_and_labelled).tolist()
+    return SplitCounts(confusion, totals_of_scene, num_right / num_labelled if num_labelled else None)
 
 
 def new_statistics(segmenter: Segmenter) -> FeatureStatistics:
@@ -170,10 +184,23 @@ def _names(folders: list[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [f"{folder.parent.name}/{folder.name}" for folder in folders]
 
 
-def _add_features(statistics: FeatureStatistics, folder: Path, voxels: Voxels, output: NetworkOutput) -> None:
-    try:
-        statistics.update(output.features, voxels.label.to(output.features.device))
-    except ValueError as error:
-        raise DataError(
-            f"{folder}: {error}; this network has diverged: use another checkpoint, or train with a lower optimizer.lr"
-        ) from None
+class _VoxelObserver:
+    """Counts, for the labelled voxels of each scene, features and right predictions."""
+
+    def __init__(self, statistics: FeatureStatistics) -> None:
+        self.statistics = statistics
+        self.num_right_and_labelled = np.zeros(2, dtype=np.int64)
+
+    def add(self, folder: Path, voxels: Voxels, output: NetworkOutput) -> None:
+        """One forward pass over a scene, or over a tile of it."""
+        label = voxels.label.to(output.features.device)
+        try:
+            self.statistics.update(output.features, label)
+        except ValueError as error:
+            raise DataError(
+                f"{folder}: {error}; this network has diverged: use another checkpoint, or train with a lower "
+                "optimizer.lr"
+            ) from None
+        is_labelled = label != IGNORE
+        is_right = is_labelled & (output.logits.argmax(dim=1) == label)
+        self.num_right_and_labelled += [int(is_right.sum()), int(is_labelled.sum())]

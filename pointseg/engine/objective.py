@@ -209,10 +209,12 @@ def build_collapse(feature_channels: int, config: CollapseConfig, counts: ClassC
         "projection": config.projection,
         "projection_trainable": config.projection_trainable,
         "subtract_mean": config.subtract_mean,
+        "mean_momentum": config.mean_momentum,
         "normalize": config.normalize,
         "scale": config.scale,
         "dropout": config.dropout,
         "reduction": config.reduction,
+        "points_per_center": config.points_per_center,
         "momentum": config.momentum,
     }
     choices = {key: value for key, value in given.items() if value is not None}

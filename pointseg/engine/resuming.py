@@ -21,7 +21,7 @@ _FREE_ON_RESUME = {
     "data": {"root", "num_workers", "cache"},
     "model": {"backend", "init", "checkpoint_activations"},
     "distill": {"run"},  # the teacher itself is compared
-    "train": {"validate_every", "measure_collapse_every", "log_every", "num_threads"},
+    "train": {"validate_every", "measure_collapse_every", "log_every", "wandb", "num_threads"},
     "inference": {"amp", "logit_adjustment", "max_voxels", "vote"},
 }
 

@@ -1,23 +1,27 @@
-"""What a run tells: a progress bar for people, ``metrics.jsonl`` and TensorBoard for later."""
+"""What a run tells: a bar or lines for people, ``metrics.jsonl`` for programs, TensorBoard for later."""
 
+import shutil
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from pointseg.atomic import errors_name
 from pointseg.data.batch import Batch
 from pointseg.processes import Processes
 from pointseg.runs.directory import RunDirectory
+from pointseg.taxonomy import GROUPS, Taxonomy
 
 if TYPE_CHECKING:
     from pointseg.collapse.metrics import Measures
+    from pointseg.engine.trainer import Trainer
+    from pointseg.runs.dashboard import Dashboard
+    from pointseg.scans.scene import Scene
+
+_BAR = "{n_fmt}/{total_fmt} {bar} {remaining} left{postfix}"
+_SMALLEST_BAR = 4
 
 
 class Tally:
@@ -75,21 +79,50 @@ class Tally:
         self.resume()
 
 
-class RunLog:
-    """Writes on the first process only; on the others every call does nothing."""
+def open_log(trainer: "Trainer") -> "RunLog":
+    """The log of a training that begins or goes on; the first process says what training it is."""
+    directory, taxonomy, first_step = trainer.directory, trainer.taxonomy, trainer.progress.step
+    if not trainer.processes.is_first:
+        return RunLog(directory, taxonomy, trainer.num_steps, first_step)
+    from pointseg.engine.run_header import describe_training
+    from pointseg.runs.dashboard import Dashboard
 
-    def __init__(self, directory: RunDirectory, num_steps: int, first_step: int, enabled: bool) -> None:
+    dashboard = Dashboard(directory, trainer.config, taxonomy, first_step)
+    print(describe_training(trainer), flush=True)
+    return RunLog(directory, taxonomy, trainer.num_steps, first_step, dashboard)
+
+
+class RunLog:
+    """On a terminal a bar; elsewhere a line whenever figures are logged.
+
+    Args:
+        directory: of the run.
+        taxonomy: its classes.
+        num_steps: of the whole training.
+        first_step: done already.
+        dashboard: what shows the figures later; without one nothing is written, as on all processes but the first.
+    """
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        taxonomy: Taxonomy,
+        num_steps: int,
+        first_step: int,
+        dashboard: "Dashboard | None" = None,
+    ) -> None:
         self._directory = directory
-        self._enabled = enabled
-        self._excepthook = threading.excepthook
-        self._writer: SummaryWriter | None = None
-        self._error_of_thread: OSError | None = None
-        if enabled:
-            threading.excepthook = self._ignore_full_disk
-            with self._errors_name_the_folder():
-                self._writer = SummaryWriter(str(directory.tensorboard_path), purge_step=first_step)
-        hidden = None if enabled else True  # None: shown on a terminal, not in a file
-        self._bar = tqdm(total=num_steps, initial=first_step, desc="train", unit="step", disable=hidden)
+        self._taxonomy = taxonomy
+        self._num_steps = num_steps
+        self._first_step = first_step
+        self._dashboard = dashboard
+        self._began = time.perf_counter()
+        hidden = True if dashboard is None else None  # None: shown on a terminal, not in a file
+        self._bar = tqdm(total=num_steps, initial=first_step, disable=hidden, bar_format=_BAR, dynamic_ncols=True)
+
+    @property
+    def _tells_lines(self) -> bool:
+        return self._dashboard is not None and bool(self._bar.disable)
 
     def step_done(self) -> None:
         """Move the progress bar by one step."""
@@ -98,20 +131,27 @@ class RunLog:
     def log_training(self, step: int, row: Mapping[str, float]) -> None:
         """One line of training figures; names as in ``metrics.jsonl``."""
         self._write("train", step, row)
-        self._bar.set_postfix_str(
-            f"loss {row['loss']:.3f} = {_recognition_of(row)} + λ · collapse {row['collapse']:.3f}, "
-            f"lr {row['lr']:.1e}, {row['scenes_per_s']:.1f} scenes/s"
-            + "".join(f", {row[key]:.0f} {key.replace('_', ' ')}" for key in Tally.RARE if row.get(key))
-        )
+        parts = describe_losses(row)
+        if self._tells_lines:
+            print(f"step {step}/{self._num_steps}: {', '.join(parts)}{self._time_left(step)}", flush=True)
+        else:
+            self._bar.set_postfix_str(fit_parts(parts, self._width_beside_the_bar()))
 
     def log_validation(self, step: int, pass_index: int, evaluation: Mapping[str, Any]) -> None:
         """One line of validation scores, also on the terminal."""
         names = ("miou", "miou_all_classes", "head", "common", "tail", "accuracy")
-        row = {name: evaluation[name] for name in names}
-        self._write("val", step, row)
-        if self._enabled:
-            shown = ", ".join(f"{name} {value:.3f}" for name, value in row.items() if value is not None)
-            self._bar.write(f"pass {pass_index + 1}: val {shown}")
+        self._write("val", step, {name: evaluation[name] for name in names})
+        if self._dashboard is not None:
+            self._dashboard.show_classes(step, evaluation["per_class"])
+            self._bar.write(f"pass {pass_index + 1}: {describe_scores(evaluation)}")
+            sys.stdout.flush()
+
+    def log_scene(self, step: int, scene: "Scene", predicted: np.ndarray) -> None:
+        """A picture of a validation scene, with its predicted labels, (N,)."""
+        if self._dashboard is not None:
+            from pointseg.output.point_picture import draw_prediction
+
+            self._dashboard.show_picture(step, scene.name, draw_prediction(scene, predicted, self._taxonomy))
 
     def log_collapse(self, step: int, measures: "Measures") -> None:
         """One line of neural-collapse measures, over all classes and by group; names as in ``metrics.jsonl``."""
@@ -126,46 +166,52 @@ class RunLog:
             OSError: that can't be written, and nothing else is wrong.
         """
         self._bar.close()
-        is_ending_with_an_error = sys.exc_info()[0] is not None
-        try:
-            if self._writer is not None:
-                with self._errors_name_the_folder():
-                    self._writer.close()
-                    # Of its last events the writer itself says it only where its thread was quick enough to tell it.
-                    if self._error_of_thread is not None:
-                        raise self._error_of_thread
-        except OSError:
-            if not is_ending_with_an_error:
-                raise
-        finally:
-            threading.excepthook = self._excepthook
+        if self._dashboard is not None:
+            self._dashboard.close()
 
     def _write(self, kind: str, step: int, row: Mapping[str, float | None]) -> None:
-        if self._writer is None:
-            return
-        self._directory.append_metrics({"kind": kind, "step": step, **row})
-        with self._errors_name_the_folder():
-            for name, value in row.items():
-                if value is not None:
-                    self._writer.add_scalar(f"{kind}/{name}", value, step)
+        if self._dashboard is not None:
+            self._directory.append_metrics({"kind": kind, "step": step, **row})
+            self._dashboard.show(kind, step, row)
 
-    @contextmanager
-    def _errors_name_the_folder(self) -> Iterator[None]:
-        """TensorBoard's writer knows no name of a file where a disk is full."""
-        path = self._directory.tensorboard_path
-        with errors_name(path, path):
-            yield
+    def _time_left(self, step: int) -> str:
+        """At the mean speed since the beginning, validations included."""
+        done, left = step - self._first_step, self._num_steps - step
+        seconds = (time.perf_counter() - self._began) / done * left if done else 0.0
+        return f", {tqdm.format_interval(seconds)} left" if left else ""
 
-    def _ignore_full_disk(self, arguments: threading.ExceptHookArgs) -> None:
-        """TensorBoard writes in a thread, which prints a traceback of the error that the next call raises."""
-        error, is_of_tensorboard = arguments.exc_value, type(arguments.thread).__module__.startswith("tensorboard")
-        if isinstance(error, OSError) and is_of_tensorboard:
-            self._error_of_thread = error
-        else:
-            self._excepthook(arguments)
+    def _width_beside_the_bar(self) -> int:
+        counts, time_left = f"{self._num_steps}/{self._num_steps} ", " 00:00:00 left, "
+        return shutil.get_terminal_size().columns - len(counts) - _SMALLEST_BAR - len(time_left) - 1
 
 
-def _recognition_of(row: Mapping[str, float]) -> str:
-    """L_PR of the labels, and of a teacher's classes where there is one."""
-    own = f"recognition {row['recognition']:.3f}"
-    return f"mean of {own} and taught {row['taught']:.3f}" if "taught" in row else own
+def describe_losses(row: Mapping[str, float]) -> list[str]:
+    """A row of training figures in words, the most important first; names as in ``metrics.jsonl``.
+
+    The loss alone where nothing but the labels teaches: it is then ``recognition``.
+    """
+    made_of = [name for name in ("recognition", "taught", "collapse") if row.get(name)]
+    losses = [f"{name} {row[name]:.3f}" for name in ("loss", *(made_of if len(made_of) > 1 else ()))]
+    rare = [f"{row[key]:.0f} {key.replace('_', ' ')}" for key in Tally.RARE if row.get(key)]
+    return [*losses, f"lr {row['lr']:.1e}", f"{row['scenes_per_s']:.1f} scenes/s", *rare]
+
+
+def fit_parts(parts: list[str], width: int) -> str:
+    """As many of the parts as fit into a line, and the first in any case."""
+    shown = parts[0]
+    for part in parts[1:]:
+        if len(shown) + len(", ") + len(part) > width:
+            break
+        shown = f"{shown}, {part}"
+    return shown
+
+
+def describe_scores(evaluation: Mapping[str, Any]) -> str:
+    """The scores of a validation in one line, in percent."""
+
+    def percent(key: str) -> str:
+        return "-" if evaluation[key] is None else f"{100 * evaluation[key]:.1f}"
+
+    groups = [f"{group} {percent(group)}" for group in GROUPS if evaluation[group] is not None]
+    of_groups = f" ({', '.join(groups)})" if groups else ""
+    return f"val mIoU {percent('miou')}{of_groups}, accuracy {percent('accuracy')}"

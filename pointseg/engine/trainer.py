@@ -17,15 +17,14 @@ from pointseg.data.voxelize import VoxelInputs
 from pointseg.engine.network import autocast, choose_amp, explain_out_of_memory, refuse_bf16_on_cpu
 from pointseg.engine.objective import Losses, Objective
 from pointseg.engine.optimizer import Update, build_schedule
-from pointseg.engine.run_log import RunLog, Tally
+from pointseg.engine.run_log import Tally, open_log
 from pointseg.errors import DataError, StoppedError, UsageError
 from pointseg.models import Network, build_network
 from pointseg.processes import Processes, StopRequest, set_num_threads
 from pointseg.runs.checkpoint import load_initial_weights, read_checkpoint, save_checkpoint
 from pointseg.runs.directory import RunDirectory
 from pointseg.scans.prepared import check_labels, check_scenes, list_scenes, refuse_scenes_without_labels
-from pointseg.scans.tree import SPLITS, name_splits
-from pointseg.taxonomy import Taxonomy, load_taxonomy
+from pointseg.taxonomy import load_taxonomy
 
 if TYPE_CHECKING:
     from pointseg.engine.averaging import WeightAverage
@@ -71,6 +70,8 @@ class Trainer:
             remark = load_initial_weights(self.network, config)
             if remark is not None and processes.is_first:
                 print(remark, file=sys.stderr)
+        if config.train.freeze == "features":
+            self.network.freeze_features()
         self.taxonomy = load_taxonomy(config.taxonomy)
         train_folders = self.find_scenes()
         self.teacher = self.load_teacher(train_folders)
@@ -101,6 +102,8 @@ class Trainer:
 
             restore(self, earlier)
         elif processes.is_first:
+            from pointseg.engine.scene_warnings import warn_of_missing_classes, warn_of_shared_scenes
+
             warn_of_missing_classes(self.class_counts, config, self.taxonomy)
             warn_of_shared_scenes(train_folders, self.val_folders)
         self.parallel = DistributedDataParallel(self.objective) if processes.world_size > 1 else self.objective
@@ -186,7 +189,7 @@ class Trainer:
         config, progress = self.config, self.progress
         if self.processes.is_first and progress.step == 0:
             self.directory.begin(config, self.taxonomy)
-        self.log = RunLog(self.directory, self.num_steps, progress.step, self.processes.is_first)
+        self.log = open_log(self)
         self.stop = StopRequest(self.processes.world_size)
         with self.stop, closing(self.log), closing(self.loader), self.loader.explain_dead_worker():
             self.tally = Tally(config.data.scenes_per_batch)
@@ -227,6 +230,8 @@ class Trainer:
     def train_step(self, batch: Batch) -> Losses:
         """Forward, backward, update."""
         self.parallel.train()
+        if self.config.train.freeze == "features":
+            self.network.eval()  # batch norm's statistics are part of the features
         # What is drawn in a step depends on seed and step alone: a resumed run draws the same, and all processes do,
         # which share what is drawn for, the dropout of centers. 0 has long stood for the first of them.
         torch.manual_seed(derive_seed(self.config.run.seed, 0, self.progress.step))
@@ -243,10 +248,13 @@ class Trainer:
         return losses
 
     def collapse_weight(self) -> float:
-        """λ of the coming step: it rises from 0 in even steps, and stays."""
-        collapse = self.config.loss.collapse
+        """λ of the coming step: it rises from 0 in even steps, stays, and falls to 0 after the last step."""
+        collapse, step = self.config.loss.collapse, self.progress.step
         warmup_steps = round(collapse.warmup_share * self.num_steps)
-        return collapse.weight * min(1.0, self.progress.step / warmup_steps) if warmup_steps else collapse.weight
+        decay_steps = round(collapse.decay_share * self.num_steps)
+        risen = min(1.0, step / warmup_steps) if warmup_steps else 1.0
+        left = min(1.0, (self.num_steps - step) / decay_steps) if decay_steps else 1.0
+        return collapse.weight * risen * left
 
     def log_losses(self, losses: Losses) -> None:
         """Read the losses of all processes (only here the loop waits for the device), check and log them."""
@@ -315,36 +323,3 @@ class Trainer:
             "scaler": self.update.scaler.state_dict(),
             "progress": vars(self.progress),
         }
-
-
-def warn_of_missing_classes(counts: ClassCounts, config: Config, taxonomy: Taxonomy) -> None:
-    """Say which classes can't be learned."""
-    missing = counts.is_missing.nonzero().flatten().tolist()
-    if missing:
-        names = taxonomy.class_names
-        where = f"{config.data.root}, {name_splits(config.data.train_split)}"
-        shown = ", ".join(names[label] for label in missing)
-        print(
-            f"warning: {where}: {len(missing)} of {len(names)} classes occur in no training scene and can't be "
-            f"learned: {shown}",
-            file=sys.stderr,
-        )
-
-
-def warn_of_shared_scenes(train_folders: list[Path], val_folders: list[Path]) -> None:
-    """Say which scenes are trained on and validated on: their scores say nothing of other scenes.
-
-    Folders of other names than train, val and test, as S3DIS's areas, have rooms of the same names.
-    """
-
-    def name(folder: Path) -> str:
-        return folder.name if folder.parent.name in SPLITS else str(folder)
-
-    shared = sorted({name(folder) for folder in train_folders} & {name(folder) for folder in val_folders})
-    if shared:
-        more = f" and {len(shared) - 3} more" if len(shared) > 3 else ""
-        print(
-            f"warning: {len(shared)} of {len(val_folders)} scenes to validate on are trained on, too "
-            f"({', '.join(shared[:3])}{more}): their scores say nothing of new scenes",
-            file=sys.stderr,
-        )

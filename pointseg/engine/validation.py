@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
 from torch import nn
 
 from pointseg.engine.analysis import measure_network
 from pointseg.engine.evaluation import evaluate_scenes, new_statistics
 from pointseg.engine.inference import Segmenter
 from pointseg.errors import StoppedError
+from pointseg.scans.scene import Scene
 
 if TYPE_CHECKING:
     from pointseg.engine.trainer import Trainer
@@ -33,9 +35,19 @@ def validate(trainer: "Trainer") -> float:
     num_passes, every = progress.pass_index, config.train.measure_collapse_every
     is_due = every > 0 and (num_passes == config.train.passes or num_passes % every == 0)
     statistics = new_statistics(segmenter) if is_due else None
+    shown: list[tuple[Scene, np.ndarray]] = []
+
+    def keep_first(scene: Scene, predicted: np.ndarray) -> None:
+        if not shown:
+            shown.append((scene, predicted))
+
     with _stop_before_a_forward_pass(segmenter.network, trainer):
-        evaluation = evaluate_scenes(segmenter, trainer.val_folders, "none", processes, statistics=statistics)
+        evaluation = evaluate_scenes(
+            segmenter, trainer.val_folders, "none", processes, statistics=statistics, watch=keep_first
+        )
     trainer.log.log_validation(progress.step, num_passes - 1, evaluation)
+    for scene, predicted in shown:
+        trainer.log.log_scene(progress.step, scene, predicted)
     if statistics is not None and processes.is_first:
         trainer.log.log_collapse(progress.step, measure_network(segmenter, statistics))
     return evaluation["miou"] if evaluation["miou"] is not None else 0.0

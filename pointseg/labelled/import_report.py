@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pointseg.errors import and_more
 from pointseg.preparation.jobs import SceneKey
 from pointseg.preparation.tree_report import (
-    and_more,
     count_unknown,
     describe_tree,
     facts_of,

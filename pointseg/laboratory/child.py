@@ -17,13 +17,14 @@ from pointseg.atomic import atomic_file, write_text
 from pointseg.commands import run_command
 from pointseg.config import Config, dump_config
 from pointseg.engine.analysis import measure_network
-from pointseg.engine.evaluation import evaluate_scenes, new_statistics
+from pointseg.engine.evaluation import count_scenes, new_statistics, summarize_scores
 from pointseg.engine.inference import Segmenter, load_segmenter
 from pointseg.engine.machine import describe_surroundings
 from pointseg.engine.trainer import Trainer
 from pointseg.errors import StoppedError
 from pointseg.folder_lock import hold_folder
 from pointseg.laboratory.plan import PlannedRun, read_claim
+from pointseg.metrics import score
 from pointseg.processes import Processes, choose_device, set_num_threads
 from pointseg.runs.directory import RunDirectory
 from pointseg.scans.prepared import list_scenes
@@ -62,7 +63,7 @@ def do_run(run: PlannedRun) -> None:
         **describe_surroundings(device),
         **measure(segmenter, config, device),
     }
-    write_text(run.result_path, json.dumps(result, indent=1, allow_nan=False) + "\n")
+    write_text(run.result_path, json.dumps(result, allow_nan=False) + "\n")
 
 
 def train(run: PlannedRun, config: Config, device: torch.device) -> None:
@@ -86,18 +87,22 @@ def borrow_weights(run: PlannedRun, config: Config) -> None:
 
 
 def measure(segmenter: Segmenter, config: Config, device: torch.device) -> dict[str, Any]:
-    """``scores`` (split -> the keys of the evaluation JSON) and ``measures`` (split -> measure -> group -> value).
+    """``scores`` (split -> the keys of the evaluation JSON, and ``voxel_accuracy``), ``confusion`` (split -> (K, K)
+    vertices, rows ground truth and columns prediction) and ``measures`` (split -> measure -> group -> value).
 
     Training rooms are scored as they are, without augmentation: neural collapse belongs to the phase in which they
     are learned by heart.
     """
-    alone, scores, measures = Processes(0, 1, device), {}, {}
+    alone, scores, confusion, measures = Processes(0, 1, device), {}, {}, {}
     for split in SPLITS:
         statistics = new_statistics(segmenter)
         folders = list_scenes(config.data.root, split)
-        scores[split] = evaluate_scenes(segmenter, folders, "none", alone, quiet=True, statistics=statistics)
+        counts = count_scenes(segmenter, folders, "none", alone, quiet=True, statistics=statistics)
+        of_split = summarize_scores(score(counts.confusion), segmenter, len(folders), "none")
+        scores[split] = {**of_split, "voxel_accuracy": counts.voxel_accuracy}
+        confusion[split] = counts.confusion.counts[:, :-1].tolist()
         measures[split] = measure_network(segmenter, statistics)
-    return {"scores": scores, "measures": measures}
+    return {"scores": scores, "confusion": confusion, "measures": measures}
 
 
 def _claim_folder(run: PlannedRun, training_s: float) -> None:

@@ -1,4 +1,4 @@
-"""The rooms that all methods share: demo scans of the law ``longtail``, prepared, the test rooms with labels."""
+"""The rooms that all methods share: demo scans of one frequency law, prepared, the test rooms with labels."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from pointseg.folder_lock import hold_folder
 from pointseg.preparation.jobs import prepare_scenes
 from pointseg.preparation.prepared_source import read_source
 from pointseg.preparation.tree_report import write_report
-from pointseg.rooms import write_demo_scans
+from pointseg.rooms import FREQUENCY_LAWS, write_demo_scans
 from pointseg.scannet.preparation import RawSceneJob
 from pointseg.scannet.raw_scan import LABEL_MAP_NAME, read_label_map, scan_folder
 from pointseg.scannet.report import build_report
@@ -23,9 +23,33 @@ from pointseg.scans.scene_segments import surface_files
 from pointseg.scans.tree import SPLITS, SURFACE, scene_folders
 
 SETTINGS_NAME = "rooms.json"
-LAW = "longtail"
 SEED = 0
 """Of the rooms. They are the same whatever the seed of a run: what differs between seeds is the training."""
+
+
+@dataclass(frozen=True)
+class RoomSettings:
+    """What rooms are asked for.
+
+    Raises:
+        UsageError: a number is out of range, or there is no such law.
+    """
+
+    law: str
+    """One of ``pointseg.rooms.FREQUENCY_LAWS``."""
+    num_scenes: Mapping[str, int]
+    """Of train, val and test, each at least 1."""
+    num_vertices: int
+    """Of a room, about."""
+
+    def __post_init__(self) -> None:
+        if self.law not in FREQUENCY_LAWS:
+            raise UsageError(f"{self.law!r} is no frequency law of rooms; take one of {', '.join(FREQUENCY_LAWS)}")
+        for split in SPLITS:
+            if self.num_scenes[split] < 1:
+                raise UsageError(
+                    f"--rooms: {self.num_scenes[split]} {split} rooms; there must be at least one of each split"
+                )
 
 
 @dataclass(frozen=True)
@@ -33,19 +57,12 @@ class Rooms:
     """A prepared tree whose ``train``, ``val`` and ``test`` all have labels."""
 
     root: Path
-    num_scenes: Mapping[str, int]
-    num_vertices: int
+    settings: RoomSettings
     fingerprint: str
     """Changes when any array of any scene does that a network learns from."""
 
 
-def make_rooms(
-    folder: Path,
-    num_scenes: Mapping[str, int],
-    num_vertices: int,
-    workers: int | None = None,
-    needs_segments: bool = False,
-) -> Rooms:
+def make_rooms(folder: Path, settings: RoomSettings, workers: int | None = None, needs_segments: bool = False) -> Rooms:
     """Make and prepare the rooms in ``folder``, or what is missing of them.
 
     Demo scans of the test split have no labels, as in the benchmark. Here val and test are both made of the split
@@ -53,8 +70,7 @@ def make_rooms(
 
     Args:
         folder: gets ``raw/``, ``prepared/`` and ``rooms.json``.
-        num_scenes: of train, val and test, each at least 1.
-        num_vertices: of a room, about.
+        settings: what is asked for.
         workers: number of processes; None takes one a core.
         needs_segments: whether methods vote in over-segments: rooms that were made without them are prepared again.
 
@@ -62,16 +78,25 @@ def make_rooms(
         UsageError: a number is out of range, or the folder holds other rooms.
         DataError: a room can't be prepared.
     """
-    for split in SPLITS:
-        if num_scenes[split] < 1:
-            raise UsageError(f"--rooms: {num_scenes[split]} {split} rooms; there must be at least one of each split")
     # Another laboratory may want the same rooms: the second finds them done.
     with hold_folder(folder, "makes rooms", "choose another --data", wait=True):
-        fingerprint = _complete_rooms(folder, num_scenes, num_vertices, workers, needs_segments)
-    return Rooms(folder / "prepared", dict(num_scenes), num_vertices, fingerprint)
+        fingerprint = _find_fingerprint(folder, settings, needs_segments)
+        if fingerprint is None:
+            fingerprint = _complete_rooms(folder, settings, workers)
+    return Rooms(folder / "prepared", settings, fingerprint)
 
 
-def prepare_rooms(raw: Path, root: Path, num_val: int, workers: int | None) -> None:
+def find_rooms(folder: Path, settings: RoomSettings) -> Rooms | None:
+    """The rooms in ``folder``, where all of them are there; nothing is made.
+
+    Raises:
+        UsageError: the folder holds other rooms.
+    """
+    fingerprint = _find_fingerprint(folder, settings, needs_segments=False)
+    return None if fingerprint is None else Rooms(folder / "prepared", settings, fingerprint)
+
+
+def prepare_rooms(raw: Path, root: Path, law: str, num_val: int, workers: int | None) -> None:
     """Prepare all scans of ``raw``, with labels; those of its split ``val`` after the first ``num_val`` as ``test``."""
     val_and_test = read_split(raw / "splits", "val")
     lists = {
@@ -94,7 +119,7 @@ def prepare_rooms(raw: Path, root: Path, num_val: int, workers: int | None) -> N
         lists=lists,
         scans_of_split={split: set(scenes) for split, scenes in lists.items()},
         failures={},
-        settings={"raw": str(raw), "law": LAW},
+        settings={"raw": str(raw), "law": law},
         classes_without_category=categories.classes_without_category,
     )
     write_report(root, report)
@@ -117,27 +142,33 @@ def _without_surface(arrays: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None if arrays is None else {name: row for name, row in arrays.items() if name not in SURFACE}
 
 
-def _complete_rooms(
-    folder: Path, num_scenes: Mapping[str, int], num_vertices: int, workers: int | None, needs_segments: bool
-) -> str:
-    """Make what is missing, and return the fingerprint."""
-    asked = {"law": LAW, "seed": SEED, "vertices": num_vertices, **{s: num_scenes[s] for s in SPLITS}}
-    path, root = folder / SETTINGS_NAME, folder / "prepared"
-    fingerprint = _read_settings(path, asked)
-    scenes = {split: scene_folders(root, split) for split in SPLITS}
-    is_complete = fingerprint is not None and all(len(scenes[split]) == num_scenes[split] for split in SPLITS)
+def _find_fingerprint(folder: Path, settings: RoomSettings, needs_segments: bool) -> str | None:
+    """Of complete rooms; None where some are missing, or their segments where these are needed."""
+    fingerprint = _read_settings(folder / SETTINGS_NAME, _as_dict(settings))
+    scenes = {split: scene_folders(folder / "prepared", split) for split in SPLITS}
+    is_complete = all(len(scenes[split]) == settings.num_scenes[split] for split in SPLITS)
     if is_complete and needs_segments:
         is_complete = all(surface_files(scene) for of_split in scenes.values() for scene in of_split)
-    if fingerprint is not None and is_complete:
-        return fingerprint
+    return fingerprint if is_complete else None
+
+
+def _complete_rooms(folder: Path, settings: RoomSettings, workers: int | None) -> str:
+    """Make what is missing, and return the fingerprint."""
+    asked, path, root = _as_dict(settings), folder / SETTINGS_NAME, folder / "prepared"
     # Claimed before the first room: a folder that is cut off in between is known for what it is to become.
     write_text(path, json.dumps({**asked, "fingerprint": None}, indent=1) + "\n")
+    num_scenes = settings.num_scenes
     raw_scenes = {"train": num_scenes["train"], "val": num_scenes["val"] + num_scenes["test"], "test": 0}
-    write_demo_scans(folder / "raw", raw_scenes, SEED, num_vertices, workers, LAW)
-    prepare_rooms(folder / "raw", root, num_scenes["val"], workers)
+    write_demo_scans(folder / "raw", raw_scenes, SEED, settings.num_vertices, workers, settings.law)
+    prepare_rooms(folder / "raw", root, settings.law, num_scenes["val"], workers)
     fingerprint = fingerprint_tree(root)
     write_text(path, json.dumps({**asked, "fingerprint": fingerprint}, indent=1) + "\n")
     return fingerprint
+
+
+def _as_dict(settings: RoomSettings) -> dict[str, Any]:
+    counts = {split: settings.num_scenes[split] for split in SPLITS}
+    return {"law": settings.law, "seed": SEED, "vertices": settings.num_vertices, **counts}
 
 
 def _read_settings(path: Path, asked: Mapping[str, Any]) -> str | None:

@@ -3,11 +3,11 @@
 import difflib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from pointseg.config import CollapseConfig, Config, load_config
+from pointseg.config import CollapseConfig
 from pointseg.errors import UsageError
 
 OBJECT_CHANCES = {
@@ -32,32 +32,17 @@ OFF: dict[str, Any] = {
     "loss.label_smoothing": 0.0,
     **dict.fromkeys(OBJECT_CHANCES, 0.0),
     "train.ema_decay": None,
+    "train.freeze": "none",
+    "model.init": None,
     "distill.run": None,
     "inference.vote": "none",
 }
 """What is off in every method that does not turn it on, and how."""
 BASELINE = "cross_entropy"
+COLLAPSE = "collapse"
 _POST_HOC = "inference."
 _TEACHER = "the run of the same method and seed without a teacher"
-_OF_EACH_RUN = {
-    "run.dir": "use --out",
-    "run.seed": "use --seeds",
-    "data.root": "use --data",
-    "data.train_split": "leave it out",
-    "data.val_split": "leave it out",
-    "distill.run": "use --methods teacher",
-}
-# What else the config says of a loss or an augmentation.
-_SETTINGS_OF = {
-    "loss.effective_number": ("loss.effective_number_beta",),
-    "loss.focal": ("loss.focal_gamma",),
-    "loss.balanced_softmax": ("loss.balanced_softmax_tau",),
-    "loss.collapse.weight": tuple(f"loss.collapse.{name}" for name in CollapseConfig.model_fields if name != "weight"),
-    "augment.objects.shift_probability": ("augment.objects.shift_m",),
-    "augment.objects.turn_probability": ("augment.objects.turn_deg",),
-    "augment.objects.scale_probability": ("augment.objects.scale",),
-    "distill.run": ("distill.weight",),
-}
+_START = "the run of the same method and seed before the classifier is trained again"
 # Whatever the config says of the branch, two methods are their preset as it is written down.
 _AS_PRESET = {
     f"loss.collapse.{name}": value
@@ -77,25 +62,49 @@ class Method:
     """What it is, and its source, in one line."""
     keeps_weights: bool = False
     """Whether its own weights go before the config's: a λ of another reduction and scale is another λ."""
+    of: str | None = None
+    """The method that it is a variation of; None: it is none."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Of a variation: key -> value, which go before all else."""
 
     @property
     def trained_as(self) -> str:
         """The method whose weights it uses: itself, unless part of it happens after training."""
+        if self.of is not None:
+            return find_method(self.of).trained_as if _is_post_hoc(self.changes) else self.name
         parts = [part for part in self.name.split("+") if not find_method(part).is_post_hoc]
         return "+".join(parts) or BASELINE
 
     @property
     def taught_by(self) -> str | None:
         """The method whose run teaches: the same without a teacher; None where there is none."""
+        if self.of is not None:
+            return find_method(self.of).taught_by
+        return self._without("distill.run")
+
+    @property
+    def begins_with(self) -> str | None:
+        """The method with whose weights its own training begins; None: with random ones."""
+        if self.of is not None:
+            return find_method(self.of).begins_with
+        return self._without("model.init")
+
+    @property
+    def needed(self) -> list[str]:
+        """Other methods that are trained before it."""
+        names = (self.taught_by, self.begins_with, self.of, self.trained_as)
+        return [name for name in names if name is not None and name != self.name]
+
+    def _without(self, key: str) -> str | None:
+        """The name of what is trained, less the part that sets ``key``; None where no part does."""
         parts = self.trained_as.split("+")
-        if not any("distill.run" in find_method(part).overrides for part in parts):
-            return None
-        return "+".join(part for part in parts if "distill.run" not in find_method(part).overrides) or BASELINE
+        kept = [part for part in parts if key not in find_method(part).overrides]
+        return None if len(kept) == len(parts) else "+".join(kept) or BASELINE
 
     @property
     def is_post_hoc(self) -> bool:
         """Whether all of it happens after training."""
-        return bool(self.overrides) and all(key.startswith(_POST_HOC) for key in self.overrides)
+        return _is_post_hoc(self.overrides)
 
 
 METHODS = (
@@ -135,7 +144,7 @@ METHODS = (
         "cross-entropy + Lovász-softmax (Berman et al., CVPR 2018)",
     ),
     Method(
-        "collapse",
+        COLLAPSE,
         {"loss.collapse.weight": 0.5},
         "cross-entropy + center collapse (CeCo, CVPR 2023), the branch as the config has it",
     ),
@@ -187,6 +196,17 @@ METHODS = (
         "a second classifier learns the classes that the run without a teacher predicts (Volt, arXiv 2604.19609)",
     ),
     Method(
+        "retrained",
+        {
+            "model.init": _START,
+            "train.freeze": "features",
+            "train.passes": 10,
+            "loss.cross_entropy": 0.0,
+            "loss.class_balanced": 1.0,
+        },
+        "cross-entropy, then 10 passes for the classifier alone, classes weighted (cRT, Kang et al., ICLR 2020)",
+    ),
+    Method(
         "votes",
         {"inference.vote": "segments"},
         "one label for each over-segment, by the mean probability of its points, weights as trained without",
@@ -194,23 +214,46 @@ METHODS = (
 )
 COMBINATIONS = ("balanced_softmax+collapse", "lovasz+collapse", "post_hoc+collapse")
 # The loss decides in all of them; what is done beside it is compared where it is asked for.
-BESIDE_THE_LOSS = ("copy_paste", "label_smoothing", "objects", "ema", "teacher", "votes")
+BESIDE_THE_LOSS = ("copy_paste", "label_smoothing", "objects", "ema", "teacher", "retrained", "votes")
 DEFAULT_NAMES = (*(method.name for method in METHODS if method.name not in BESIDE_THE_LOSS), *COMBINATIONS)
 _BY_NAME = MappingProxyType({method.name: method for method in METHODS})
 
 
-def choose_methods(names: Sequence[str]) -> list[Method]:
-    """The methods of these names, each once; one whose weights another uses, or learns from, comes along before it.
+def vary(of: str, name: str, changes: Mapping[str, Any]) -> Method:
+    """A method with other keys of the config: one row more in the table.
+
+    Args:
+        of: a method, or several with ``+``.
+        name: of the row and of its folder.
+        changes: key -> value.
 
     Raises:
-        UsageError: as :func:`find_method`.
+        UsageError: as :func:`find_method`, or the name is a method's own.
+    """
+    base = find_method(of)
+    if name in _BY_NAME or "+" in name:
+        raise UsageError(f"{name}: is the name of a method; give the variation of {of} another")
+    about = ", ".join(f"{key}={json.dumps(value)}" for key, value in changes.items())
+    return replace(base, name=name, about=f"{base.name} with {about}", of=base.name, changes=dict(changes))
+
+
+def choose_methods(wanted: Sequence[str | Method]) -> list[Method]:
+    """The methods, each once; one whose weights another uses, learns from or varies comes along before it.
+
+    Args:
+        wanted: names, or what :func:`vary` made.
+
+    Raises:
+        UsageError: as :func:`find_method`, or two variations have one name.
     """
     chosen: dict[str, Method] = {}
-    for name in names:
-        method = find_method(name)
-        for needed in (method.taught_by, method.trained_as, method.name):
-            if needed is not None:
-                chosen.setdefault(needed, find_method(needed))
+    for one in wanted:
+        method = find_method(one) if isinstance(one, str) else one
+        before = [] if method.name in chosen else choose_methods(method.needed)
+        for each in (*before, method):
+            chosen.setdefault(each.name, each)
+        if chosen[method.name] != method:
+            raise UsageError(f"{method.name}: is the name of two rows; give one of them another")
     return list(chosen.values())
 
 
@@ -241,48 +284,8 @@ def find_method(name: str) -> Method:
     )
 
 
-def configure(
-    cfg: str,
-    overrides: Sequence[str],
-    method: Method,
-    seed: int,
-    run_dir: str,
-    data_root: str,
-    teacher_dir: str | None = None,
-) -> Config:
-    """The config of one run: what all share, what the method changes, and where it is kept.
-
-    Args:
-        cfg: name of the config that all methods share.
-        overrides: each ``key.sub=value``, shared by all methods, too.
-        method: one of :func:`find_method`.
-        seed: of the run.
-        run_dir: folder of the run.
-        data_root: the prepared tree.
-        teacher_dir: folder of the run that teaches, where the method has one.
-
-    Raises:
-        UsageError: as :func:`pointseg.config.load_config`, or an override sets what a run has of its own.
-    """
-    for override in overrides:
-        key = override.partition("=")[0]
-        if key in _OF_EACH_RUN:
-            raise UsageError(f"{override}: each run of the laboratory has its own {key}; {_OF_EACH_RUN[key]}")
-    shared = load_config(cfg, list(overrides))
-    values: dict[str, Any] = {"loss.cross_entropy": shared.loss.cross_entropy or 1.0}
-    values |= OFF
-    for key, value in method.overrides.items():
-        is_given = key in OFF and not method.keeps_weights and _value_of(shared, key) != OFF[key]
-        values[key] = _value_of(shared, key) if is_given else value
-    if method.taught_by is not None:
-        values["distill.run"] = teacher_dir
-    # What is off is as in every other run without it: to tune one method is not to change the others.
-    for key, settings in _SETTINGS_OF.items():
-        if values[key] == OFF[key]:
-            values |= {setting: _value_of(Config(), setting) for setting in settings}
-    values |= {"run.seed": seed, "run.dir": run_dir, "data.root": data_root}
-    values |= {"data.train_split": "train", "data.val_split": "val"}
-    return load_config(cfg, [*overrides, *(f"{key}={json.dumps(value)}" for key, value in values.items())])
+def _is_post_hoc(overrides: Mapping[str, Any]) -> bool:
+    return bool(overrides) and all(key.startswith(_POST_HOC) for key in overrides)
 
 
 def _find_part(part: str, name: str) -> Method:
@@ -293,10 +296,3 @@ def _find_part(part: str, name: str) -> Method:
     raise UsageError(
         f"{where}unknown method {part!r}; the nearest is {nearest}; all: {', '.join(_BY_NAME)}, and several with +"
     )
-
-
-def _value_of(config: Config, key: str) -> Any:
-    value: Any = config
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value

@@ -9,8 +9,9 @@ from typing import Any
 
 from pointseg.config import Config, config_from_dict
 from pointseg.errors import DataError, UsageError, regular_file
+from pointseg.laboratory.configuring import configure
 from pointseg.laboratory.data import Rooms
-from pointseg.laboratory.methods import Method, configure
+from pointseg.laboratory.methods import Method
 from pointseg.runs.directory import RunDirectory
 
 RESULT_VERSION = 1
@@ -21,9 +22,9 @@ CLAIM_NAME = "laboratory.json"
 _NOT_IN_FINGERPRINT = {
     "run": ("dir", "device"),
     "data": ("root", "num_workers"),
-    "model": ("backend",),
+    "model": ("backend", "init"),
     "distill": ("run",),
-    "train": ("validate_every", "measure_collapse_every", "log_every", "num_threads"),
+    "train": ("validate_every", "measure_collapse_every", "log_every", "wandb", "num_threads"),
 }
 
 
@@ -40,10 +41,14 @@ class PlannedRun:
     """Folder of the run that trains the weights."""
     teacher: str | None
     """Folder of the run that it learns from; None: of none."""
+    start: str | None
+    """Folder of the run with whose weights its training begins; None: with random ones."""
     config: dict[str, Any]
     """A :class:`Config` as JSON."""
     fingerprint: str
     """Of config and data: another one, another result."""
+    num_visits: int
+    """Training scenes that it sees, each counted as often as it does."""
 
     @property
     def trains(self) -> bool:
@@ -53,12 +58,17 @@ class PlannedRun:
     @property
     def needed(self) -> set[str]:
         """Folders of the runs that have to be done before."""
-        return {folder for folder in (self.source, self.teacher) if folder not in (None, self.directory)}
+        return {folder for folder in (self.source, self.teacher, self.start) if folder not in (None, self.directory)}
 
     @property
     def title(self) -> str:
         """What a line calls it."""
         return f"{self.method}, seed {self.seed}"
+
+    @property
+    def comparison(self) -> str:
+        """Name of the folder of the comparison that it is part of."""
+        return Path(self.directory).parents[2].name
 
     @property
     def result_path(self) -> Path:
@@ -93,8 +103,9 @@ def plan_runs(
         for method in methods:
             directory = _run_folder(out, method.name, seed)
             teacher = None if method.taught_by is None else _run_folder(out, method.taught_by, seed)
-            config = configure(cfg, overrides, method, seed, directory, str(rooms.root), teacher)
-            of_teacher = next((run.fingerprint for run in runs if run.directory == teacher), None)
+            start = None if method.begins_with is None else _run_folder(out, method.begins_with, seed)
+            config = configure(cfg, overrides, method, seed, directory, str(rooms.root), teacher, start)
+            learned_from = [run.fingerprint for folder in (teacher, start) for run in runs if run.directory == folder]
             runs.append(
                 PlannedRun(
                     method=method.name,
@@ -103,14 +114,16 @@ def plan_runs(
                     directory=directory,
                     source=_run_folder(out, method.trained_as, seed),
                     teacher=teacher,
+                    start=start,
                     config=config.model_dump(mode="json"),
-                    fingerprint=fingerprint_run(config, rooms, of_teacher),
+                    fingerprint=fingerprint_run(config, rooms, learned_from),
+                    num_visits=config.train.passes * rooms.settings.num_scenes["train"],
                 )
             )
     return runs
 
 
-def fingerprint_run(config: Config, rooms: Rooms, teacher: str | None = None) -> str:
+def fingerprint_run(config: Config, rooms: Rooms, learned_from: Sequence[str] = ()) -> str:
     """A hash of all that decides the result of a run.
 
     Of the config, what is not a default: a key that a later version adds makes no result obsolete.
@@ -118,14 +131,13 @@ def fingerprint_run(config: Config, rooms: Rooms, teacher: str | None = None) ->
     Args:
         config: of the run.
         rooms: what it is trained on.
-        teacher: fingerprint of the run that it learns from, where there is one.
+        learned_from: fingerprints of the runs that teach it or that it begins with.
     """
     tree = config.model_dump(mode="json", exclude_defaults=True)
     for section, keys in _NOT_IN_FINGERPRINT.items():
         for key in keys:
             tree.get(section, {}).pop(key, None)
-    further = [] if teacher is None else [teacher]
-    text = json.dumps([RESULT_VERSION, rooms.fingerprint, tree, *further], sort_keys=True)
+    text = json.dumps([RESULT_VERSION, rooms.fingerprint, tree, *learned_from], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

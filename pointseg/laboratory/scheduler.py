@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pointseg.errors import StoppedError
 from pointseg.laboratory.plan import PlannedRun, read_result
+from pointseg.laboratory.progress import ProgressBoard
 
 LOG_NAME = "log.txt"
 _POLL_S = 0.1
@@ -70,7 +70,7 @@ def do_runs(runs: Sequence[PlannedRun], num_at_once: int, split: str, say: Calla
                     failed.add(child.run.directory)
                     board.tell_failure(child.run, _last_lines(child.run))
                 else:
-                    board.tell_end(child, result, missing, children)
+                    board.tell_end(child.run, child.started, result, [*missing, *(c.run for c in children)])
 
 
 def start_child(run: PlannedRun) -> Child:
@@ -95,58 +95,6 @@ def start_child(run: PlannedRun) -> Child:
         process.stdin.write(f"{run.to_json()}\n".encode())
         process.stdin.flush()
     return Child(run, process)
-
-
-class ProgressBoard:
-    """Says what begins and what ends, and how long is left about."""
-
-    def __init__(
-        self,
-        runs: Sequence[PlannedRun],
-        missing: Sequence[PlannedRun],
-        num_at_once: int,
-        split: str,
-        say: Callable[[str], None],
-    ) -> None:
-        self._total, self._num_done = len(runs), len(runs) - len(missing)
-        self._num_at_once, self._split, self._say = num_at_once, split, say
-        self._durations: list[float] = []
-        if self._num_done:
-            say(f"{self._num_done} of {self._total} runs are done already")
-
-    def tell_begin(self, run: PlannedRun) -> None:
-        """A run begins."""
-        self._say(f"{run.title}: begins" + ("" if run.trains else f", with the weights of {run.trained_as}"))
-
-    def tell_end(
-        self, child: Child, result: dict[str, Any], missing: Sequence[PlannedRun], children: Sequence[Child]
-    ) -> None:
-        """A run has its result."""
-        self._num_done += 1
-        seconds = time.monotonic() - child.started
-        if child.run.trains:
-            self._durations.append(seconds)
-        miou = result["scores"][self._split]["miou"]
-        shown = "-" if miou is None else f"{100 * miou:.1f}"
-        left = self._seconds_left(missing, children)
-        self._say(
-            f"{child.run.title}: {self._split} mIoU {shown} after {seconds / 60:.1f} min; "
-            f"{self._num_done} of {self._total} done" + (f", about {left / 60:.0f} min left" if left else "")
-        )
-
-    def tell_failure(self, run: PlannedRun, reason: str) -> None:
-        """A run has ended without a result."""
-        self._say(f"{run.title}: failed: {reason}")
-
-    def _seconds_left(self, missing: Sequence[PlannedRun], children: Sequence[Child]) -> float:
-        """By the mean of the runs that trained in this call; 0 where there is none or nothing is left."""
-        if not self._durations:
-            return 0.0
-        mean = sum(self._durations) / len(self._durations)
-        waiting = mean * sum(run.trains for run in missing)
-        now = time.monotonic()
-        working = sum(max(0.0, mean - (now - child.started)) for child in children if child.run.trains)
-        return (waiting + working) / self._num_at_once
 
 
 @contextmanager

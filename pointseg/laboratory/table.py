@@ -5,7 +5,8 @@ from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from pointseg.laboratory.data import Rooms
-from pointseg.laboratory.methods import Method
+from pointseg.laboratory.gains import paired_gain
+from pointseg.laboratory.methods import BASELINE, Method
 from pointseg.laboratory.plan import PlannedRun, read_result
 
 
@@ -18,13 +19,17 @@ class Column(NamedTuple):
     """Whether it is shown in percent."""
 
 
-COLUMNS = (
+SCORE_COLUMNS = (
     Column("miou", "mIoU", True),
     Column("head", "head", True),
     Column("common", "common", True),
     Column("tail", "tail", True),
     Column("accuracy", "accuracy", True),
     Column("train_accuracy", "train acc", True),
+    Column("train_voxel_accuracy", "of voxels", True),
+    Column("train_tail", "train tail", True),
+)
+GEOMETRY_COLUMNS = (
     Column("within_class_variability", "NC1 variability", False),
     Column("centers_equiangularity", "NC2 equiangular", False),
     Column("centers_separation", "NC2 separation", False),
@@ -32,8 +37,11 @@ COLUMNS = (
     Column("alignment", "NC3 alignment", False),
     Column("training_minutes", "minutes", False),
 )
-_SCORES = ("miou", "head", "common", "tail", "accuracy")
-_MEASURES = tuple(column.key for column in COLUMNS[6:11])
+COLUMNS = (*SCORE_COLUMNS, *GEOMETRY_COLUMNS)
+GAINS = ("miou", "head", "common", "tail")
+_SCORES = (*GAINS, "accuracy")
+_MEASURES = tuple(column.key for column in GEOMETRY_COLUMNS[:-1])
+_TABLE_WIDTH = 100
 _SURROUNDINGS = ("machine", "torch", "code", "date")
 
 
@@ -54,20 +62,30 @@ def build_table(
         call: what else to keep: ``command``, ``config``, ``jobs``.
 
     Returns:
-        the call, ``split``, ``num_seeds``, ``rooms``, ``vertices``, machine and versions, ``rows`` (``method``,
-        ``about``, ``trained_as``, ``runs``: the figures of each seed, ``mean`` and ``std``: key -> value), ``missing``.
-        Shares are 0..1; None: not defined, or a standard deviation of one value.
+        the call, ``split``, ``num_seeds``, ``law``, ``passes``, ``rooms``, ``vertices``, machine and versions, ``rows``
+        (``method``, ``about``, ``trained_as``, ``runs``: the figures of each seed, ``mean`` and ``std``: key -> value,
+        ``against``: the method that it is compared with, ``gain``: key -> :class:`pointseg.laboratory.gains.Gain`),
+        ``missing``. Shares are 0..1; None: not defined, or a standard deviation of one value.
     """
     results = {(run.method, run.seed): read_result(run) for run in runs}
     done = [result for result in results.values() if result is not None]
+    figures: dict[str, list[dict[str, Any]]] = {method.name: [] for method in methods}
+    for (name, _), result in results.items():
+        if result is not None:
+            figures[name].append(run_figures(result, split))
     rows = []
     for method in methods:
-        of_method = [run_figures(r, split) for (name, _), r in results.items() if name == method.name and r is not None]
+        of_method = figures[method.name]
+        against = method.of or (BASELINE if BASELINE in figures and method.name != BASELINE else None)
+        others = figures[against] if against else []
+        gains = {key: paired_gain(of_method, others, key) for key in GAINS}
         rows.append(
             {
                 "method": method.name,
                 "about": method.about,
                 "trained_as": method.trained_as,
+                "against": against,
+                "gain": {key: gain._asdict() if gain else None for key, gain in gains.items()},
                 "runs": of_method,
                 "mean": {column.key: _mean(_values(of_method, column)) for column in COLUMNS},
                 "std": {column.key: _std(_values(of_method, column)) for column in COLUMNS},
@@ -77,8 +95,10 @@ def build_table(
         **call,
         "split": split,
         "num_seeds": len({run.seed for run in runs}),
-        "rooms": dict(rooms.num_scenes),
-        "vertices": rooms.num_vertices,
+        "law": rooms.settings.law,
+        "passes": runs[0].config["train"]["passes"],
+        "rooms": dict(rooms.settings.num_scenes),
+        "vertices": rooms.settings.num_vertices,
         **{key: "; ".join(sorted({result[key] for result in done})) for key in _SURROUNDINGS},
         "rows": rows,
         "missing": [run.title for run in runs if results[run.method, run.seed] is None],
@@ -86,12 +106,14 @@ def build_table(
 
 
 def run_figures(result: Mapping[str, Any], split: str) -> dict[str, Any]:
-    """The figures of one run: ``seed``, a value for each of ``COLUMNS``, and ``train_tail``."""
+    """The figures of one run: ``seed``, and a value for each of ``COLUMNS``."""
     scores, measures = result["scores"], result["measures"][split]
     return {
         "seed": result["seed"],
         **{key: scores[split][key] for key in _SCORES},
         "train_accuracy": scores["train"]["accuracy"],
+        # Runs of before it was counted have none.
+        "train_voxel_accuracy": scores["train"].get("voxel_accuracy"),
         "train_tail": scores["train"]["tail"],
         **{key: measures[key]["all"] for key in _MEASURES},
         "training_minutes": result["training_minutes"],
@@ -99,7 +121,7 @@ def run_figures(result: Mapping[str, Any], split: str) -> dict[str, Any]:
 
 
 def format_table(table: Mapping[str, Any]) -> str:
-    """The table in Markdown, its columns aligned, with all that it takes to read it."""
+    """The table in Markdown: scores, gains and geometry, their columns aligned, with all that it takes to read it."""
     rooms, seeds = table["rooms"], table["num_seeds"]
     counts = " / ".join(f"{rooms[split]} {split}" for split in ("train", "val", "test"))
     spread = "mean ± sample standard deviation over seeds" if seeds > 1 else "one seed, so no spread"
@@ -108,15 +130,20 @@ def format_table(table: Mapping[str, Any]) -> str:
         "",
         f"{spread}; IoU and accuracy in percent; the weights of the last step.",
         "",
-        *_format_rows(table["rows"], seeds),
+        *_format_columns(table["rows"], seeds, SCORE_COLUMNS),
+        *_format_gains(table["rows"]),
+        "",
+        *_format_columns(table["rows"], seeds, GEOMETRY_COLUMNS),
         "",
         *(f"- `{row['method']}`: {row['about']}" for row in table["rows"]),
         "",
-        f"- split: {table['split']}; seeds: {seeds}; rooms: {counts}, of {table['vertices']:,} vertices",
+        f"- split: {table['split']}; seeds: {seeds}; law: {table['law']}; rooms: {counts}, of {table['vertices']:,} "
+        "vertices",
         f"- config: {table['config']}; code: {table['code']}; torch {table['torch']}",
         f"- machine: {table['machine']}; {table['jobs']} runs at once; {table['date']}",
         f"- command: `{table['command']}`",
-        "- train acc: on the training rooms, without augmentation. NC1, NC2, NC3: neural collapse of the last features "
+        "- train acc: on the training rooms, without augmentation: of all vertices, and of voxels by their majority. "
+        "train tail: IoU of tail classes there. NC1, NC2, NC3: neural collapse of the last features "
         f"on the {table['split']} split; at collapse 0, 0, 0, 0 and 1. minutes: of training, a run.",
     ]
     if table["missing"]:
@@ -124,12 +151,55 @@ def format_table(table: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _format_rows(rows: Sequence[Mapping[str, Any]], num_seeds: int) -> list[str]:
-    cells = [["method", *(column.title for column in COLUMNS)]]
+def _format_columns(rows: Sequence[Mapping[str, Any]], num_seeds: int, columns: Sequence[Column]) -> list[str]:
+    cells = [["method", *(column.title for column in columns)]]
     for row in rows:
         num_runs = len(row["runs"])
         name = row["method"] + (f" ({num_runs} of {num_seeds} seeds)" if 0 < num_runs < num_seeds else "")
-        cells.append([name, *(_cell(row["mean"][c.key], row["std"][c.key], c) for c in COLUMNS)])
+        cells.append([name, *(_cell(row["mean"][c.key], row["std"][c.key], c) for c in columns)])
+    return align(cells)
+
+
+def _format_gains(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What each row gains over the one that it is compared with; no lines where nothing is compared."""
+    compared = [row for row in rows if any(row["gain"].values())]
+    if not compared:
+        return []
+    titles = [column.title for column in SCORE_COLUMNS if column.key in GAINS]
+    cells = [["gain", "over", *titles]]
+    cells += [[row["method"], row["against"], *(format_gain(row["gain"][key]) for key in GAINS)] for row in compared]
+    return ["", "Paired by seed; in brackets the 95 % interval over seeds.", "", *align(cells, num_kept=2)]
+
+
+def format_gain(gain: Mapping[str, Any] | None) -> str:
+    """A gain in points: ``+1.4 [+0.2, +2.6]``; without brackets where there is one seed."""
+    if gain is None:
+        return "-"
+    text = f"{100 * gain['mean']:+.1f}"
+    return text if gain["low"] is None else f"{text} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
+
+
+def align(cells: Sequence[Sequence[str]], num_kept: int = 1) -> list[str]:
+    """A table in Markdown: the first line is its head, the first column is set left and the others right.
+
+    It has 100 columns of text at most: what does not fit goes on in another table, which begins with the same
+    ``num_kept`` columns.
+    """
+    widths = [max(len(line[index]) for line in cells) for index in range(len(cells[0]))]
+    kept = list(range(num_kept))
+    tables = [kept]
+    for index in range(num_kept, len(widths)):
+        width = sum(widths[other] + len(" | ") for other in (*tables[-1], index)) + 1
+        if width > _TABLE_WIDTH and len(tables[-1]) > num_kept:
+            tables.append(kept)
+        tables[-1] = [*tables[-1], index]
+    lines: list[str] = []
+    for columns in tables:
+        lines += [""] * bool(lines) + _align_columns([[line[index] for index in columns] for line in cells])
+    return lines
+
+
+def _align_columns(cells: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(line[index]) for line in cells) for index in range(len(cells[0]))]
     lines = [
         "| " + " | ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) + " |" for line in cells

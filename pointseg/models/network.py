@@ -61,6 +61,16 @@ class Network(nn.Module):
         """The grid that :meth:`forward` wants for voxels of an extent (one more than the largest on each axis)."""
         return extent
 
+    @property
+    def backend_name(self) -> str | None:
+        """What computes its sparse convolutions, never ``auto``; None: it has none."""
+        return None
+
+    def freeze_features(self) -> None:
+        """Let only the classifier learn."""
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name.startswith(self.classifier_prefix))
+
     def for_inference(self) -> "Network":
         """A network that predicts the same, faster where that can be: itself, or a copy that is not to be saved."""
         return self

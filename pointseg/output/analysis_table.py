@@ -6,8 +6,7 @@ from typing import Any
 from pointseg.taxonomy import GROUPS
 
 _WIDTH = 44
-# Measure, what it is called, its value at collapse.
-_ROWS = (
+MEASURES = (
     ("within_class_variability", "NC1 within-class: tr Σk / tr ΣB", "0"),
     ("nc1", "NC1 within-class: tr(ΣW ΣB⁺) / K", "0"),
     ("centers_equiangularity", "NC2 centers: equiangularity (std of cos)", "0"),
@@ -22,6 +21,7 @@ _ROWS = (
     ("alignment", "NC3 alignment: cos(center, classifier row)", "1"),
     ("duality_distance", "NC3 distance: centers to classifier", "0"),
 )
+"""Measure, what it is called, its value at collapse."""
 
 
 def format_analyses(analyses: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
@@ -40,7 +40,7 @@ def format_analyses(analyses: Sequence[Mapping[str, Any]], names: Sequence[str])
     lines += ["", _row("", "", groups, "at collapse")]
     lines += _block("classes present", marks, [_counts(a, groups) for a in analyses], "")
     lines += _block("mIoU, %", marks, [_mean_ious(a, groups) for a in analyses], "")
-    for measure, title, ideal in _ROWS:
+    for measure, title, ideal in MEASURES:
         lines += _block(title, marks, [[_number(a["measures"][measure][g]) for g in groups] for a in analyses], ideal)
     return "\n".join([*lines, *_frequency_lines(analyses, marks), *_history_lines(analyses, marks)])
 

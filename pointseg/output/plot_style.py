@@ -1,4 +1,7 @@
-"""How figures look: sizes, colours of the groups of classes, and the lines of two runs."""
+"""How figures look: sizes, colours of the groups of classes, the lines of two runs and their names."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 # Okabe and Ito's colours, told apart with any colour vision.
 GROUP_COLORS = {"head": "#0072B2", "common": "#009E73", "tail": "#D55E00"}
@@ -29,6 +32,15 @@ def color_of(group: str | None) -> str:
 def line_of(index: int, num_runs: int) -> str:
     """How a run's lines are drawn: of two, the first is dashed."""
     return "--" if num_runs == 2 and index == 0 else "-"
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """The last part of each path that tells them apart."""
+    parts = [Path(path).resolve().parts[::-1] for path in paths]
+    for ends in zip(*parts, strict=False):
+        if len(set(ends)) == len(paths):
+            return list(ends)
+    return list(paths)
 
 
 def shorten(name: str) -> str:

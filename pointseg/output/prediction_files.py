@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from pointseg.atomic import atomic_file
+from pointseg.errors import DataError
 from pointseg.formats.ply import write_mesh
 from pointseg.formats.ply_header import read_mesh_header
 from pointseg.formats.scan_file import ScanFile
@@ -109,3 +110,27 @@ def _take_space(path: Path) -> None:
         file.write(start)
         for begin in range(len(start), size, len(_ZEROS)):
             file.write(_ZEROS[: size - begin])
+
+
+def read_confidence(path: Path, ids: np.ndarray) -> np.ndarray | None:
+    """The confidence beside a prediction, from the mesh that ``predict --ply`` wrote with it.
+
+    Args:
+        path: of the prediction, ``<scene>.txt``.
+        ids: (N,) integer, what the prediction says.
+
+    Returns:
+        (N,) float32, 0..1; None where there is no such mesh, or it is of another prediction.
+    """
+    from plyfile import PlyData, PlyParseError
+
+    mesh = path.with_suffix(".ply")
+    try:
+        if not mesh.is_file() or not is_predicted_mesh(mesh):
+            return None
+        vertex = PlyData.read(str(mesh))["vertex"].data
+    except (DataError, PlyParseError, OSError, ValueError, KeyError):
+        return None
+    if not np.array_equal(vertex["label"], ids):
+        return None
+    return np.asarray(vertex["confidence"], dtype=np.float32)

@@ -1,13 +1,18 @@
 """Scores as a table for people."""
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from pointseg.output.evaluation_tables import shorten
 from pointseg.taxonomy import GROUPS, Taxonomy
+
+_NUM_COLUMNS = 100
+_NAME_WIDTH = 36
 
 
 def format_evaluation(evaluation: Mapping[str, Any], taxonomy: Taxonomy, per_class: bool = True) -> str:
-    """The evaluation as text: the means first, then each class that occurs, by IoU within its group.
+    """The evaluation in 100 columns at most: the means first, then each class that occurs, by IoU within its group.
 
     Args:
         evaluation: as ``evaluate_scenes`` returns it.
@@ -19,7 +24,7 @@ def format_evaluation(evaluation: Mapping[str, Any], taxonomy: Taxonomy, per_cla
     if per_class:
         lines += ["", *_class_lines(evaluation["per_class"], taxonomy)]
     counted = " Groups: thirds of the classes by their points in training." if taxonomy.groups_are_counted else ""
-    lines += ["", f"IoU in percent.{counted} Protocol: {evaluation['protocol']}."]
+    lines += ["", *textwrap.wrap(f"IoU in percent.{counted} Protocol: {evaluation['protocol']}.", _NUM_COLUMNS)]
     return "\n".join(lines)
 
 
@@ -44,7 +49,8 @@ def _class_lines(per_class: Mapping[str, float | None], taxonomy: Taxonomy) -> l
         half = -(-len(rated) // 2)
         for row in range(half):
             pair = [rated[i] for i in (row, row + half) if i < len(rated)]
-            lines.append("".join(f"  {name:<28}{_percent(iou)}   " for iou, name in pair).rstrip())
+            cells = [f"  {shorten(name, _NAME_WIDTH):<{_NAME_WIDTH}}{_percent(iou)}   " for iou, name in pair]
+            lines.append("".join(cells).rstrip())
     return lines
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pointseg.atomic import TEMPORARY_PREFIX
-from pointseg.errors import regular_file
+from pointseg.errors import and_more, regular_file
 from pointseg.preparation.jobs import SceneKey
-from pointseg.preparation.tree_report import and_more
 from pointseg.scans.tree import REPORT_NAME, SOURCE_NAME, SPLITS, prepare_command
 
 

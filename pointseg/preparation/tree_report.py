@@ -118,11 +118,6 @@ def count_unknown(facts: Facts, key: str, unit: str) -> dict[str, dict[str, int]
     return dict(sorted(counts.items()))
 
 
-def and_more(items: Sequence[Any] | Mapping[Any, Any], shown: int) -> str:
-    """``, and 4 more`` after a list of which ``shown`` are shown."""
-    return f", and {len(items) - shown} more" if len(items) > shown else ""
-
-
 def _describe_split(
     num_listed: int, facts: Mapping[str, Mapping[str, Any]], taxonomies: Sequence[Taxonomy]
 ) -> dict[str, Any]:

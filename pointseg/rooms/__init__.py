@@ -1,11 +1,12 @@
 """Synthetic rooms with the classes of ScanNet200, written in ScanNet's raw file formats.
 
-The way from a seed to a scan: ``room_kinds`` (which kind, how many objects of which class; by the other frequency law
-``longtail_law``), ``layout`` and ``placing`` (what stands where), ``shapes`` and ``mesh`` (surfaces), ``visibility``
-(what a camera saw), ``paint``, ``segments``, all called by ``scan``; then ``raw_files`` and ``dataset`` write it.
-What the objects are is in ``recipes.tsv``.
+The way from a seed to a scan: ``room_kinds`` (which kind, how many objects of which class; by another frequency law
+``laws`` and ``law_layout``), ``layout`` and ``placing`` (what stands where), ``shapes`` and ``mesh`` (surfaces),
+``visibility`` (what a camera saw), ``paint``, ``segments``, all called by ``scan``; then ``raw_files`` and ``dataset``
+write it. What the objects are is in ``recipes.tsv``.
 """
 
 from pointseg.rooms.dataset import write_demo_scans
+from pointseg.rooms.laws import FREQUENCY_LAWS
 
-__all__ = ["write_demo_scans"]
+__all__ = ["FREQUENCY_LAWS", "write_demo_scans"]

@@ -14,8 +14,9 @@ from pointseg.atomic_directory import atomic_directory
 from pointseg.errors import UsageError, regular_file
 from pointseg.preparation.parallel import map_scenes
 from pointseg.rooms.label_table import label_table_text
+from pointseg.rooms.laws import FREQUENCY_LAWS, SCANNET200, tables_of
 from pointseg.rooms.raw_files import write_annotated_scene, write_mesh
-from pointseg.rooms.scan import FREQUENCY_LAWS, make_scan
+from pointseg.rooms.scan import make_scan
 from pointseg.rooms.tables import read_table_text
 from pointseg.scans.tree import SPLITS
 
@@ -56,7 +57,7 @@ def write_demo_scans(
     seed: int,
     num_vertices: int,
     workers: int | None = 1,
-    law: str = "scannet200",
+    law: str = SCANNET200,
 ) -> int:
     """Write ``num_scenes`` of each split to ``raw``; scenes that are there already are kept.
 
@@ -110,8 +111,7 @@ def _check_settings(num_scenes: Mapping[str, int], seed: int, num_vertices: int,
 
 def _claim_folder(raw: Path, num_scenes: Mapping[str, int], seed: int, num_vertices: int, law: str) -> None:
     """Note in ``raw`` how its scans are made, or check that it is for the same scans and not fewer."""
-    names = (*_TABLES, "longtail_law.tsv") if law == "longtail" else _TABLES
-    tables = "".join(read_table_text(name) for name in names)
+    tables = "".join(read_table_text(name) for name in (*_TABLES, *tables_of(law)))
     made_by = f"{FORMAT_VERSION}-{hashlib.sha256(tables.encode()).hexdigest()[:12]}"
     of_scene = {"made_by": made_by, "frequency_law": law, "seed": seed, "vertices": num_vertices}
     settings = {**of_scene, **{split: num_scenes[split] for split in SPLITS}}
@@ -123,7 +123,7 @@ def _claim_folder(raw: Path, num_scenes: Mapping[str, int], seed: int, num_verti
         try:
             # Folders from before there was a choice do not say their law.
             stored = json.loads(regular_file(path).read_text(encoding="utf-8"))
-            existing: dict[str, Any] = {"frequency_law": "scannet200", **stored}
+            existing: dict[str, Any] = {"frequency_law": SCANNET200, **stored}
             same = all(existing[key] == value for key, value in of_scene.items())
             fewer = any(num_scenes[split] < existing[split] for split in SPLITS)
         except (ValueError, KeyError, TypeError, RecursionError):

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pointseg.rooms.law_layout import sample_law_layout
+from pointseg.rooms.laws import SCANNET200, load_law
 from pointseg.rooms.layout import REFERENCE_VERTICES, Layout, sample_layout
-from pointseg.rooms.longtail_law import sample_longtail_layout
 from pointseg.rooms.mesh import RoomMesh, build_mesh
 from pointseg.rooms.paint import paint_mesh
 from pointseg.rooms.room_kinds import choose_room_kind
@@ -14,8 +15,6 @@ from pointseg.rooms.smooth_noise import smooth_noise
 from pointseg.rooms.visibility import choose_cameras, visible_faces
 from pointseg.scans.tree import SPLITS
 
-FREQUENCY_LAWS = ("scannet200", "longtail")
-"""How many objects of each class a room has: as in ScanNet200 (``room_kinds``), or as in ``longtail_law``."""
 MAX_SPACING_M = 0.045
 """Of vertices on walls, in a scan of ``REFERENCE_VERTICES`` or more."""
 MIN_SPACING_M = 0.01
@@ -55,20 +54,21 @@ class DemoScan:
     room_kind: str
 
 
-def make_scan(seed: int, split: str, scene_index: int, num_vertices: int, law: str = "scannet200") -> DemoScan:
+def make_scan(seed: int, split: str, scene_index: int, num_vertices: int, law: str = SCANNET200) -> DemoScan:
     """Make scene ``scene_index`` of ``split``; depends on these arguments and on nothing else.
 
-    The number of vertices comes within a quarter of ``num_vertices``. ``law`` is one of ``FREQUENCY_LAWS``.
+    The number of vertices comes within a quarter of ``num_vertices``. ``law`` is one of ``laws.FREQUENCY_LAWS``.
     """
     split_index = SPLITS.index(split)
     streams = np.random.SeedSequence([seed, split_index, scene_index]).spawn(5)
     layout_rng, camera_rng, paint_rng, segment_rng, frame_rng = (np.random.default_rng(s) for s in streams)
     offset = np.random.default_rng([seed, split_index]).random()
     kind = choose_room_kind(scene_index, offset)
-    if law == "longtail":
-        layout = sample_longtail_layout(kind, num_vertices, (seed, split_index, scene_index), layout_rng)
-    else:
+    if law == SCANNET200:
         layout = sample_layout(kind, num_vertices, layout_rng)
+    else:
+        scene = (seed, split_index, scene_index)
+        layout = sample_law_layout(load_law(law), kind, num_vertices, scene, layout_rng)
     cameras = choose_cameras(layout, camera_rng)
     mesh = _scan_with_count(layout, cameras, num_vertices, int(camera_rng.integers(2**32)))
     mesh = _sort_vertices_in_space(mesh)

@@ -8,21 +8,23 @@ from typing import Any
 
 from pointseg.atomic import TEMPORARY_PREFIX, errors_name, write_text
 from pointseg.config import Config, dump_config, load_config
-from pointseg.errors import UsageError, regular_file
+from pointseg.errors import DataError, UsageError, regular_file
 from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy
 
 
 class RunDirectory:
     """Where everything of one run is.
 
-    ``config.yaml``, ``classes.tsv``, ``metrics.jsonl``, ``checkpoints/{last,best}.pt``, ``tensorboard/``. It needs
-    nothing else: the classes are those of the run, whatever becomes of the table that they were read from.
+    ``config.yaml``, ``classes.tsv``, ``surroundings.json`` (what it was trained on), ``metrics.jsonl``,
+    ``checkpoints/{last,best}.pt``, ``tensorboard/``. It needs nothing else: the classes are those of the run, whatever
+    becomes of the table that they were read from.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.config_path = self.path / "config.yaml"
         self.classes_path = self.path / CLASS_TABLE
+        self.surroundings_path = self.path / "surroundings.json"
         self.metrics_path = self.path / "metrics.jsonl"
         self.last_checkpoint = self.path / "checkpoints" / "last.pt"
         self.best_checkpoint = self.path / "checkpoints" / "best.pt"
@@ -59,7 +61,10 @@ class RunDirectory:
 
     def clear_unfinished(self) -> None:
         """Remove what a killed process had begun to write, and nothing else: only one may write here at a time."""
-        written = (self.config_path, self.classes_path, self.metrics_path, self.last_checkpoint, self.best_checkpoint)
+        written = (
+            *(self.config_path, self.classes_path, self.surroundings_path, self.metrics_path),
+            *(self.last_checkpoint, self.best_checkpoint),
+        )
         for path in written:
             for unfinished in path.parent.glob(f"{TEMPORARY_PREFIX}{path.stem}-????????{path.suffix}"):
                 unfinished.unlink(missing_ok=True)
@@ -76,6 +81,21 @@ class RunDirectory:
         """Write the config of now: a resumed run may have its data and its threads elsewhere."""
         taxonomy = config.taxonomy if config.taxonomy in NAMES else CLASS_TABLE
         write_text(self.config_path, dump_config(config.model_copy(update={"taxonomy": taxonomy})))
+
+    def keep_surroundings(self, surroundings: Mapping[str, str], resumed: bool) -> None:
+        """Write what the run is trained on; what it began on stays where it is resumed."""
+        before = self.read_surroundings() if resumed else []
+        if before[-1:] != [surroundings]:
+            write_text(self.surroundings_path, json.dumps([*before, surroundings], indent=1) + "\n")
+
+    def read_surroundings(self) -> list[dict[str, str]]:
+        """What the run was trained on (machine, torch, code, date), in order; empty where nobody can say."""
+        try:
+            rows = json.loads(regular_file(self.surroundings_path).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError, DataError):
+            return []
+        rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+        return [{str(key): str(value) for key, value in row.items()} for row in rows]
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Append one JSON object to ``metrics.jsonl``: a whole line, or none.

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from pointseg.commands import complain
@@ -11,19 +12,24 @@ Row = dict[str, float | None]
 """``step``, and names to values."""
 
 KINDS = ("collapse", "val")
-"""The kinds of lines that a history consists of."""
+"""The kinds of lines that validation writes."""
 
 
-def read_history(directory: RunDirectory) -> dict[str, list[Row]]:
-    """What validation logged during training.
+def read_history(directory: RunDirectory, kinds: Sequence[str] = KINDS) -> dict[str, list[Row]]:
+    """What was logged during training.
+
+    Args:
+        directory: of the run.
+        kinds: of the lines that are wanted: ``collapse`` (the measures, under the names of
+            ``collapse.metrics.flatten_measures``), ``val`` (``miou``, ``head`` and so on) and ``train`` (``loss``,
+            ``lr`` and so on).
 
     Returns:
-        ``collapse`` (the measures, under the names of ``collapse.metrics.flatten_measures``) and ``val`` (``miou``,
-        ``head`` and so on), each a list of rows in the order of their ``step``, empty where nothing was logged. A
-        line that a crash cut off is left out, and others that are none of training's, too, with a line on stderr; a
-        number that is not finite is None.
+        kind -> a list of rows in the order of their ``step``, empty where nothing was logged. A line that a crash cut
+        off is left out, and others that are none of training's, too, with a line on stderr; a number that is not
+        finite is None.
     """
-    history: dict[str, list[Row]] = {kind: [] for kind in KINDS}
+    history: dict[str, list[Row]] = {kind: [] for kind in kinds}
     if not directory.metrics_path.is_file():
         return history
     lines = directory.metrics_path.read_bytes().splitlines(keepends=True)
@@ -32,7 +38,7 @@ def read_history(directory: RunDirectory) -> dict[str, list[Row]]:
     if num_odd:
         complain(f"{directory.metrics_path}: {num_odd} of {len(lines)} lines are no metrics of training; left out")
     for row in rows:
-        if row is not None and row["kind"] in KINDS:
+        if row is not None and row["kind"] in history:
             history[row["kind"]].append({name: value for name, value in row.items() if name != "kind"})
     return {kind: sorted(rows, key=lambda row: row["step"] or 0) for kind, rows in history.items()}
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pointseg.errors import and_more
 from pointseg.preparation.tree_report import (
-    and_more,
     count_unknown,
     describe_tree,
     facts_of,

@@ -180,6 +180,70 @@ def test_subtracting_the_mean_makes_the_loss_blind_to_a_common_shift() -> None:
     assert not torch.isclose(seeing(features, labels), seeing(features + 5.0, labels), rtol=1e-2)
 
 
+def test_a_running_mean_is_the_moving_average_of_the_batches_means() -> None:
+    """Three batches with other classes each; the first one's mean is taken whole, and evaluation remembers nothing."""
+    torch.manual_seed(4)
+    branch = CenterCollapse.paper(7, 8, subtract_mean=True, mean_momentum=0.75)
+    running: torch.Tensor | None = None
+    for classes in ([0, 1, 2], [2, 3], [4, 5, 6, 7]):
+        labels = torch.tensor(classes).repeat(9)
+        features = torch.randn(len(labels), 7, dtype=torch.float64)
+        own = torch.stack([features[labels == k].mean(0) for k in classes]).mean(0)
+        running = own if running is None else 0.75 * running + 0.25 * own
+        # Centers less the mean are the centers of all points less the mean.
+        expected = _literal_paper_loss(features - running, labels, branch.etf)
+        # The buffer is float32.
+        torch.testing.assert_close(branch(features, labels), expected, rtol=1e-5, atol=1e-6)
+    assert branch.running_mean is not None
+    branch.eval()
+    before = branch.running_mean.mean.clone()
+    branch(torch.randn(4, 7), torch.zeros(4, dtype=torch.long))
+    torch.testing.assert_close(branch.running_mean.mean, before, rtol=0, atol=0)
+
+
+def test_a_batch_without_a_label_leaves_the_running_mean_as_it_is() -> None:
+    branch = CenterCollapse.paper(7, 8, subtract_mean=True, mean_momentum=0.75)
+    features = torch.randn(5, 7, requires_grad=True)
+    branch(features, torch.full((5,), -1)).backward()
+    assert branch.running_mean is not None and not branch.running_mean.is_known
+    assert features.grad is not None and not features.grad.any()
+    labels = torch.tensor([0, 0, 1, 1, 1])
+    branch(features, labels)
+    own = (features[:2].mean(0) + features[2:].mean(0)) / 2
+    torch.testing.assert_close(branch.running_mean.mean, own.detach())
+
+
+def test_with_centers_of_scenes_one_running_mean_serves_all() -> None:
+    """Scene 1 has no label: its mean, which is none, is no part of it."""
+    torch.manual_seed(5)
+    branch = CenterCollapse.paper(7, 8, subtract_mean=True, mean_momentum=0.5, scope="scene")
+    features, scene = torch.randn(6, 7), torch.tensor([0, 0, 1, 1, 2, 2])
+    branch(features, torch.tensor([0, 1, -1, -1, 3, 3]), scene, 3)
+    assert branch.running_mean is not None
+    expected = torch.stack([features[:2].mean(0), features[4:].mean(0)]).mean(0)
+    torch.testing.assert_close(branch.running_mean.mean, expected)
+
+
+def test_a_center_of_some_points_is_theirs_and_small_classes_keep_all() -> None:
+    """The loss is that of the drawn labels; of 1,000 points 20 are drawn on average, of 3 all, without a label none."""
+    torch.manual_seed(6)
+    features, labels = torch.randn(1013, 7), torch.tensor([0] * 1000 + [1] * 3 + [-1] * 10)
+    branch = CenterCollapse.paper(7, 8, points_per_center=20)
+    whole = CenterCollapse.paper(7, 8)
+    numbers = []
+    for seed in range(50):
+        torch.manual_seed(seed)
+        loss = branch(features, labels)
+        torch.manual_seed(seed)
+        drawn = branch.draw_points(labels, 20)
+        torch.testing.assert_close(loss, whole(features, drawn))
+        assert (drawn[1000:] == labels[1000:]).all()
+        numbers.append(int((drawn == 0).sum()))
+    assert len(set(numbers)) > 5
+    assert sum(numbers) / 50 == pytest.approx(20, abs=2.5)
+    torch.testing.assert_close(branch.eval()(features, labels), whole(features, labels))
+
+
 def test_images_give_the_numbers_of_their_points() -> None:
     """(B, D, H, W) with labels (B, H, W) and their own ignore label, loss and gradient, in both scopes."""
     torch.manual_seed(0)
@@ -198,6 +262,10 @@ def test_images_give_the_numbers_of_their_points() -> None:
 
 
 def test_what_can_not_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected at least one point per center, got 0"):
+        CenterCollapse(7, 8, points_per_center=0)
+    with pytest.raises(ValueError, match="expected subtract_mean and a mean_momentum in 0 <= m < 1, got 0.5"):
+        CenterCollapse(7, 8, mean_momentum=0.5)
     with pytest.raises(ValueError, match="a simplex of 200 classes needs at least 199 dimensions, got 96; lift"):
         CenterCollapse(96, 200, projection="none")
     with pytest.raises(ValueError, match="at least 2 classes, got 1"):

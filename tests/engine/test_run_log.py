@@ -1,8 +1,13 @@
-"""The progress bar calls the losses as ``metrics.jsonl`` does."""
+"""What a person sees of a training calls the losses as ``metrics.jsonl`` does, and fits the terminal."""
 
 import errno
+import fcntl
 import json
+import os
+import pty
 import resource
+import struct
+import termios
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,25 +15,82 @@ from pathlib import Path
 import pytest
 from tensorboard.summary.writer.event_file_writer import _AsyncWriter
 
-from pointseg.engine.run_log import RunLog
+from pointseg.config import Config
+from pointseg.engine.run_log import RunLog, describe_losses, describe_scores
 from pointseg.errors import StoppedError, describe_os_error
+from pointseg.runs.dashboard import Dashboard
 from pointseg.runs.directory import RunDirectory
 from pointseg.runs.history import read_history
+from pointseg.taxonomy import load_taxonomy
 
 
-def test_the_bar_and_the_log_use_the_same_names(tmp_path: Path) -> None:
-    directory = RunDirectory(tmp_path)
-    log = RunLog(directory, num_steps=10, first_step=0, enabled=True)
-    log.log_training(1, {"loss": 1.15, "recognition": 1.0, "collapse": 0.3, "lr": 0.01, "scenes_per_s": 2.0})
-    shown = log._bar.postfix
-    row = {"loss": 0.95, "recognition": 1.0, "collapse": 0.3, "taught": 0.6, "lr": 0.01, "scenes_per_s": 2.0}
-    log.log_training(2, row)
-    taught = log._bar.postfix
-    log.close()
-    assert shown.startswith("loss 1.150 = recognition 1.000 + λ · collapse 0.300, lr ")
-    assert taught.startswith("loss 0.950 = mean of recognition 1.000 and taught 0.600 + λ · collapse 0.300, lr ")
+def open_dashboard(path: Path) -> Dashboard:
+    dashboard = Dashboard(RunDirectory(path), Config(), load_taxonomy("scannet20"), first_step=0)
+    dashboard._writer.flush()
+    return dashboard
+
+
+@contextmanager
+def open_log(path: Path, num_steps: int = 10) -> Iterator[RunLog]:
+    """A log of the first process."""
+    log = RunLog(RunDirectory(path), load_taxonomy("scannet20"), num_steps, 0, open_dashboard(path))
+    try:
+        yield log
+    finally:
+        log.close()
+
+
+ROW = {"loss": 1.15, "recognition": 1.0, "collapse": 0.3, "lr": 0.01, "scenes_per_s": 2.0}
+
+
+def test_lines_and_the_log_use_the_same_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the output is no terminal, each row of figures is a line, of less than 100 columns."""
+    with open_log(tmp_path) as log:
+        log.log_training(1, ROW)
+        log.log_training(10, {**ROW, "loss": 0.95, "taught": 0.6, "cropped_scenes": 3.0})
+    first, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("step 1/10: loss 1.150, recognition 1.000, collapse 0.300, lr 1.0e-02, 2.0 scenes/s, ")
+    assert first.endswith(" left") and len(first) < 100
+    assert last.startswith("step 10/10: loss 0.950, recognition 1.000, taught 0.600, collapse 0.300, lr ")
+    assert last.endswith("2.0 scenes/s, 3 cropped scenes")
     line, _ = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert {"loss", "recognition", "collapse"} <= json.loads(line).keys()
+
+
+def test_without_a_center_branch_the_loss_is_all_there_is_to_say() -> None:
+    assert describe_losses({**ROW, "collapse": 0.0})[:2] == ["loss 1.150", "lr 1.0e-02"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_bar_is_one_line_of_the_terminal(
+    width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what fits beside it, the losses first, and whole words; no other lines. tqdm asks the terminal itself."""
+    terminal, screen = pty.openpty()
+    fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    monkeypatch.setenv("COLUMNS", str(width))
+    with open(screen, "w", encoding="utf-8") as stderr:
+        monkeypatch.setattr("sys.stderr", stderr)
+        with open_log(tmp_path, num_steps=71_400) as log:
+            for _ in range(60_000):
+                log.step_done()
+            log.log_training(60_000, {**ROW, "taught": 0.6})
+    shown = os.read(terminal, 100_000).decode().replace("\n", "").split("\r")
+    bar = next(line for line in reversed(shown) if "loss" in line)
+    assert len(bar.rstrip()) < width
+    assert bar.startswith("60000/71400 ")
+    parts = bar.split(" left, ")[1].rstrip()
+    every = "loss 1.150, recognition 1.000, taught 0.600, collapse 0.300, lr 1.0e-02, 2.0 scenes/s"
+    assert every.startswith(parts) and (every + ",")[len(parts)] == ","
+    assert parts == every or width < 200
+    assert capsys.readouterr().out == ""
+
+
+def test_scores_are_in_percent_and_of_the_groups_that_there_are() -> None:
+    scores = {"miou": 0.218, "head": 0.266, "common": 0.0, "tail": None, "accuracy": 0.625}
+    assert describe_scores(scores) == "val mIoU 21.8 (head 26.6, common 0.0), accuracy 62.5"
+    alone = {**dict.fromkeys(scores), "accuracy": 0.5}
+    assert describe_scores(alone) == "val mIoU -, accuracy 50.0"
 
 
 @contextmanager
@@ -64,10 +126,8 @@ def test_a_full_disk_under_tensorboard_is_one_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], ending: Exception | None
 ) -> None:
     """TensorBoard writes in a thread: its traceback is not shown, and its error hides no other."""
-    log = RunLog(RunDirectory(tmp_path), num_steps=10, first_step=0, enabled=True)
+    log = open_dashboard(tmp_path)
     (events,) = (tmp_path / "tensorboard").iterdir()
-    (tmp_path / "metrics.jsonl").write_text("")
-    log._directory.append_metrics = lambda row: None
     with no_file_larger_than(events.stat().st_size + 10), pytest.raises((OSError, StoppedError)) as caught:
         with suppress(OSError):  # the thread may be quick, and may be slow: see below
             log._writer.add_text("long", "x" * 10_000)
@@ -87,7 +147,7 @@ def test_a_thread_that_is_late_to_tell_of_a_full_disk_is_heard(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """TensorBoard asks its thread whether all is well, and that thread says first that it is done, and then of what."""
-    log = RunLog(RunDirectory(tmp_path), num_steps=10, first_step=0, enabled=True)
+    log = open_dashboard(tmp_path)
     (events,) = (tmp_path / "tensorboard").iterdir()
     monkeypatch.setattr(_AsyncWriter, "_check_worker_status", lambda self: None)
     with no_file_larger_than(events.stat().st_size + 10), pytest.raises(OSError) as caught:

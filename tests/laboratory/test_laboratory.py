@@ -17,7 +17,7 @@ from pointseg.errors import StoppedError, UsageError
 from pointseg.folder_lock import hold_folder
 from pointseg.laboratory import scheduler
 from pointseg.laboratory.child import do_run
-from pointseg.laboratory.data import fingerprint_tree, make_rooms
+from pointseg.laboratory.data import RoomSettings, fingerprint_tree, make_rooms
 from pointseg.laboratory.methods import choose_methods
 from pointseg.laboratory.plan import PlannedRun, plan_runs
 from pointseg.longtail import main
@@ -26,7 +26,7 @@ from pointseg.scans.prepared import list_scenes, read_scene
 from pointseg.taxonomy import load_taxonomy
 from tests.conftest import TINY_NETWORK
 
-NUM_ROOMS = {"train": 2, "val": 1, "test": 1}
+SETTINGS = RoomSettings("longtail", {"train": 2, "val": 1, "test": 1}, 2000)
 ROOMS = ["--rooms", "2", "1", "1", "--vertices", "2000"]
 OVERRIDES = [*TINY_NETWORK, "data.voxel_size_m=0.1", "data.scenes_per_batch=2", "train.passes=1", "train.log_every=1"]
 METHODS = ["cross_entropy", "post_hoc", "collapse"]
@@ -36,7 +36,7 @@ METHODS = ["cross_entropy", "post_hoc", "collapse"]
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of two training rooms and one each for val and test."""
     folder = tmp_path_factory.mktemp("rooms")
-    make_rooms(folder, NUM_ROOMS, 2000, workers=1)
+    make_rooms(folder, SETTINGS, workers=1)
     return folder
 
 
@@ -67,17 +67,17 @@ def _weights(run: Path) -> dict[str, torch.Tensor]:
 def test_rooms_of_before_there_were_segments_get_them_where_methods_vote(data: Path, tmp_path: Path) -> None:
     """They are the same rooms, by their fingerprint, and complete for all other methods."""
     folder = shutil.copytree(data, tmp_path / "data")
-    rooms = make_rooms(folder, NUM_ROOMS, 2000, workers=1)
-    scenes = [scene for split in NUM_ROOMS for scene in list_scenes(folder / "prepared", split)]
+    rooms = make_rooms(folder, SETTINGS, workers=1)
+    scenes = [scene for split in SETTINGS.num_scenes for scene in list_scenes(folder / "prepared", split)]
     for scene in scenes:
         (scene / "over_segment.npy").unlink()
         source = json.loads((scene / "source.json").read_text())
         del source["arrays"]["over_segment"]
         source["made_from"]["version"] -= 1
         (scene / "source.json").write_text(json.dumps(source))
-    assert make_rooms(folder, NUM_ROOMS, 2000, workers=1) == rooms
+    assert make_rooms(folder, SETTINGS, workers=1) == rooms
     assert not list(folder.rglob("over_segment.npy"))
-    assert make_rooms(folder, NUM_ROOMS, 2000, workers=1, needs_segments=True) == rooms
+    assert make_rooms(folder, SETTINGS, workers=1, needs_segments=True) == rooms
     assert all((scene / "over_segment.npy").exists() for scene in scenes)
     assert fingerprint_tree(folder / "prepared") == rooms.fingerprint
 
@@ -122,7 +122,7 @@ def test_the_table_is_mean_and_standard_deviation_of_the_results(call: list[str]
         text = (Path(call[1]) / "table.md").read_text()
         miou = table["rows"][0]
         assert f"{100 * miou['mean']['miou']:.1f} ± {100 * miou['std']['miou']:.1f}" in text
-        assert f"split: {split}; seeds: 2; rooms: 2 train / 1 val / 1 test" in text
+        assert f"split: {split}; seeds: 2; law: longtail; rooms: 2 train / 1 val / 1 test" in text
     assert (Path(call[1]) / "table.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
@@ -140,7 +140,9 @@ def test_scores_of_a_result_are_those_of_the_run_directory(call: list[str], data
     for split in ("train", "val", "test"):
         folders = list_scenes(data / "prepared", split)
         own = evaluate_scenes(load_segmenter(runs / "post_hoc" / "seed1"), folders, "none", alone, quiet=True)
-        assert own == _result(call[1], "post_hoc", 1)["scores"][split]
+        scores = _result(call[1], "post_hoc", 1)["scores"][split]
+        assert 0 < scores.pop("voxel_accuracy") < 1
+        assert own == scores
         plain = load_segmenter(runs / "cross_entropy" / "seed1", logit_adjustment=1.0)
         assert evaluate_scenes(plain, folders, "none", alone, quiet=True)["per_class"] == own["per_class"]
     assert _result(call[1], "post_hoc", 1)["training_minutes"] is None
@@ -196,7 +198,7 @@ def test_a_comparison_that_is_cut_off_goes_on_to_the_same_weights(
     assert seconds > 0
 
     assert main(["--out", str(tmp_path / "cut"), *arguments]) == 0
-    rooms = make_rooms(data, NUM_ROOMS, 2000)
+    rooms = make_rooms(data, SETTINGS)
     whole = plan_runs(tmp_path / "whole", choose_methods(["collapse"]), [0], "longtail", [*OVERRIDES, *passes], rooms)[
         0
     ]
@@ -228,7 +230,7 @@ def test_a_run_that_fails_is_shown_and_keeps_no_other_from_being_done(
 
 def test_rooms_of_every_split_have_labels_and_no_two_splits_share_one(data: Path) -> None:
     coordinates = set()
-    for split, number in NUM_ROOMS.items():
+    for split, number in SETTINGS.num_scenes.items():
         folders = list_scenes(data / "prepared", split)
         assert len(folders) == number
         for folder in folders:
@@ -236,7 +238,7 @@ def test_rooms_of_every_split_have_labels_and_no_two_splits_share_one(data: Path
             assert scene.label is not None
             assert len(np.unique(scene.label)) > 3
             coordinates.add(scene.xyz.tobytes())
-    assert len(coordinates) == sum(NUM_ROOMS.values())
+    assert len(coordinates) == sum(SETTINGS.num_scenes.values())
 
 
 def test_rooms_that_were_cut_off_become_what_they_would_have_been(data: Path, tmp_path: Path) -> None:
@@ -248,7 +250,7 @@ def test_rooms_that_were_cut_off_become_what_they_would_have_been(data: Path, tm
     shutil.rmtree(lost)
     kept = list_scenes(tmp_path / "data" / "prepared", "train")[0] / "coord.npy"
     before = kept.stat().st_mtime_ns
-    again = make_rooms(tmp_path / "data", NUM_ROOMS, 2000, workers=1)
+    again = make_rooms(tmp_path / "data", SETTINGS, workers=1)
     assert again.fingerprint == settings["fingerprint"]
     assert lost.is_dir()
     assert kept.stat().st_mtime_ns == before

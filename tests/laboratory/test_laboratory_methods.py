@@ -1,12 +1,14 @@
 """A method changes what it names and nothing else, and methods that contradict each other are refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pointseg.config import Config, load_config
 from pointseg.errors import UsageError
-from pointseg.laboratory.data import Rooms
+from pointseg.laboratory.configuring import configure
+from pointseg.laboratory.data import Rooms, RoomSettings
 from pointseg.laboratory.methods import (
     BASELINE,
     BESIDE_THE_LOSS,
@@ -15,13 +17,12 @@ from pointseg.laboratory.methods import (
     OBJECT_CHANCES,
     OFF,
     choose_methods,
-    configure,
     find_method,
 )
 from pointseg.laboratory.plan import fingerprint_run, plan_runs
 from tests.conftest import flatten
 
-ROOMS = Rooms(Path("rooms"), {"train": 1, "val": 1, "test": 1}, 2000, "abc")
+ROOMS = Rooms(Path("rooms"), RoomSettings("longtail", {"train": 1, "val": 1, "test": 1}, 2000), "abc")
 
 
 WEIGHT = "loss.collapse.weight"
@@ -152,9 +153,24 @@ def test_a_teacher_is_the_run_of_the_same_method_without_one() -> None:
     assert [run.fingerprint for run in moved] == [of[run.method].fingerprint for run in moved]
 
 
+def test_a_classifier_is_trained_again_on_the_features_of_the_run_without_that() -> None:
+    begins_with = {name: find_method(name).begins_with for name in ("retrained", "retrained+collapse", "lovasz")}
+    assert begins_with == {"retrained": BASELINE, "retrained+collapse": "collapse", "lovasz": None}
+    runs = plan_runs(Path("out"), choose_methods(["collapse+retrained"]), [3], "longtail", [], ROOMS)
+    assert [run.method for run in runs] == ["collapse", "collapse+retrained"]
+    collapse, retrained = runs
+    assert retrained.needed == {collapse.directory}
+    assert retrained.trains
+    config = retrained.read_config()
+    assert (config.model.init, config.train.freeze, config.train.passes) == (collapse.directory, "features", 10)
+    assert collapse.read_config().train.freeze == "none"
+    with pytest.raises(UsageError, match="each run of the laboratory has its own model.init; use --methods retrained"):
+        _config("lovasz", "model.init=somewhere")
+
+
 def test_another_teacher_is_another_result() -> None:
     config = _config("teacher")
-    assert fingerprint_run(config, ROOMS, "a") != fingerprint_run(config, ROOMS, "b")
+    assert fingerprint_run(config, ROOMS, ["a"]) != fingerprint_run(config, ROOMS, ["b"])
 
 
 def test_a_post_hoc_method_uses_weights_that_are_trained_without_it() -> None:
@@ -190,7 +206,13 @@ def test_the_results_of_before_the_newest_keys_are_still_those_of_this_config() 
 
 def test_the_fingerprint_follows_what_decides_the_result_and_nothing_else() -> None:
     own = fingerprint_run(_config(BASELINE), ROOMS)
-    for override in ("run.device=auto", "train.num_threads=3", "train.log_every=3", "data.num_workers=2"):
+    for override in (
+        "run.device=auto",
+        "train.num_threads=3",
+        "train.log_every=3",
+        "train.wandb=rooms",
+        "data.num_workers=2",
+    ):
         assert fingerprint_run(_config(BASELINE, override), ROOMS) == own, override
     # The settings of what is off are nobody's: to tune one method does not make the others obsolete.
     for override in ("loss.collapse.scale=7", "loss.focal_gamma=1", "loss.lovasz=0.5"):
@@ -198,7 +220,7 @@ def test_the_fingerprint_follows_what_decides_the_result_and_nothing_else() -> N
     for override in ("optimizer.lr=0.1", "data.voxel_size_m=0.05", "augment.jitter_m=0.0"):
         assert fingerprint_run(_config(BASELINE, override), ROOMS) != own, override
     assert fingerprint_run(_config(BASELINE, seed=1), ROOMS) != own
-    other_rooms = Rooms(ROOMS.root, ROOMS.num_scenes, ROOMS.num_vertices, "def")
+    other_rooms = replace(ROOMS, fingerprint="def")
     assert fingerprint_run(_config(BASELINE), other_rooms) != own
     for name, override in (("collapse", "loss.collapse.scale=7"), ("focal", "loss.focal_gamma=1")):
         assert fingerprint_run(_config(name, override), ROOMS) != fingerprint_run(_config(name), ROOMS), override

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from pointseg.config.sections import InferenceConfig
+from pointseg.engine.evaluation import describe_protocol
 from pointseg.metrics import ConfusionMatrix, describe_classes, score, summarize
 from pointseg.output.evaluation_tables import format_classes, format_scenes
 from pointseg.output.report import format_evaluation
@@ -46,6 +48,11 @@ def test_tables_fit_a_hundred_columns() -> None:
     }
     text = format_classes(describe_classes(_confusion(), taxonomy)) + "\n" + format_scenes(scenes)
     assert max(map(len, text.splitlines())) <= 100
+    protocol = describe_protocol(taxonomy, "rot4", 0.02, InferenceConfig(vote="segments", logit_adjustment=1.0))
+    evaluation = {**summarize(score(_confusion()), taxonomy), "num_scenes": 3, "num_points": 24, "protocol": protocol}
+    scored = format_evaluation(evaluation, taxonomy)
+    assert max(map(len, scored.splitlines())) <= 100
+    assert protocol in " ".join(scored.splitlines())
     assert text.count("…") >= 7
 
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from pointseg.errors import DataError
+from pointseg.formats.scan_file import ScanFile
+from pointseg.output.prediction_files import read_confidence, write_predicted_mesh
 from pointseg.output.submission import read_predicted_labels, read_prediction, write_prediction
-from pointseg.taxonomy import Taxonomy
+from pointseg.taxonomy import IGNORE, Taxonomy, load_taxonomy
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.int64, np.uint16])
@@ -50,3 +52,18 @@ def test_a_point_without_a_class_is_none(tmp_path: Path, taxonomy: Taxonomy) -> 
     """As ``predict`` writes it for points whose coordinates are not finite."""
     (tmp_path / "scene.txt").write_text("1\n0\n")
     assert read_predicted_labels(tmp_path / "scene.txt", 2, taxonomy).tolist() == [0, -1]
+
+
+def test_confidence_is_read_from_the_mesh_of_the_same_prediction(tmp_path: Path) -> None:
+    taxonomy = load_taxonomy("scannet20")
+    file = ScanFile(tmp_path / "a.ply", np.random.default_rng(0).random((5, 3)).astype(np.float32))
+    labels, confidence = np.array([0, 1, 2, IGNORE, 4]), np.linspace(0, 1, 5).astype(np.float32)
+    ids = taxonomy.class_id_from_label(labels)
+    path = tmp_path / "a.txt"
+    assert read_confidence(path, ids) is None
+    write_predicted_mesh(path.with_suffix(".ply"), file, taxonomy, labels, confidence)
+    np.testing.assert_array_equal(read_confidence(path, ids), confidence)
+    assert read_confidence(path, ids[::-1]) is None
+    assert read_confidence(path, ids[:4]) is None
+    path.with_suffix(".ply").write_bytes(path.with_suffix(".ply").read_bytes()[:-3])
+    assert read_confidence(path, ids) is None

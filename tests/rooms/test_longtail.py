@@ -6,25 +6,22 @@ import numpy as np
 import pytest
 
 from pointseg.rooms import write_demo_scans
+from pointseg.rooms.law_layout import choose_objects, sample_law_layout, spread_evenly
+from pointseg.rooms.laws import load_law
 from pointseg.rooms.layout import Layout
-from pointseg.rooms.longtail_law import (
-    choose_longtail_objects,
-    longtail_objects,
-    sample_longtail_layout,
-    spread_evenly,
-)
 from pointseg.rooms.recipes import load_recipes
 from pointseg.rooms.room_kinds import choose_room_kind
 from pointseg.rooms.scan import make_scan
 from pointseg.taxonomy import GROUPS, load_taxonomy
 
 NUM_ROOMS = 48
-FREE_CLASSES = [name for name in longtail_objects() if name not in ("wall", "floor")]
+LAW = load_law("longtail")
+FREE_CLASSES = [name for name in LAW.objects if name not in ("wall", "floor")]
 
 
 def sample_layouts(num_rooms: int) -> list[Layout]:
     return [
-        sample_longtail_layout(choose_room_kind(i, 0.1), 20_000, (7, 0, i), np.random.default_rng([7, i]))
+        sample_law_layout(LAW, choose_room_kind(i, 0.1), 20_000, (7, 0, i), np.random.default_rng([7, i]))
         for i in range(num_rooms)
     ]
 
@@ -47,11 +44,11 @@ def num_placed(layouts: list[Layout]) -> dict[str, int]:
 
 
 def test_the_table_has_sixteen_classes_of_each_group_each_rarer_than_the_one_before() -> None:
-    groups = [group_of(name) for name in longtail_objects()]
+    groups = [group_of(name) for name in LAW.objects]
     assert groups == [group for group in GROUPS for _ in range(16)]
-    means = list(longtail_objects().values())
+    means = list(LAW.objects.values())
     assert means == sorted(means, reverse=True)
-    assert list(longtail_objects())[:2] == ["wall", "floor"]
+    assert list(LAW.objects)[:2] == ["wall", "floor"]
 
 
 def test_the_classes_are_large_enough_and_need_no_host() -> None:
@@ -73,14 +70,14 @@ def test_what_stands_in_the_rooms_follows_the_table(num_placed: dict[str, int]) 
     for group in GROUPS:
         names = [name for name in FREE_CLASSES if group_of(name) == group]
         placed = sum(num_placed[name] for name in names)
-        assert abs(placed / (NUM_ROOMS * sum(longtail_objects()[name] for name in names)) - 1) < 0.1
+        assert abs(placed / (NUM_ROOMS * sum(LAW.objects[name] for name in names)) - 1) < 0.1
     for name, number in num_placed.items():
-        expected = NUM_ROOMS * longtail_objects()[name]
+        expected = NUM_ROOMS * LAW.objects[name]
         assert abs(number - expected) <= max(expected / 3, 1), name
 
 
 def test_few_objects_find_no_place(num_placed: dict[str, int]) -> None:
-    wanted = [recipe.name for i in range(NUM_ROOMS) for recipe in choose_longtail_objects([7, 0], i)]
+    wanted = [recipe.name for i in range(NUM_ROOMS) for recipe in choose_objects(LAW, [7, 0], i)]
     left_out = {name: wanted.count(name) - num_placed[name] for name in FREE_CLASSES}
     assert all(number >= 0 for number in left_out.values())
     assert sum(left_out.values()) <= 0.03 * len(wanted)
@@ -91,7 +88,7 @@ def test_the_annotated_objects_of_a_scan_are_those_of_the_law() -> None:
     """Placing, hiding and forgetting leave nine in ten of them."""
     num_wanted = num_annotated = 0
     for i in range(8):
-        wanted = [recipe.name for recipe in choose_longtail_objects([2, 1], i)]
+        wanted = [recipe.name for recipe in choose_objects(LAW, [2, 1], i)]
         scan = make_scan(2, "val", i, 20_000, "longtail")
         annotated = [a.class_name for a in scan.annotations if a.class_name not in ("wall", "floor")]
         assert all(annotated.count(name) <= wanted.count(name) for name in annotated)

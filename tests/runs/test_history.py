@@ -41,9 +41,9 @@ def test_training_measures_collapse_at_the_validations_that_were_asked_for(
 
     events = EventAccumulator(str(run / "tensorboard"))
     events.Reload()
-    logged = events.Scalars("collapse/within_class_variability_head")
+    logged = events.Scalars("collapse/within_class_variability")
     assert [event.step for event in logged] == [6, 9]
-    assert logged[-1].value == pytest.approx(row["within_class_variability_head"], rel=1e-6)
+    assert logged[-1].value == pytest.approx(row["within_class_variability"], rel=1e-6)
 
 
 def test_zero_measures_never(tiny_overrides: list[str], tmp_path: Path) -> None:
@@ -76,6 +76,7 @@ def test_a_history_is_in_order_and_skips_what_is_not_its(tmp_path: Path) -> None
         "collapse": [{"step": 20, "alignment": None}],
         "val": [{"step": 10, "miou": 0.25}, {"step": 20, "miou": 0.5}],
     }
+    assert read_history(directory, ["train"]) == {"train": [{"step": 5, "loss": 1.0}]}
 
 
 ODD_LINES = [

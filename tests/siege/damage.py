@@ -160,7 +160,9 @@ def _damage_json(content: bytes, rng: Random) -> tuple[bytes, str]:
         holder = waiting.pop()
         keys = list(holder) if isinstance(holder, dict) else [*range(len(holder))]
         # Of a list of thousand numbers one is like another.
-        for key in keys if len(keys) < 20 else rng.choice(len(keys), 20, replace=False).tolist():
+        if len(keys) >= 20:
+            keys = [keys[place] for place in rng.choice(len(keys), 20, replace=False)]
+        for key in keys:
             places.append((holder, key))
             if isinstance(holder[key], dict | list):
                 waiting.append(holder[key])

@@ -110,8 +110,8 @@ def _try_run(trial: Trial, scenery: Scenery) -> None:
     """A file of a run, through all that goes on from it."""
     run = copy_tree(scenery.run, trial.folder / "run")
     names = ["checkpoints/last.pt", "checkpoints/best.pt", "config.yaml", "classes.tsv", "metrics.jsonl"]
-    files = [run / name for name in names]
-    path = files[trial.rng.choice(len(files), p=[0.35, 0.25, 0.15, 0.1, 0.15])]
+    files = [run / name for name in [*names, "evaluation.json", "surroundings.json"]]
+    path = files[trial.rng.choice(len(files), p=[0.3, 0.2, 0.15, 0.1, 0.1, 0.1, 0.05])]
     trial.attack = damage(path, trial.rng, files)
     last = run / "checkpoints" / "last.pt"
     commands: list[tuple[object, ...]] = [
@@ -128,6 +128,7 @@ def _try_run(trial: Trial, scenery: Scenery) -> None:
         ("convert", last, "--out", trial.folder / "new"),
         ("convert", run, "--out", trial.folder / "new.pth"),
         ("analyze", "--run", run, "--plot", trial.folder / "plot.png", *_CPU),
+        ("report", "--run", run, "--out", trial.folder / "report.html", *_CPU),
     ]
     trial.try_out(*commands[trial.rng.integers(len(commands))])
 

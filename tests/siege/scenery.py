@@ -70,8 +70,10 @@ class Scenery:
 
     @cached_property
     def run(self) -> Path:
-        """A run trained on the boxes, never interrupted."""
-        return self.train("run")
+        """A run trained on the boxes, never interrupted, and evaluated."""
+        run = self.train("run")
+        self._run("evaluate", "--run", run, "--json", run / "evaluation.json")
+        return run
 
     @cached_property
     def predictions(self) -> Path:

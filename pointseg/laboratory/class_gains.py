@@ -1,0 +1,135 @@
+"""Which classes a method gains and loses, and what these have in common: frequency, and what they are taken for."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pointseg.laboratory.table import align
+from pointseg.taxonomy import Taxonomy
+
+NUM_SHOWN = 8
+NUM_BINS = 4
+
+
+class ClassGain(NamedTuple):
+    """What a method changes for one class, on average over the seeds that both methods have."""
+
+    name: str
+    group: str
+    train_points: int
+    baseline_iou: float
+    gain: float
+    mistaken_for: str
+    """The class that the baseline most often says instead."""
+    mistaken_share: float
+    """Of the class's labelled vertices that get that other class from the baseline."""
+
+
+def compare_classes(
+    baseline: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]], split: str, taxonomy: Taxonomy
+) -> list[ClassGain]:
+    """The classes in the ground truth of ``split``, in label order.
+
+    Args:
+        baseline: results of its runs, as the laboratory writes them.
+        other: of the method that is compared with it.
+        split: whose confusions are compared.
+        taxonomy: of both.
+
+    Returns:
+        nothing where the two have no seed in common, or results of before confusions were kept.
+    """
+    kept = [[result for result in results if "confusion" in result] for results in (baseline, other)]
+    pairs = [(a, b) for a in kept[0] for b in kept[1] if a["seed"] == b["seed"]]
+    if not pairs:
+        return []
+    before = np.array([a["confusion"][split] for a, _ in pairs], dtype=np.float64)
+    after = np.array([b["confusion"][split] for _, b in pairs], dtype=np.float64)
+    baseline_iou, gain = _iou(before).mean(axis=0), (_iou(after) - _iou(before)).mean(axis=0)
+    train_points = np.array(pairs[0][0]["confusion"]["train"]).sum(axis=1)
+    wrong = before.sum(axis=0)
+    points = wrong.sum(axis=1)
+    np.fill_diagonal(wrong, 0)
+    groups = taxonomy.groups or ("-",) * taxonomy.num_classes
+    return [
+        ClassGain(
+            name=taxonomy.class_names[label],
+            group=groups[label],
+            train_points=int(train_points[label]),
+            baseline_iou=float(baseline_iou[label]),
+            gain=float(gain[label]),
+            mistaken_for=taxonomy.class_names[int(wrong[label].argmax())],
+            mistaken_share=float(wrong[label].max() / points[label]),
+        )
+        for label in np.flatnonzero(points).tolist()
+    ]
+
+
+def format_class_gains(gains: Sequence[ClassGain]) -> str:
+    """In Markdown: correlations, classes by how they are mistaken, and those that gain and lose most."""
+    ordered = sorted(gains, key=lambda one: one.gain)
+    lines = ["# Which classes gain", "", "Rank correlation of a class's gain with", ""]
+    lines += [f"- {what}: {value:+.2f}" for what, value in _correlations(gains).items()]
+    lines += ["", "By the share of a class's vertices that the baseline gives to one other class:", ""]
+    lines += align(_bin_rows(gains))
+    shown = [*reversed(ordered[-NUM_SHOWN:]), *reversed(ordered[:NUM_SHOWN])]
+    lines += [
+        "",
+        "Those that gain most, and those that lose most:",
+        "",
+        *align(_class_rows(list(dict.fromkeys(shown)))),
+    ]
+    return "\n".join(lines)
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
+    """Spearman's ρ, equal values with their mean rank; NaN where one of them does not vary."""
+    ranks = [_ranks(np.asarray(values, dtype=np.float64)) for values in (x, y)]
+    if any(np.ptp(rank) == 0 for rank in ranks):
+        return float("nan")
+    return float(np.corrcoef(ranks)[0, 1])
+
+
+def _correlations(gains: Sequence[ClassGain]) -> dict[str, float]:
+    gain = [one.gain for one in gains]
+    return {
+        "its training vertices": rank_correlation([one.train_points for one in gains], gain),
+        "the baseline's IoU": rank_correlation([one.baseline_iou for one in gains], gain),
+        "the share that is mistaken for one other class": rank_correlation([one.mistaken_share for one in gains], gain),
+    }
+
+
+def _bin_rows(gains: Sequence[ClassGain]) -> list[list[str]]:
+    rows = [["mistaken share", "classes", "baseline IoU", "gain"]]
+    ordered = sorted(gains, key=lambda one: one.mistaken_share)
+    for part in np.array_split(np.arange(len(ordered)), NUM_BINS):
+        of_bin = [ordered[index] for index in part.tolist()]
+        if of_bin:
+            low, high = of_bin[0].mistaken_share, of_bin[-1].mistaken_share
+            iou, gain = fmean(one.baseline_iou for one in of_bin), fmean(one.gain for one in of_bin)
+            share = f"{100 * low:.0f} to {100 * high:.0f} %"
+            rows.append([share, str(len(of_bin)), f"{100 * iou:.1f}", f"{100 * gain:+.1f}"])
+    return rows
+
+
+def _class_rows(gains: Sequence[ClassGain]) -> list[list[str]]:
+    rows = [["class", "group", "training vertices", "baseline IoU", "gain", "mistaken for"]]
+    for one in gains:
+        mistaken = f"{one.mistaken_for}, {100 * one.mistaken_share:.0f} %" if one.mistaken_share else "-"
+        figures = [f"{one.train_points:,}", f"{100 * one.baseline_iou:.1f}", f"{100 * one.gain:+.1f}"]
+        rows.append([one.name, one.group, *figures, mistaken])
+    return rows
+
+
+def _iou(confusion: np.ndarray) -> np.ndarray:
+    """(..., K) from (..., K, K), rows ground truth; 0 where a class is in neither."""
+    right = np.diagonal(confusion, axis1=-2, axis2=-1)
+    union = confusion.sum(axis=-1) + confusion.sum(axis=-2) - right
+    return right / np.maximum(union, 1)
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[place]

@@ -1,0 +1,127 @@
+"""A plan: several comparisons in one YAML, written before the first run, for ``longtail --plan``.
+
+::
+
+    cfg: longtail.yaml                # what all methods share
+    seeds: 3
+    split: test
+    law: lookalikes
+    rooms: [60, 40, 120]              # train, val, test
+    vertices: 15000
+    set: {data.voxel_size_m: 0.08}    # keys of the config, for all
+    comparisons:                      # each becomes a folder and a table
+      short:
+        set: {train.passes: 20}
+        methods: [cross_entropy, collapse]
+      long:
+        set: {train.passes: 50}
+        methods: [cross_entropy, collapse]
+        variations:                   # a method with other keys, a row more each
+          weak: {of: collapse, set: {loss.collapse.weight: 0.1}}
+
+What a comparison says of ``law``, ``seeds``, ``rooms`` and ``vertices`` goes before what the plan says.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from pointseg.config import read_yaml
+from pointseg.config.sections import PositiveCount, Section
+from pointseg.errors import UsageError
+from pointseg.laboratory.comparison import Comparison
+from pointseg.laboratory.data import RoomSettings
+from pointseg.laboratory.methods import choose_methods, vary
+from pointseg.scans.tree import SPLITS
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,60}$")]
+"""Of a folder."""
+RoomCounts = tuple[PositiveCount, PositiveCount, PositiveCount]
+
+
+class VariationSection(Section):
+    """A method with other keys."""
+
+    of: str
+    set: dict[str, Any] = Field(min_length=1)
+
+
+class ComparisonSection(Section):
+    """One table; None: as the plan says."""
+
+    methods: list[str] = Field([])
+    variations: dict[Name, VariationSection] = Field({})
+    set: dict[str, Any] = Field({})
+    law: str | None = None
+    seeds: PositiveCount | None = None
+    rooms: RoomCounts | None = None
+    vertices: PositiveCount | None = None
+
+
+class PlanFile(Section):
+    """The whole plan."""
+
+    cfg: str = "longtail.yaml"
+    split: Literal["test", "val"] = "test"
+    seeds: PositiveCount = 3
+    law: str = "longtail"
+    rooms: RoomCounts = (80, 20, 40)
+    vertices: PositiveCount = 20_000
+    set: dict[str, Any] = Field({})
+    comparisons: dict[Name, ComparisonSection] = Field(min_length=1)
+
+
+def read_plan(path: Path) -> PlanFile:
+    """Read a plan.
+
+    Raises:
+        UsageError: no YAML in it, an unknown key, or a wrong value.
+    """
+    try:
+        return PlanFile.model_validate(read_yaml(path, "a plan begins with cfg, seeds and comparisons"))
+    except ValidationError as error:
+        from pointseg.config.mistakes import explain
+
+        raise UsageError(f"{path}: {explain(error, PlanFile)}") from None
+
+
+def plan_comparisons(plan: PlanFile, path: Path, out: Path) -> list[Comparison]:
+    """The comparisons of a plan, each in ``out/NAME``; those on the same rooms share ``out/rooms/...``.
+
+    Raises:
+        UsageError: an unknown method or key, or a wrong value; says in which comparison.
+    """
+    comparisons = []
+    for name, section in plan.comparisons.items():
+        try:
+            comparison = _plan_comparison(plan, section, out / name, out)
+            comparison.shared_config()
+        except UsageError as error:
+            raise UsageError(f"{path}: comparisons.{name}: {error}") from None
+        comparisons.append(comparison)
+    return comparisons
+
+
+def _plan_comparison(plan: PlanFile, section: ComparisonSection, out: Path, campaign: Path) -> Comparison:
+    if not (section.methods or section.variations):
+        raise UsageError("has no methods; name at least one")
+    variations = [vary(variation.of, name, variation.set) for name, variation in section.variations.items()]
+    law, num_vertices = section.law or plan.law, section.vertices or plan.vertices
+    counts = section.rooms or plan.rooms
+    rooms = "-".join(map(str, (law, *counts, num_vertices)))
+    return Comparison(
+        out=out,
+        data=campaign / "rooms" / rooms,
+        room_settings=RoomSettings(law, dict(zip(SPLITS, counts, strict=True)), num_vertices),
+        methods=choose_methods([*section.methods, *variations]),
+        num_seeds=section.seeds or plan.seeds,
+        cfg=plan.cfg,
+        overrides=_as_overrides({**plan.set, **section.set}),
+    )
+
+
+def _as_overrides(keys: Mapping[str, Any]) -> list[str]:
+    return [f"{key}={json.dumps(value)}" for key, value in keys.items()]

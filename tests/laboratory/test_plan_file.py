@@ -1,0 +1,232 @@
+"""A plan becomes comparisons, its mistakes are named with their place, and a campaign goes on where it was."""
+
+import json
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+
+from pointseg.errors import UsageError
+from pointseg.laboratory import scheduler
+from pointseg.laboratory.child import do_run
+from pointseg.laboratory.comparison import Comparison
+from pointseg.laboratory.configuring import configure
+from pointseg.laboratory.data import find_rooms
+from pointseg.laboratory.plan import PlannedRun
+from pointseg.laboratory.plan_file import plan_comparisons, read_plan
+from pointseg.longtail import main
+from tests.conftest import TINY_NETWORK
+
+TINY = {
+    **{key: json.loads(value) for key, value in (override.split("=") for override in TINY_NETWORK)},
+    "data.voxel_size_m": 0.1,
+    "train.log_every": 1,
+}
+PLAN = {
+    "seeds": 2,
+    "law": "lookalikes",
+    "rooms": [2, 1, 1],
+    "vertices": 2000,
+    "set": TINY,
+    "comparisons": {
+        "short": {"set": {"train.passes": 1}, "methods": ["collapse", "cross_entropy"]},
+        "long": {
+            "set": {"train.passes": 2},
+            "methods": ["cross_entropy"],
+            "variations": {"weak": {"of": "collapse", "set": {"loss.collapse.weight": 0.01}}},
+        },
+        "balanced": {"law": "lookalikes_balanced", "seeds": 1, "set": {"train.passes": 1}, "methods": ["collapse"]},
+    },
+}
+
+
+def write(folder: Path, content: object) -> Path:
+    path = folder / "plan.yaml"
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+def read(folder: Path, content: object) -> list[Comparison]:
+    path = write(folder, content)
+    return plan_comparisons(read_plan(path), path, folder / "out")
+
+
+def test_a_comparison_has_what_it_says_and_else_what_the_plan_says(tmp_path: Path) -> None:
+    short, long, balanced = read(tmp_path, PLAN)
+    assert [c.name for c in (short, long, balanced)] == ["short", "long", "balanced"]
+    assert short.data == long.data != balanced.data
+    assert [c.room_settings.law for c in (long, balanced)] == ["lookalikes", "lookalikes_balanced"]
+    assert [c.num_seeds for c in (long, balanced)] == [2, 1]
+    assert [c.shared_config().train.passes for c in (short, long)] == [1, 2]
+    assert short.shared_config().data.voxel_size_m == 0.1
+
+
+def test_a_variation_comes_with_its_method_and_changes_its_keys_alone(tmp_path: Path) -> None:
+    long = read(tmp_path, PLAN)[1]
+    assert [method.name for method in long.methods] == ["cross_entropy", "collapse", "weak"]
+    of_method = {m.name: configure(long.cfg, long.overrides, m, 0, "run", "data") for m in long.methods}
+    weak, whole = of_method["weak"].loss.collapse, of_method["collapse"].loss.collapse
+    assert (weak.weight, whole.weight) == (0.01, 0.5)
+    assert weak.model_copy(update={"weight": 0.5}) == whole
+    assert of_method["weak"].model_copy(update={"loss": of_method["collapse"].loss}) == of_method["collapse"]
+
+
+def test_a_variation_that_changes_what_happens_after_training_has_the_weights_of_its_method(tmp_path: Path) -> None:
+    section = {"variations": {"adjusted": {"of": "lovasz", "set": {"inference.logit_adjustment": 0.5}}}}
+    method = read(tmp_path, {"comparisons": {"a": section}})[0].methods[-1]
+    assert (method.name, method.trained_as, method.of) == ("adjusted", "lovasz", "lovasz")
+
+
+def test_the_plans_of_the_checkout_can_be_read() -> None:
+    """Every comparison and every key of theirs; what they cost is for --status to say."""
+    plans = sorted((Path(__file__).parents[2] / "configs" / "plans").glob("*.yaml"))
+    assert plans
+    for path in plans:
+        assert plan_comparisons(read_plan(path), path, Path("out"))
+
+
+def with_comparison(**changes: object) -> dict:
+    return {"comparisons": {"a": {"methods": ["collapse"], **changes}}}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", r"plan.yaml: is empty; "),
+        ("- a", r"plan.yaml: expected keys and values, found list"),
+        ("a: [", r"plan.yaml: not valid YAML"),
+        ({"seeds": 2}, r"plan.yaml: comparisons: Field required"),
+        ({"comparisons": {}}, r"comparisons: .*at least 1"),
+        ({**PLAN, "seed": 2}, r"unknown key seed; the nearest known key is seeds"),
+        ({**PLAN, "seeds": 0}, r"seeds: .*greater than 0"),
+        (with_comparison(methods=[]), r"comparisons.a: has no methods"),
+        (with_comparison(methods=["colapse"]), r"comparisons.a: unknown method 'colapse'; the nearest is collapse"),
+        (with_comparison(set={"train.pases": 1}), r"comparisons.a: .*unknown key train.pases; .* train.passes"),
+        (
+            with_comparison(set={"run.seed": 1}),
+            r"comparisons.a: run.seed: each run .* run.seed; use --seeds",
+        ),
+        (with_comparison(set={"train.passes": -1}), r"comparisons.a: .*train.passes"),
+        (with_comparison(law="longtial"), r"comparisons.a: 'longtial' is no frequency law"),
+        (with_comparison(variations={"lovasz": {"of": "focal", "set": {"loss.lovasz": 1}}}), r"lovasz: is the name of"),
+        (with_comparison(variations={"b": {"of": "focal", "set": {}}}), r"variations.b.set: .*at least 1"),
+        (with_comparison(variations={"b": {"of": "foc", "set": {"loss.lovasz": 1}}}), r"unknown method 'foc'"),
+        (with_comparison(variations={"b": {"of": "focal", "set": {"run.dir": "x"}}}), r"run.dir: each run"),
+        (
+            with_comparison(variations={"../b": {"of": "focal", "set": {"loss.lovasz": 1}}}),
+            r"variations.*pattern",
+        ),
+        ({"comparisons": {"../a": {"methods": ["focal"]}}}, r"comparisons.*match pattern"),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_where(tmp_path: Path, content: object, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        read(tmp_path, content)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_plan_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none.yaml: no such plan; give a path or one of collapse.yaml"):
+        main(["--out", str(tmp_path), "--plan", str(tmp_path / "none.yaml")])
+
+
+def test_what_the_plan_says_can_not_be_said_beside_it(tmp_path: Path) -> None:
+    call = ["--out", str(tmp_path / "out"), "--plan", str(write(tmp_path, PLAN))]
+    with pytest.raises(UsageError, match=r"leave out --seeds, --law"):
+        main([*call, "--seeds", "3", "--law", "longtail"])
+    with pytest.raises(UsageError, match=r"leave out train.passes=3"):
+        main([*call, "train.passes=3"])
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The arguments of a plan that is done, in this process, and the order in which its runs were begun."""
+    folder = tmp_path_factory.mktemp("campaign")
+    arguments = ["--out", str(folder / "out"), "--plan", str(write(folder, PLAN))]
+
+    def do_at_once(run: PlannedRun) -> scheduler.Child:
+        with open(folder / "order", "a") as order:
+            order.write(f"{run.comparison} {run.method} {run.seed}\n")
+        do_run(run)
+        return scheduler.Child(run, Mock(**{"poll.return_value": 0}))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scheduler, "start_child", do_at_once)
+        assert main(arguments) == 0
+    return arguments
+
+
+def test_every_comparison_has_its_table_and_the_plan_a_summary(campaign: list[str]) -> None:
+    out = Path(campaign[1])
+    tables = json.loads((out / "campaign.json").read_text())["comparisons"]
+    assert list(tables) == ["short", "long", "balanced"]
+    for name, table in tables.items():
+        assert table == json.loads((out / name / "table.json").read_text())
+        assert not table["missing"]
+    weak = tables["long"]["rows"][-1]
+    assert (weak["method"], weak["against"]) == ("weak", "collapse")
+    row = next(row for row in tables["short"]["rows"] if row["method"] == "collapse")
+    gained = [a["miou"] - b["miou"] for a, b in zip(row["runs"], tables["short"]["rows"][1]["runs"], strict=True)]
+    assert row["gain"]["miou"]["mean"] == pytest.approx(sum(gained) / 2)
+    summary = (out / "campaign.md").read_text()
+    assert [line.split()[1:4:2] for line in summary.splitlines()[4:6]] == [["lookalikes", "1"], ["lookalikes", "2"]]
+    assert (out / "campaign.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_all_comparisons_have_their_first_seed_before_one_has_its_second(campaign: list[str]) -> None:
+    order = (Path(campaign[3]).parent / "order").read_text().split()[2::3]
+    assert order == sorted(order)
+    assert len(order) == 2 + 2 + 3 + 3 + 1
+
+
+def test_status_says_what_is_done_and_does_nothing(
+    campaign: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*campaign, "--status"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "short: 4 of 4 runs done, 0 training scenes to see"
+    assert shown[-1].startswith("in all: 11 of 11 done; ")
+
+    assert main(["--out", str(tmp_path / "new"), *campaign[2:], "--status"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[1] == "long: 0 of 6 runs done, 24 training scenes to see"
+    assert "the first run will tell how long" in shown[-1]
+    assert not (tmp_path / "new").exists()
+
+
+def test_some_comparisons_of_a_plan_can_be_chosen(campaign: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*campaign, "--status", "--only", "balanced", "short"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in shown] == ["short", "balanced", "in all"]
+    with pytest.raises(
+        UsageError, match="--only terminal: is no comparison of .*plan.yaml; it has short, long, balanced"
+    ):
+        main([*campaign, "--only", "terminal"])
+    with pytest.raises(UsageError, match="--only: chooses comparisons of a plan"):
+        main(["--out", campaign[1], "--only", "short"])
+
+
+def test_a_campaign_that_was_cut_off_does_what_is_missing(campaign: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    result = Path(campaign[1]) / "long" / "runs" / "weak" / "seed1" / "result.json"
+    before = json.loads(result.read_text())
+    result.unlink()
+    begun = []
+
+    def do_at_once(run: PlannedRun) -> scheduler.Child:
+        begun.append(f"{run.comparison}: {run.title}")
+        do_run(run)
+        return scheduler.Child(run, Mock(**{"poll.return_value": 0}))
+
+    monkeypatch.setattr(scheduler, "start_child", do_at_once)
+    assert main(campaign) == 0
+    assert begun == ["long: weak, seed 1"]
+    assert json.loads(result.read_text())["scores"] == before["scores"]
+
+
+def test_rooms_are_found_where_they_are_complete(campaign: list[str]) -> None:
+    path = Path(campaign[3])
+    short = plan_comparisons(read_plan(path), path, Path(campaign[1]))[0]
+    found = find_rooms(short.data, short.room_settings)
+    assert found is not None
+    assert found == short.make_rooms()
+    assert find_rooms(short.data.parent / "others", short.room_settings) is None
