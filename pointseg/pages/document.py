@@ -25,6 +25,7 @@ p { margin: 4px 0 10px; }
 .up { color: #00734f; } .down { color: #b54a00; }
 table.plain { border-collapse: collapse; }
 table.plain td, table.plain th { padding: 3px 14px 3px 0; text-align: left; vertical-align: top; }
+table.plain td:first-child { white-space: nowrap; }
 table.plain tr + tr td { border-top: 1px solid var(--line); }
 table.plain td.number, table.plain th.number { text-align: right; font-variant-numeric: tabular-nums; }
 pre { background: #f4f6f8; padding: 10px; overflow: auto; max-height: 420px; font-size: 12.5px; }
