@@ -2,6 +2,8 @@
 
 import re
 import secrets
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,9 @@ def load_wandb(project: str) -> Any:
     Raises:
         UsageError: it is not installed.
     """
-    try:
-        import wandb
-    except ImportError:
-        wandb = None
+    wandb: Any = None
+    with suppress(ImportError):
+        wandb = import_module("wandb")
     # Without the library Python takes a folder of that name for it, as the library leaves one wherever it has run.
     if not hasattr(wandb, "init"):
         raise UsageError(missing_library(f"train.wandb={project}: logging there", "wandb", "wandb"))
