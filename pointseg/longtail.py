@@ -18,7 +18,7 @@ from pointseg.laboratory.campaign import Prepared, as_json, do_campaign, draw_if
 from pointseg.laboratory.comparison import Comparison
 from pointseg.laboratory.data import RoomSettings
 from pointseg.laboratory.methods import BESIDE_THE_LOSS, COMBINATIONS, DEFAULT_NAMES, METHODS, choose_methods
-from pointseg.laboratory.plan_file import plan_comparisons, read_plan
+from pointseg.laboratory.plan_file import Given, plan_comparisons, read_plan
 from pointseg.laboratory.progress import describe_progress
 from pointseg.laboratory.summary import describe_campaign, draw_summary, format_summary
 from pointseg.laboratory.table import format_table
@@ -38,7 +38,9 @@ _OF_ONE_COMPARISON = {
     "vertices": 20_000,
     "data": None,
 }
-"""Options that a plan says itself, and what they are where nobody says it."""
+"""Options of a comparison, and what they are where nobody says it."""
+_SAID_BY_PLAN = ("methods", "cfg", "law", "data")
+"""Those of them that can't be given beside a plan; the others go before what it says."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -86,8 +88,7 @@ def _read_options(arguments: Namespace) -> tuple[list[Comparison], str]:
     # ``--methods a b key=value`` is one list for the parser.
     given = arguments.methods or []
     names = [name for name in given if "=" not in name]
-    if arguments.seeds < 1:
-        raise UsageError(f"--seeds {arguments.seeds}: there must be at least one")
+    _check_seeds(arguments.seeds)
     comparison = Comparison(
         out=arguments.out,
         data=arguments.data or arguments.out / "data",
@@ -102,20 +103,26 @@ def _read_options(arguments: Namespace) -> tuple[list[Comparison], str]:
 
 def _read_plan(arguments: Namespace) -> tuple[list[Comparison], str]:
     """The comparisons of the plan, and the split whose scores are shown."""
-    given = [f"--{name}" for name in _OF_ONE_COMPARISON if getattr(arguments, name) is not None]
-    if given or arguments.overrides:
-        raise UsageError(
-            f"--plan: the plan says what is compared; leave out {', '.join([*given, *arguments.overrides])}"
-        )
+    refused = [f"--{name}" for name in _SAID_BY_PLAN if getattr(arguments, name) is not None]
+    if refused:
+        raise UsageError(f"--plan: the plan says what is compared; leave out {', '.join(refused)}")
+    _check_seeds(arguments.seeds)
     path = find_config(arguments.plan, "plan")
     plan = read_plan(path)
-    comparisons = plan_comparisons(plan, path, arguments.out)
+    rooms = None if arguments.rooms is None else tuple(arguments.rooms)
+    given = Given(arguments.seeds, rooms, arguments.vertices, arguments.overrides)
+    comparisons = plan_comparisons(plan, path, arguments.out, given)
     chosen = arguments.only or list(plan.comparisons)
     unknown = [name for name in chosen if name not in plan.comparisons]
     if unknown:
         known = ", ".join(plan.comparisons)
         raise UsageError(f"--only {unknown[0]}: is no comparison of {path}; it has {known}")
-    return [comparison for comparison in comparisons if comparison.name in chosen], plan.split
+    return [comparison for comparison in comparisons if comparison.name in chosen], arguments.split or plan.split
+
+
+def _check_seeds(number: int | None) -> None:
+    if number is not None and number < 1:
+        raise UsageError(f"--seeds {number}: there must be at least one")
 
 
 def _write_campaign(out: Path, prepared: Sequence[Prepared], tables: Sequence[dict], command: str) -> None:

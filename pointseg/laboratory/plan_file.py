@@ -19,11 +19,13 @@
         variations:                   # a method with other keys, a row more each
           weak: {of: collapse, set: {loss.collapse.weight: 0.1}}
 
-What a comparison says of ``law``, ``seeds``, ``rooms`` and ``vertices`` goes before what the plan says.
+What a comparison says of ``law``, ``seeds``, ``rooms`` and ``vertices`` goes before what the plan says, and what is given
+with the command before both: the same plan serves a larger machine.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -74,6 +76,17 @@ class PlanFile(Section):
     comparisons: dict[Name, ComparisonSection] = Field(min_length=1)
 
 
+@dataclass(frozen=True)
+class Given:
+    """What goes before the plan, in all of its comparisons; None: as the plan says."""
+
+    seeds: int | None = None
+    rooms: tuple[int, int, int] | None = None
+    vertices: int | None = None
+    overrides: Sequence[str] = ()
+    """Each ``key.sub=value``."""
+
+
 def read_plan(path: Path) -> PlanFile:
     """Read a plan.
 
@@ -88,8 +101,14 @@ def read_plan(path: Path) -> PlanFile:
         raise UsageError(f"{path}: {explain(error, PlanFile)}") from None
 
 
-def plan_comparisons(plan: PlanFile, path: Path, out: Path) -> list[Comparison]:
+def plan_comparisons(plan: PlanFile, path: Path, out: Path, given: Given = Given()) -> list[Comparison]:
     """The comparisons of a plan, each in ``out/NAME``; those on the same rooms share ``out/rooms/...``.
+
+    Args:
+        plan: of :func:`read_plan`.
+        path: of its file, for messages.
+        out: gets all of it.
+        given: what goes before the plan.
 
     Raises:
         UsageError: an unknown method or key, or a wrong value; says in which comparison.
@@ -97,7 +116,7 @@ def plan_comparisons(plan: PlanFile, path: Path, out: Path) -> list[Comparison]:
     comparisons = []
     for name, section in plan.comparisons.items():
         try:
-            comparison = _plan_comparison(plan, section, out / name, out)
+            comparison = _plan_comparison(plan, section, given, out / name, out)
             comparison.shared_config()
         except UsageError as error:
             raise UsageError(f"{path}: comparisons.{name}: {error}") from None
@@ -105,21 +124,22 @@ def plan_comparisons(plan: PlanFile, path: Path, out: Path) -> list[Comparison]:
     return comparisons
 
 
-def _plan_comparison(plan: PlanFile, section: ComparisonSection, out: Path, campaign: Path) -> Comparison:
+def _plan_comparison(plan: PlanFile, section: ComparisonSection, given: Given, out: Path, campaign: Path) -> Comparison:
     if not (section.methods or section.variations):
         raise UsageError("has no methods; name at least one")
     variations = [vary(variation.of, name, variation.set) for name, variation in section.variations.items()]
-    law, num_vertices = section.law or plan.law, section.vertices or plan.vertices
-    counts = section.rooms or plan.rooms
+    law = section.law or plan.law
+    num_vertices = given.vertices or section.vertices or plan.vertices
+    counts = given.rooms or section.rooms or plan.rooms
     rooms = "-".join(map(str, (law, *counts, num_vertices)))
     return Comparison(
         out=out,
         data=campaign / "rooms" / rooms,
         room_settings=RoomSettings(law, dict(zip(SPLITS, counts, strict=True)), num_vertices),
         methods=choose_methods([*section.methods, *variations]),
-        num_seeds=section.seeds or plan.seeds,
+        num_seeds=given.seeds or section.seeds or plan.seeds,
         cfg=plan.cfg,
-        overrides=_as_overrides({**plan.set, **section.set}),
+        overrides=[*_as_overrides({**plan.set, **section.set}), *given.overrides],
     )
 
 

@@ -13,7 +13,7 @@ from pointseg.laboratory.comparison import Comparison
 from pointseg.laboratory.configuring import configure
 from pointseg.laboratory.data import find_rooms
 from pointseg.laboratory.plan import PlannedRun
-from pointseg.laboratory.plan_file import plan_comparisons, read_plan
+from pointseg.laboratory.plan_file import Given, plan_comparisons, read_plan
 from pointseg.longtail import main
 from tests.conftest import TINY_NETWORK
 
@@ -130,12 +130,31 @@ def test_a_plan_that_is_not_there(tmp_path: Path) -> None:
         main(["--out", str(tmp_path), "--plan", str(tmp_path / "none.yaml")])
 
 
-def test_what_the_plan_says_can_not_be_said_beside_it(tmp_path: Path) -> None:
+def test_what_the_plan_compares_can_not_be_said_beside_it(tmp_path: Path) -> None:
     call = ["--out", str(tmp_path / "out"), "--plan", str(write(tmp_path, PLAN))]
-    with pytest.raises(UsageError, match=r"leave out --seeds, --law"):
-        main([*call, "--seeds", "3", "--law", "longtail"])
-    with pytest.raises(UsageError, match=r"leave out train.passes=3"):
-        main([*call, "train.passes=3"])
+    with pytest.raises(UsageError, match=r"leave out --methods, --law"):
+        main([*call, "--methods", "focal", "--law", "longtail"])
+    with pytest.raises(UsageError, match=r"--seeds 0: there must be at least one"):
+        main([*call, "--seeds", "0"])
+    with pytest.raises(UsageError, match=r"comparisons.short: .*unknown key train.pases"):
+        main([*call, "train.pases=3"])
+
+
+def test_what_is_given_with_the_command_goes_before_the_plan(tmp_path: Path) -> None:
+    path = write(tmp_path, PLAN)
+    given = Given(seeds=5, rooms=(9, 2, 3), vertices=3000, overrides=["train.passes=7", "data.voxel_size_m=0.04"])
+    for comparison in plan_comparisons(read_plan(path), path, tmp_path / "out", given):
+        assert comparison.num_seeds == 5
+        assert (*comparison.room_settings.num_scenes.values(), comparison.room_settings.num_vertices) == (9, 2, 3, 3000)
+        config = comparison.shared_config()
+        assert (config.train.passes, config.data.voxel_size_m) == (7, 0.04)
+        assert "9-2-3-3000" in comparison.data.name
+
+
+def test_a_larger_version_of_a_plan_is_a_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call = ["--out", str(tmp_path / "out"), "--plan", str(write(tmp_path, PLAN)), "--status", "--only", "short"]
+    assert main([*call, "--rooms", "20", "1", "1", "--seeds", "1", "train.passes=3"]) == 0
+    assert "short: 0 of 2 runs done, 120 training scenes to see" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
