@@ -19,8 +19,8 @@
         variations:                   # a method with other keys, a row more each
           weak: {of: collapse, set: {loss.collapse.weight: 0.1}}
 
-What a comparison says of ``law``, ``seeds``, ``rooms`` and ``vertices`` goes before what the plan says, and what is given
-with the command before both: the same plan serves a larger machine.
+What a comparison says of ``law``, ``seeds``, ``rooms`` and ``vertices`` goes before what the plan says, and what is
+given with the command before both: the same plan serves a larger machine.
 """
 
 import json
