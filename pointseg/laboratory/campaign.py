@@ -51,7 +51,7 @@ def order_runs(prepared: Sequence[Prepared]) -> list[PlannedRun]:
 def do_campaign(
     prepared: Sequence[Prepared], num_at_once: int, split: str, call: Mapping[str, Any], say: Say
 ) -> list[dict[str, Any]]:
-    """Do the runs that are missing, then write a table for each comparison.
+    """Do the runs that are missing, and write a table for each comparison, anew after each run of it that ends.
 
     Args:
         prepared: of :func:`prepare`.
@@ -63,7 +63,12 @@ def do_campaign(
     Returns:
         the tables, in the order of the comparisons.
     """
-    do_runs(order_runs(prepared), num_at_once, split, say)
+    of_name = {one.comparison.name: one for one in prepared}
+
+    def write_after(run: PlannedRun) -> None:
+        write_table(of_name[run.comparison], split, call, say)
+
+    do_runs(order_runs(prepared), num_at_once, split, say, write_after)
     return [write_table(one, split, call, say) for one in prepared]
 
 

@@ -34,7 +34,13 @@ class Child:
             self.process.stdin.close()
 
 
-def do_runs(runs: Sequence[PlannedRun], num_at_once: int, split: str, say: Callable[[str], None]) -> None:
+def do_runs(
+    runs: Sequence[PlannedRun],
+    num_at_once: int,
+    split: str,
+    say: Callable[[str], None],
+    after: Callable[[PlannedRun], None] = lambda run: None,
+) -> None:
     """Do the runs that have no result yet; one that fails keeps no other from being done.
 
     Args:
@@ -42,6 +48,7 @@ def do_runs(runs: Sequence[PlannedRun], num_at_once: int, split: str, say: Calla
         num_at_once: processes at a time.
         split: whose mIoU a line says.
         say: takes the lines that tell of the progress.
+        after: is told of each run that has got its result.
 
     Raises:
         UsageError: a folder is for another run; nothing was begun then.
@@ -71,6 +78,7 @@ def do_runs(runs: Sequence[PlannedRun], num_at_once: int, split: str, say: Calla
                     board.tell_failure(child.run, _last_lines(child.run))
                 else:
                     board.tell_end(child.run, child.started, result, [*missing, *(c.run for c in children)])
+                    after(child.run)
 
 
 def start_child(run: PlannedRun) -> Child:

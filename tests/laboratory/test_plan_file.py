@@ -6,7 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from pointseg.errors import UsageError
+from pointseg.errors import StoppedError, UsageError
 from pointseg.laboratory import scheduler
 from pointseg.laboratory.child import do_run
 from pointseg.laboratory.comparison import Comparison
@@ -236,10 +236,39 @@ def test_a_campaign_that_was_cut_off_does_what_is_missing(campaign: list[str], m
         do_run(run)
         return scheduler.Child(run, Mock(**{"poll.return_value": 0}))
 
+    table = Path(campaign[1]) / "long" / "table.json"
+    table.unlink()
     monkeypatch.setattr(scheduler, "start_child", do_at_once)
     assert main(campaign) == 0
     assert begun == ["long: weak, seed 1"]
     assert json.loads(result.read_text())["scores"] == before["scores"]
+
+
+def test_each_run_that_ends_is_in_its_table_at_once(campaign: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two runs that are missing the second fails to begin: the first is in the table, nothing else new."""
+    runs = Path(campaign[1]) / "short" / "runs"
+    table, other = (Path(campaign[1]) / name / "table.json" for name in ("short", "long"))
+    before = {
+        path: path.read_text() for path in (runs / "collapse/seed0/result.json", runs / "collapse/seed1/result.json")
+    }
+    for path in (*before, table, other):
+        path.unlink()
+    begun = []
+
+    def do_one(run: PlannedRun) -> scheduler.Child:
+        if begun:
+            raise KeyboardInterrupt
+        begun.append(run.title)
+        do_run(run)
+        return scheduler.Child(run, Mock(**{"poll.return_value": 0}))
+
+    monkeypatch.setattr(scheduler, "start_child", do_one)
+    with pytest.raises(StoppedError, match="the same command goes on"):
+        main([*campaign, "--jobs", "1"])
+    assert json.loads(table.read_text())["missing"] == ["collapse, seed 1"]
+    assert not other.exists()
+    for path, text in before.items():
+        path.write_text(text)
 
 
 def test_rooms_are_found_where_they_are_complete(campaign: list[str]) -> None:
