@@ -151,9 +151,7 @@ def build_parser() -> CommandParser:
         description="What each way of handling the long tail is worth: the same rooms, network, budget and seeds.",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets runs, table.md, .json and .png")
-    parser.add_argument(
-        "--plan", metavar="FILE", help="several comparisons, as this YAML of configs/plans or path says"
-    )
+    parser.add_argument("--plan", metavar="FILE", help="several comparisons, as this YAML says: a path, or collapse")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these comparisons of the plan; default: all")
     parser.add_argument("--status", action="store_true", help="say what is done and what it will take, and no more")
     parser.add_argument("--methods", nargs="+", metavar="NAME", help=_METHODS_HELP)

@@ -8,9 +8,9 @@ import torch
 
 from pointseg.command_line import CommandParser
 from pointseg.commands import called, run_command
-from pointseg.config import load_config
+from pointseg.config import Config, load_config
 from pointseg.engine.trainer import Trainer
-from pointseg.processes import join_processes
+from pointseg.processes import Processes, join_processes
 from pointseg.runs.directory import RunDirectory
 
 _BEGIN_ANEW = "begin another run from it with model.init=RUN run.dir=PATH"
@@ -38,11 +38,16 @@ def main(argv: Sequence[str]) -> None:
 
             processes.let_first(partial(load_wandb, config.train.wandb))
         processes.let_first(lambda: held.enter_context(claim(directory, arguments.resume)))
-        trainer = Trainer(config, processes, resume=arguments.resume)
-        processes.let_first(lambda: keep_surroundings(directory, processes.device, arguments.resume))
-        trainer.run()
+        train_run(config, processes, arguments.resume)
         if processes.is_first:
             print(f"done: {directory.find_checkpoint()}; next: {called('evaluate', '--run', str(directory.path))}")
+
+
+def train_run(config: Config, processes: Processes, resume: bool) -> None:
+    """Train to the end. The trainer is this function's alone, so that nothing of it is left when the processes part."""
+    trainer = Trainer(config, processes, resume)
+    processes.let_first(partial(keep_surroundings, trainer.directory, processes.device, resume))
+    trainer.run()
 
 
 def keep_surroundings(directory: RunDirectory, device: torch.device, resumed: bool) -> None:

@@ -44,7 +44,7 @@ def test_training_learns_and_leaves_a_whole_run(trained_run: Path) -> None:
     validation = _rows(trained_run, "val")
     assert validation[-1]["miou"] > 0.25  # four classes of equal size: chance is 1/7
     names = {path.name for path in trained_run.iterdir()}
-    assert names == {"classes.tsv", "config.yaml", "metrics.jsonl", "checkpoints", "tensorboard"}
+    assert names == {"classes.tsv", "config.yaml", "metrics.jsonl", "surroundings.json", "checkpoints", "tensorboard"}
     assert {p.name for p in (trained_run / "checkpoints").iterdir()} == {"last.pt", "best.pt"}
     checkpoint = torch.load(trained_run / "checkpoints" / "last.pt", weights_only=True)
     assert checkpoint["progress"]["pass_index"] == 12
