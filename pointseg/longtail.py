@@ -49,8 +49,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.only and not arguments.plan:
         raise UsageError("--only: chooses comparisons of a plan; give one with --plan")
     comparisons, split = _read_plan(arguments) if arguments.plan else _read_options(arguments)
-    # What is wrong with a config is said before any room is made.
-    num_threads = [comparison.shared_config().train.num_threads for comparison in comparisons]
+    num_threads = [comparison.shared_config.train.num_threads for comparison in comparisons]
     num_at_once = min(choose_jobs(arguments.jobs, number) for number in num_threads)
 
     if arguments.status:
@@ -98,6 +97,7 @@ def _read_options(arguments: Namespace) -> tuple[list[Comparison], str]:
         cfg=arguments.cfg,
         overrides=[*arguments.overrides, *(name for name in given if "=" in name)],
     )
+    comparison.check()  # what is wrong is said before any room is made
     return [comparison], arguments.split
 
 

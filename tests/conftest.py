@@ -176,14 +176,6 @@ def free_ports(number: int) -> list[int]:
     return ports
 
 
-def flatten(tree: dict, prefix: str = "") -> dict:
-    """Key with its sections, ``loss.collapse.weight``, -> value, of a config as nested dicts."""
-    flat: dict = {}
-    for key, value in tree.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
-
-
 def write_boxes(root: Path, split: str, num_scenes: int, num_points: int = 600) -> None:
     """Prepared scenes in which the label follows from height and colour: floor, wall, chair and table."""
     for index in range(num_scenes):

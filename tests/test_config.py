@@ -5,16 +5,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pointseg.config import Config, dump_config, load_config
+from pointseg.config import Config, dump_config, flatten_config, load_config
 from pointseg.errors import UsageError
-from tests.conftest import flatten
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_every_config_is_complete_and_explains_each_key(path: Path) -> None:
-    assert flatten(yaml.safe_load(path.read_text())).keys() == flatten(Config().model_dump()).keys()
+    assert flatten_config(yaml.safe_load(path.read_text())).keys() == flatten_config(Config().model_dump()).keys()
     for line in path.read_text().splitlines():
         if line.strip() and not line.lstrip().startswith("#"):
             assert "#" in line or line.endswith(":"), f"no comment: {line}"
@@ -29,7 +28,8 @@ def test_the_baseline_differs_from_the_main_recipe_in_lambda_alone() -> None:
 
 def test_the_volt_is_trained_as_its_teacher_is_but_for_what_a_transformer_wants() -> None:
     teacher, volt = (
-        flatten(load_config(name, ["run.dir=x"]).model_dump()) for name in ("scannet200_teacher", "scannet200_volt")
+        flatten_config(load_config(name, ["run.dir=x"]).model_dump())
+        for name in ("scannet200_teacher", "scannet200_volt")
     )
     changed = {key for key in volt if volt[key] != teacher[key]}
     of_training = {"optimizer.lr", "train.passes", "train.amp", "train.ema_decay"}

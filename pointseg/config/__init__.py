@@ -3,6 +3,9 @@
 A YAML names every key (a test sees to it). ``key.sub=value`` on the command line overrides one.
 """
 
+from collections.abc import Mapping
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,7 @@ __all__ = [
     "config_from_dict",
     "dump_config",
     "find_config",
+    "flatten_config",
     "load_config",
     "read_yaml",
 ]
@@ -141,7 +145,7 @@ def read_yaml(path: Path, remedy: str) -> dict[str, Any]:
         UsageError: no YAML in it, or no keys and values.
     """
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        tree = deepcopy(_parse(path.read_text(encoding="utf-8")))
     except OSError:
         raise
     except Exception as error:  # PyYAML's own, and what Python raises of a date, a number or a depth that it can't take
@@ -153,6 +157,12 @@ def read_yaml(path: Path, remedy: str) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise UsageError(f"{path}: expected keys and values, found {type(tree).__name__}; {remedy}")
     return tree
+
+
+@lru_cache(maxsize=8)
+def _parse(text: str) -> Any:
+    """A laboratory reads one config for each of its runs, and to parse it takes longer than to check it."""
+    return yaml.load(text, _Loader)
 
 
 def _find_taxonomy(config: Config, folder: Path) -> str:
@@ -196,6 +206,14 @@ def find_config(name: str, kind: str = "config") -> Path:
 def dump_config(config: Config) -> str:
     """The config as YAML that :func:`load_config` reads back to an equal config."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def flatten_config(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Keys with their sections, ``loss.collapse.weight``, -> values, of a config as nested dicts."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= flatten_config(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
 
 
 def config_from_dict(tree: dict[str, Any], where: str) -> Config:

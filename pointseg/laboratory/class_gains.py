@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pointseg.laboratory.table import align
+from pointseg.metrics import ConfusionMatrix, describe_classes, score
 from pointseg.taxonomy import Taxonomy
 
 NUM_SHOWN = 8
@@ -21,8 +22,8 @@ class ClassGain(NamedTuple):
     train_points: int
     baseline_iou: float
     gain: float
-    mistaken_for: str
-    """The class that the baseline most often says instead."""
+    mistaken_for: str | None
+    """The class that the baseline most often says instead; None: it makes no mistake."""
     mistaken_share: float
     """Of the class's labelled vertices that get that other class from the baseline."""
 
@@ -45,26 +46,31 @@ def compare_classes(
     pairs = [(a, b) for a in kept[0] for b in kept[1] if a["seed"] == b["seed"]]
     if not pairs:
         return []
-    before = np.array([a["confusion"][split] for a, _ in pairs], dtype=np.float64)
-    after = np.array([b["confusion"][split] for _, b in pairs], dtype=np.float64)
-    baseline_iou, gain = _iou(before).mean(axis=0), (_iou(after) - _iou(before)).mean(axis=0)
-    train_points = np.array(pairs[0][0]["confusion"]["train"]).sum(axis=1)
-    wrong = before.sum(axis=0)
-    points = wrong.sum(axis=1)
-    np.fill_diagonal(wrong, 0)
+    before = [_read_confusion(result, split) for result, _ in pairs]
+    after = [_read_confusion(result, split) for _, result in pairs]
+    gain = np.mean([score(b).iou - score(a).iou for a, b in zip(before, after, strict=True)], axis=0)
+    baseline_iou = np.mean([score(confusion).iou for confusion in before], axis=0)
+    of_all_seeds = ConfusionMatrix(taxonomy.num_classes)
+    for confusion in before:
+        of_all_seeds.counts += confusion.counts
+    train_points = _read_confusion(pairs[0][0], "train").totals[0]
     groups = taxonomy.groups or ("-",) * taxonomy.num_classes
-    return [
-        ClassGain(
-            name=taxonomy.class_names[label],
-            group=groups[label],
-            train_points=int(train_points[label]),
-            baseline_iou=float(baseline_iou[label]),
-            gain=float(gain[label]),
-            mistaken_for=taxonomy.class_names[int(wrong[label].argmax())],
-            mistaken_share=float(wrong[label].max() / points[label]),
-        )
-        for label in np.flatnonzero(points).tolist()
-    ]
+    gains = []
+    for label, (name, row) in enumerate(describe_classes(of_all_seeds, taxonomy).items()):
+        if row["points"]:
+            mistake = row["mostly_taken_for"]
+            gains.append(
+                ClassGain(
+                    name=name,
+                    group=groups[label],
+                    train_points=int(train_points[label]),
+                    baseline_iou=float(baseline_iou[label]),
+                    gain=float(gain[label]),
+                    mistaken_for=None if mistake is None else mistake["name"],
+                    mistaken_share=0.0 if mistake is None else mistake["share"],
+                )
+            )
+    return gains
 
 
 def format_class_gains(gains: Sequence[ClassGain]) -> str:
@@ -117,17 +123,18 @@ def _bin_rows(gains: Sequence[ClassGain]) -> list[list[str]]:
 def _class_rows(gains: Sequence[ClassGain]) -> list[list[str]]:
     rows = [["class", "group", "training vertices", "baseline IoU", "gain", "mistaken for"]]
     for one in gains:
-        mistaken = f"{one.mistaken_for}, {100 * one.mistaken_share:.0f} %" if one.mistaken_share else "-"
+        mistaken = f"{one.mistaken_for}, {100 * one.mistaken_share:.0f} %" if one.mistaken_for else "-"
         figures = [f"{one.train_points:,}", f"{100 * one.baseline_iou:.1f}", f"{100 * one.gain:+.1f}"]
         rows.append([one.name, one.group, *figures, mistaken])
     return rows
 
 
-def _iou(confusion: np.ndarray) -> np.ndarray:
-    """(..., K) from (..., K, K), rows ground truth; 0 where a class is in neither."""
-    right = np.diagonal(confusion, axis1=-2, axis2=-1)
-    union = confusion.sum(axis=-1) + confusion.sum(axis=-2) - right
-    return right / np.maximum(union, 1)
+def _read_confusion(result: Mapping[str, Any], split: str) -> ConfusionMatrix:
+    """Of a result, which has no column for what was given no class: a network gives each vertex one."""
+    counts = np.array(result["confusion"][split], dtype=np.int64)
+    confusion = ConfusionMatrix(len(counts))
+    confusion.counts[:, :-1] = counts
+    return confusion
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

@@ -32,15 +32,19 @@ class Comparison:
         """What a line calls it: its folder's name."""
         return self.out.name
 
+    @property
     def shared_config(self) -> Config:
-        """What all methods share; every method's own is tried, too.
+        """What all methods share."""
+        return load_config(self.cfg, list(self.overrides))
+
+    def check(self) -> None:
+        """Build the config of every method.
 
         Raises:
             UsageError: a key or a value is wrong.
         """
         for method in self.methods:
             configure(self.cfg, self.overrides, method, 0, "", "")
-        return load_config(self.cfg, list(self.overrides))
 
     @property
     def needs_segments(self) -> bool:

@@ -117,7 +117,7 @@ def plan_comparisons(plan: PlanFile, path: Path, out: Path, given: Given = Given
     for name, section in plan.comparisons.items():
         try:
             comparison = _plan_comparison(plan, section, given, out / name, out)
-            comparison.shared_config()
+            comparison.check()
         except UsageError as error:
             raise UsageError(f"{path}: comparisons.{name}: {error}") from None
         comparisons.append(comparison)

@@ -106,7 +106,7 @@ def make_legend(labels: Sequence[np.ndarray], taxonomy: Taxonomy, fewest: int = 
 
 def list_classes(present: np.ndarray, taxonomy: Taxonomy) -> list[LegendEntry]:
     """An entry for each of the labels, in their order."""
-    return [LegendEntry(taxonomy.class_names[k], _color(taxonomy.colors[k])) for k in present]
+    return [LegendEntry(taxonomy.class_names[k], as_color(taxonomy.colors[k])) for k in present]
 
 
 def shorten_legend(entries: Sequence[LegendEntry], most: int) -> list[LegendEntry]:
@@ -129,6 +129,7 @@ def _error_panel(label: np.ndarray, prediction: np.ndarray, wrong: Color) -> Pan
     return Panel("Errors", colors, tuple(key))
 
 
-def _color(row: np.ndarray) -> Color:
+def as_color(row: np.ndarray) -> Color:
+    """A row (3,) uint8 of a table of colours."""
     red, green, blue = row.tolist()
     return red, green, blue

@@ -18,9 +18,8 @@ from pointseg.output.offscreen import OffscreenError, draw_offscreen
 from pointseg.output.painter import draw_with_matplotlib
 from pointseg.output.panels import LegendEntry, Panel, make_legend, make_panels, rank_classes, with_distinct_colors
 from pointseg.output.surface import Surface, make_surface
-from pointseg.output.view import Frame, choose_view, fit_frame, room_axes
+from pointseg.output.view import Frame, fit_frame, look_at, room_axes
 from pointseg.output.visibility import seen_points
-from pointseg.scans.normals import vertex_normals
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import Taxonomy
 
@@ -107,22 +106,6 @@ def _plan_picture(picture: Picture, panel_width_px: int) -> _Plan:
     return _Plan(panels, drawing, legend, [name_objects(panel) for panel in panels])
 
 
-def plan_drawing(
-    scene: Scene, faces: np.ndarray | None, panels: Sequence[Panel], width_px: int = DEFAULT_PANEL_WIDTH_PX
-) -> Drawing:
-    """Choose a view of the scene, and lay out what is seen from it.
-
-    Args:
-        scene: positions, and normals where it has them.
-        faces: (F, 3) int32, or None: points are drawn as discs.
-        panels: colours of the points.
-        width_px: width of a panel; the height follows from what is in view.
-    """
-    surface, frame = lay_out_scene(scene, faces)
-    height_px = round(width_px / frame.aspect)
-    return Drawing(surface, frame, width_px, height_px, np.stack([panel.colors for panel in panels]))
-
-
 def lay_out_scene(scene: Scene, faces: np.ndarray | None) -> tuple[Surface, Frame]:
     """Choose a view of the scene; what is seen from it, and the part of the picture plane that holds it.
 
@@ -130,10 +113,7 @@ def lay_out_scene(scene: Scene, faces: np.ndarray | None) -> tuple[Surface, Fram
         scene: positions, and normals where it has them.
         faces: (F, 3) int32, or None: points are drawn as discs.
     """
-    normal = scene.normal
-    if normal is None and faces is not None:
-        normal = vertex_normals(scene.xyz, faces)
-    view = choose_view(scene.xyz, normal)
+    view, normal = look_at(scene, faces)
     if normal is None:
         normal = plane_normals(scene.xyz, room_axes(scene.xyz), view.towards_viewer)
     surface = make_surface(scene.xyz, faces, normal, view)

@@ -20,7 +20,7 @@ def format_evaluation(evaluation: Mapping[str, Any], taxonomy: Taxonomy, per_cla
         per_class: whether to list the classes.
     """
     lines = [f"{evaluation['num_scenes']} scenes, {evaluation['num_points']:,} labelled vertices", ""]
-    lines += [f"  {title:<34}{_percent(evaluation[key])}" for title, key in _mean_rows(evaluation, taxonomy)]
+    lines += [f"  {title:<34}{_percent(evaluation[key])}" for title, key in mean_rows(taxonomy)]
     if per_class:
         lines += ["", *_class_lines(evaluation["per_class"], taxonomy)]
     counted = " Groups: thirds of the classes by their points in training." if taxonomy.groups_are_counted else ""
@@ -28,7 +28,8 @@ def format_evaluation(evaluation: Mapping[str, Any], taxonomy: Taxonomy, per_cla
     return "\n".join(lines)
 
 
-def _mean_rows(evaluation: Mapping[str, Any], taxonomy: Taxonomy) -> list[tuple[str, str]]:
+def mean_rows(taxonomy: Taxonomy) -> list[tuple[str, str]]:
+    """What each mean of an evaluation is called, and its key; of the groups, where the classes have any."""
     rows = [
         ("mIoU, classes in the ground truth", "miou"),
         (f"mIoU, all {taxonomy.num_classes}, absent as 0", "miou_all_classes"),

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pointseg.scans.extent import extent_without_strays
+from pointseg.scans.normals import vertex_normals
+from pointseg.scans.scene import Scene
 
 _ELEVATION = np.deg2rad(48.0)
 # Off the diagonal, so that the two far walls don't look alike.
@@ -74,6 +76,22 @@ def choose_view(xyz: np.ndarray, normal: np.ndarray | None) -> View:
     standing = normal[(height > 0.2) & (height < 1.6)]
     facing = [np.clip(standing @ view.towards_viewer, 0, None).sum() for view in views]
     return views[int(np.argmax(facing))]
+
+
+def look_at(scene: Scene, faces: np.ndarray | None) -> tuple[View, np.ndarray | None]:
+    """The view that a scene is looked at from at first, and its normals.
+
+    Args:
+        scene: positions, and normals where it has them.
+        faces: (F, 3) int32, or None.
+
+    Returns:
+        the view, and (N, 3) float32 normals of the scene or its faces; None where it has neither.
+    """
+    normal = scene.normal
+    if normal is None and faces is not None:
+        normal = vertex_normals(scene.xyz, faces)
+    return choose_view(scene.xyz, normal), normal
 
 
 def fit_frame(projected: np.ndarray) -> Frame:

@@ -3,22 +3,22 @@
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from pointseg.config import dump_config
+from pointseg.config import dump_config, flatten_config
 from pointseg.engine.analysis import ClassFrequency, read_class_frequency
 from pointseg.engine.inference import Segmenter, Wanted
 from pointseg.engine.machine import describe_surroundings
 from pointseg.errors import DataError, UsageError
 from pointseg.output.analysis_table import MEASURES
+from pointseg.output.report import mean_rows
 from pointseg.pages.charts import draw_collapse, draw_confusions, draw_frequency, draw_training
 from pointseg.pages.class_table import class_table_html
 from pointseg.pages.document import Section, paragraph, plain_table, render_page
 from pointseg.pages.libraries import CREDITS, figure_html, plotly_script, tables_script
 from pointseg.pages.run_record import RunRecord
-from pointseg.pages.scene_view import ViewedPrediction, draw_scene
+from pointseg.pages.scene_view import HOW_TO, ViewedPrediction, draw_scene
 from pointseg.scans.prepared import read_scene
 from pointseg.scans.scene import Scene
 from pointseg.scans.scene_segments import read_scene_segments
@@ -165,17 +165,9 @@ def _configs(records: Sequence[RunRecord]) -> str:
         return folded
     first, second = (flatten_config(record.segmenter.config.model_dump(mode="json")) for record in records)
     keys = [key for key in first | second if first.get(key) != second.get(key) and key != "run.dir"]
-    rows = [[key, first.get(key, "-"), second.get(key, "-")] for key in keys]
+    rows = [[key, str(first.get(key, "-")), str(second.get(key, "-"))] for key in keys]
     table = plain_table(["key", *(record.name for record in records)], rows, 9)
     return f"<h3>What differs in the configs</h3>{table}{folded}"
-
-
-def flatten_config(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Keys with their sections, ``loss.collapse.weight``, -> values as text."""
-    flat: dict[str, str] = {}
-    for key, value in tree.items():
-        flat |= flatten_config(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": str(value)}
-    return flat
 
 
 def _describe_network(segmenter: Segmenter) -> str:
@@ -204,15 +196,8 @@ def _about_training(records: Sequence[RunRecord]) -> Section:
 
 def _about_scores(records: Sequence[RunRecord]) -> Section:
     """By group, and class by class."""
-    keys = [
-        ("mIoU, classes in the ground truth", "miou"),
-        (f"mIoU, all {records[0].taxonomy.num_classes}, absent as 0", "miou_all_classes"),
-    ]
-    if records[0].taxonomy.groups is not None:
-        keys += [(f"mIoU {group}", group) for group in GROUPS]
-    keys.append(("accuracy of points", "accuracy"))
     rows = []
-    for title, key in keys:
+    for title, key in mean_rows(records[0].taxonomy):
         values = [record.evaluation[key] for record in records]
         known = len(values) == 2 and None not in values
         rows.append([title, *map(_percent, values), *([f"{100 * (values[1] - values[0]):+.1f}"] if known else [])])
@@ -274,12 +259,7 @@ def _about_scenes(
     records: Sequence[RunRecord], views: Sequence[tuple[str, Scene, list[ViewedPrediction]]], max_points: int
 ) -> Section:
     """The scenes in 3D."""
-    html = paragraph(
-        "Turn with the mouse, zoom with its wheel. The buttons switch what is shown; under the pointer stand class and "
-        "confidence. A click on a class of the legend hides it, a double click shows it alone. The slider cuts off "
-        "what is above, as a ceiling. Predicted without test-time augmentation.",
-        "quiet",
-    )
+    html = paragraph(f"{HOW_TO} Predicted without test-time augmentation.", "quiet")
     for index, (reason, scene, predictions) in enumerate(views):
         figure, drawn = draw_scene(scene, predictions, records[0].taxonomy, max_points)
         told = ", ".join([f"mIoU {_percent(_miou(record, scene))} %{_of(record, records)}" for record in records])

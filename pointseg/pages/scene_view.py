@@ -12,13 +12,18 @@ from typing import Any
 import numpy as np
 
 from pointseg.output.bare_points import mean_spacing_m
-from pointseg.output.panels import CORRECT, PLAIN, UNANNOTATED, WRONG, Color
+from pointseg.output.panels import CORRECT, PLAIN, UNANNOTATED, WRONG, Color, as_color
 from pointseg.output.view import choose_view
 from pointseg.pages.thinning import thin_points
 from pointseg.scans.extent import extent_without_strays
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import IGNORE, Taxonomy
 
+HOW_TO = (
+    "Turn with the mouse, zoom with its wheel. The buttons switch what is shown; under the pointer stand class and "
+    "confidence, where it is known. A click on a class of the legend hides it, a double click shows it alone. The "
+    "slider cuts off what is above, as a ceiling."
+)
 HEIGHT_PX = 660
 _SCENE_SHARE = 0.8  # of the width; the legend has the rest
 _DISTANCE = 1.9  # of the eye, in sizes of the room
@@ -81,19 +86,12 @@ def draw_scene(
     drawn = f"{scene.num_points:,} points"
     if cell_m is not None:
         drawn = f"{len(rows):,} of {scene.num_points:,} points, one in each cell of {100 * cell_m:.1f} cm"
-    scene = _select(scene, rows)
+    scene = scene.select(rows)
     predictions = [
         replace(p, label=p.label[rows], confidence=None if p.confidence is None else p.confidence[rows])
         for p in predictions
     ]
     return _draw_layers(scene, _make_layers(scene, predictions, taxonomy), _hover(scene, predictions, taxonomy)), drawn
-
-
-def _select(scene: Scene, rows: np.ndarray) -> Scene:
-    rgb, normal, label = (
-        None if part is None else np.asarray(part)[rows] for part in (scene.rgb, scene.normal, scene.label)
-    )
-    return Scene(scene.name, np.asarray(scene.xyz)[rows], rgb, normal, label)
 
 
 def _make_layers(scene: Scene, predictions: Sequence[ViewedPrediction], taxonomy: Taxonomy) -> list[_Layer]:
@@ -119,7 +117,7 @@ def _parts_by_class(label: np.ndarray, taxonomy: Taxonomy) -> list[_Part]:
     """One for each class that occurs, the most frequent first; at last what has none."""
     count = np.bincount(label[label != IGNORE], minlength=taxonomy.num_classes)
     parts = [
-        _Part(taxonomy.class_names[k], np.flatnonzero(label == k), _color(taxonomy.colors[k]))
+        _Part(taxonomy.class_names[k], np.flatnonzero(label == k), as_color(taxonomy.colors[k]))
         for k in np.argsort(-count, kind="stable")
         if count[k]
     ]
@@ -326,11 +324,6 @@ def _has_ceiling(scene: Scene) -> bool:
     low, high = extent_without_strays(scene.xyz)
     is_high = scene.xyz[:, 2] > high[2] - 0.12 * (high[2] - low[2])
     return float((is_high & (scene.normal[:, 2] < -0.7)).mean()) > _CEILING_SHARE
-
-
-def _color(row: np.ndarray) -> Color:
-    red, green, blue = row.tolist()
-    return red, green, blue
 
 
 def _hex(color: Sequence[int]) -> str:

@@ -5,16 +5,11 @@ from html import escape
 
 from pointseg.pages.document import Section, paragraph, render_page
 from pointseg.pages.libraries import CREDITS, figure_html
-from pointseg.pages.scene_view import ViewedPrediction, draw_scene
+from pointseg.pages.scene_view import HOW_TO, ViewedPrediction, draw_scene
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import Taxonomy
 
 MAX_POINTS = 60_000
-HOW_TO = (
-    "Turn with the mouse, zoom with its wheel. The buttons switch what is shown; under the pointer stand class and "
-    "confidence, where it is known. A click on a class of the legend hides it, a double click shows it alone. The "
-    "slider cuts off what is above, as a ceiling."
-)
 
 
 def render_viewer(

@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from pointseg.atomic import errors_name
-from pointseg.config import Config, dump_config
+from pointseg.config import Config, dump_config, flatten_config
 from pointseg.runs.directory import RunDirectory
 from pointseg.taxonomy import Taxonomy
 
@@ -135,16 +135,9 @@ def choose_hparams(config: Config) -> dict[str, str | float | bool]:
 
     A column for each of the hundred keys shows nothing; the whole config is there as text.
     """
-    values, defaults = _flatten(config.model_dump(mode="json")), _flatten(Config().model_dump(mode="json"))
+    values, defaults = flatten_config(config.model_dump(mode="json")), flatten_config(Config().model_dump(mode="json"))
     on = [key for key in values if key.startswith(_VARIED_WHERE_SET) and values[key] != defaults[key]]
     return {
         key: value if isinstance(value := values[key], bool | int | float | str) else json.dumps(value)
         for key in dict.fromkeys((*_VARIED, *on))
     }
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat

@@ -52,6 +52,12 @@ class Scene:
         if self.label is not None and self.label.min() < IGNORE:
             raise DataError(f"{self.name}: label {self.label.min()} is below {IGNORE}; prepare the scene again")
 
+    def select(self, rows: np.ndarray | slice) -> "Scene":
+        """The points of a mask, of integer rows, or of a slice, in that order."""
+        parts = (self.rgb, self.normal, self.label, self.instance)
+        rgb, normal, label, instance = (None if part is None else np.asarray(part)[rows] for part in parts)
+        return Scene(self.name, np.asarray(self.xyz)[rows], rgb, normal, label, instance)
+
     @property
     def num_points(self) -> int:
         """N."""

@@ -7,9 +7,8 @@ import numpy as np
 
 from pointseg.output.bare_points import faces_inwards, plane_normals
 from pointseg.output.surface import disc_corners, soft_light
-from pointseg.output.view import Frame, View, choose_view, fit_frame, room_axes
+from pointseg.output.view import Frame, View, fit_frame, look_at, room_axes
 from pointseg.output.visibility import seen_corners
-from pointseg.scans.normals import vertex_normals
 from pointseg.scans.scene import Scene
 from pointseg.window.turntable import Turntable
 
@@ -66,10 +65,7 @@ def lay_out_room(scene: Scene, faces: np.ndarray | None) -> tuple[Room, Turntabl
         scene: positions, and normals where it has them.
         faces: (F, 3) int32, or None: points are drawn as discs.
     """
-    normal = scene.normal
-    if normal is None and faces is not None:
-        normal = vertex_normals(scene.xyz, faces)
-    view = choose_view(scene.xyz, normal)
+    view, normal = look_at(scene, faces)
     axes = room_axes(scene.xyz)
     if faces is not None:
         assert normal is not None, "faces have normals"

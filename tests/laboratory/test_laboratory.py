@@ -25,6 +25,7 @@ from pointseg.processes import Processes
 from pointseg.scans.prepared import list_scenes, read_scene
 from pointseg.taxonomy import load_taxonomy
 from tests.conftest import TINY_NETWORK
+from tests.laboratory.at_once import do_at_once
 
 SETTINGS = RoomSettings("longtail", {"train": 2, "val": 1, "test": 1}, 2000)
 ROOMS = ["--rooms", "2", "1", "1", "--vertices", "2000"]
@@ -45,10 +46,6 @@ def call(data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The arguments of a comparison that is done; in this process, which saves the time of starting others."""
     out = tmp_path_factory.mktemp("laboratory")
     arguments = ["--out", str(out), "--data", str(data), *ROOMS, "--seeds", "2", "--methods", *METHODS, *OVERRIDES]
-
-    def do_at_once(run: PlannedRun) -> scheduler.Child:
-        do_run(run)
-        return scheduler.Child(run, Mock(**{"poll.return_value": 0}))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scheduler, "start_child", do_at_once)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pointseg.config import Config, load_config
+from pointseg.config import Config, flatten_config, load_config
 from pointseg.errors import UsageError
 from pointseg.laboratory.configuring import configure
 from pointseg.laboratory.data import Rooms, RoomSettings
@@ -20,7 +20,6 @@ from pointseg.laboratory.methods import (
     find_method,
 )
 from pointseg.laboratory.plan import fingerprint_run, plan_runs
-from tests.conftest import flatten
 
 ROOMS = Rooms(Path("rooms"), RoomSettings("longtail", {"train": 1, "val": 1, "test": 1}, 2000), "abc")
 
@@ -34,14 +33,14 @@ def _config(name: str, *overrides: str, seed: int = 0) -> Config:
 
 @pytest.mark.parametrize("name", DEFAULT_NAMES)
 def test_only_losses_and_inference_differ_from_the_shared_config(name: str) -> None:
-    shared = flatten(load_config("longtail", ["run.dir=run", "data.root=rooms"]).model_dump())
-    own = flatten(_config(name).model_dump())
+    shared = flatten_config(load_config("longtail", ["run.dir=run", "data.root=rooms"]).model_dump())
+    own = flatten_config(_config(name).model_dump())
     assert all(key.startswith(("loss.", "inference.")) for key in own if own[key] != shared[key])
 
 
 @pytest.mark.parametrize("name", DEFAULT_NAMES)
 def test_the_weights_above_zero_are_those_that_the_method_names(name: str) -> None:
-    own = flatten(_config(name).model_dump())
+    own = flatten_config(_config(name).model_dump())
     method = find_method(name)
     on = {key for key, value in OFF.items() if method.overrides.get(key, value) != value}
     assert {key for key, value in OFF.items() if own[key] != value} == on
@@ -104,7 +103,7 @@ def test_what_each_run_has_of_its_own_can_not_be_overridden(override: str) -> No
 
 def test_copy_paste_changes_the_scenes_alone_and_only_where_it_is_asked_for() -> None:
     assert "copy_paste" not in DEFAULT_NAMES
-    baseline, own = (flatten(_config(name).model_dump()) for name in (BASELINE, "copy_paste"))
+    baseline, own = (flatten_config(_config(name).model_dump()) for name in (BASELINE, "copy_paste"))
     assert {key for key in own if own[key] != baseline[key]} == {"augment.copy_paste"}
     assert own["augment.copy_paste"] == 2
     assert _config("copy_paste+lovasz").augment.copy_paste == 2
@@ -114,12 +113,12 @@ def test_copy_paste_changes_the_scenes_alone_and_only_where_it_is_asked_for() ->
 
 def test_what_is_done_beside_the_loss_changes_that_alone_and_only_where_it_is_asked_for() -> None:
     assert not set(BESIDE_THE_LOSS) & set(DEFAULT_NAMES)
-    baseline = flatten(_config(BASELINE).model_dump())
-    own = flatten(_config("objects", "augment.objects.turn_deg=30").model_dump())
+    baseline = flatten_config(_config(BASELINE).model_dump())
+    own = flatten_config(_config("objects", "augment.objects.turn_deg=30").model_dump())
     changed = {key: own[key] for key in own if own[key] != baseline[key]}
     assert changed == {**OBJECT_CHANCES, "augment.objects.turn_deg": 30.0}
     assert _config("collapse", "augment.objects.turn_deg=30") == _config("collapse")
-    own = flatten(_config("label_smoothing+collapse", "loss.label_smoothing=0.2").model_dump())
+    own = flatten_config(_config("label_smoothing+collapse", "loss.label_smoothing=0.2").model_dump())
     changed = {key: own[key] for key in own if own[key] != baseline[key] and "collapse" not in key}
     assert changed == {"loss.label_smoothing": 0.2}
 

@@ -2,13 +2,11 @@
 
 import json
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 
 from pointseg.errors import StoppedError, UsageError
 from pointseg.laboratory import scheduler
-from pointseg.laboratory.child import do_run
 from pointseg.laboratory.comparison import Comparison
 from pointseg.laboratory.configuring import configure
 from pointseg.laboratory.data import find_rooms
@@ -16,6 +14,7 @@ from pointseg.laboratory.plan import PlannedRun
 from pointseg.laboratory.plan_file import Given, plan_comparisons, read_plan
 from pointseg.longtail import main
 from tests.conftest import TINY_NETWORK
+from tests.laboratory.at_once import do_at_once
 
 TINY = {
     **{key: json.loads(value) for key, value in (override.split("=") for override in TINY_NETWORK)},
@@ -57,8 +56,8 @@ def test_a_comparison_has_what_it_says_and_else_what_the_plan_says(tmp_path: Pat
     assert short.data == long.data != balanced.data
     assert [c.room_settings.law for c in (long, balanced)] == ["lookalikes", "lookalikes_balanced"]
     assert [c.num_seeds for c in (long, balanced)] == [2, 1]
-    assert [c.shared_config().train.passes for c in (short, long)] == [1, 2]
-    assert short.shared_config().data.voxel_size_m == 0.1
+    assert [c.shared_config.train.passes for c in (short, long)] == [1, 2]
+    assert short.shared_config.data.voxel_size_m == 0.1
 
 
 def test_a_variation_comes_with_its_method_and_changes_its_keys_alone(tmp_path: Path) -> None:
@@ -146,7 +145,7 @@ def test_what_is_given_with_the_command_goes_before_the_plan(tmp_path: Path) -> 
     for comparison in plan_comparisons(read_plan(path), path, tmp_path / "out", given):
         assert comparison.num_seeds == 5
         assert (*comparison.room_settings.num_scenes.values(), comparison.room_settings.num_vertices) == (9, 2, 3, 3000)
-        config = comparison.shared_config()
+        config = comparison.shared_config
         assert (config.train.passes, config.data.voxel_size_m) == (7, 0.04)
         assert "9-2-3-3000" in comparison.data.name
 
@@ -163,14 +162,13 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("campaign")
     arguments = ["--out", str(folder / "out"), "--plan", str(write(folder, PLAN))]
 
-    def do_at_once(run: PlannedRun) -> scheduler.Child:
+    def note_and_do(run: PlannedRun) -> scheduler.Child:
         with open(folder / "order", "a") as order:
             order.write(f"{run.comparison} {run.method} {run.seed}\n")
-        do_run(run)
-        return scheduler.Child(run, Mock(**{"poll.return_value": 0}))
+        return do_at_once(run)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scheduler, "start_child", do_at_once)
+        patch.setattr(scheduler, "start_child", note_and_do)
         assert main(arguments) == 0
     return arguments
 
@@ -231,14 +229,13 @@ def test_a_campaign_that_was_cut_off_does_what_is_missing(campaign: list[str], m
     result.unlink()
     begun = []
 
-    def do_at_once(run: PlannedRun) -> scheduler.Child:
+    def note_and_do(run: PlannedRun) -> scheduler.Child:
         begun.append(f"{run.comparison}: {run.title}")
-        do_run(run)
-        return scheduler.Child(run, Mock(**{"poll.return_value": 0}))
+        return do_at_once(run)
 
     table = Path(campaign[1]) / "long" / "table.json"
     table.unlink()
-    monkeypatch.setattr(scheduler, "start_child", do_at_once)
+    monkeypatch.setattr(scheduler, "start_child", note_and_do)
     assert main(campaign) == 0
     assert begun == ["long: weak, seed 1"]
     assert json.loads(result.read_text())["scores"] == before["scores"]
@@ -259,8 +256,7 @@ def test_each_run_that_ends_is_in_its_table_at_once(campaign: list[str], monkeyp
         if begun:
             raise KeyboardInterrupt
         begun.append(run.title)
-        do_run(run)
-        return scheduler.Child(run, Mock(**{"poll.return_value": 0}))
+        return do_at_once(run)
 
     monkeypatch.setattr(scheduler, "start_child", do_one)
     with pytest.raises(StoppedError, match="the same command goes on"):
