@@ -8,6 +8,7 @@ import pty
 import resource
 import struct
 import termios
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -61,6 +62,13 @@ def test_without_a_center_branch_the_loss_is_all_there_is_to_say() -> None:
     assert describe_losses({**ROW, "collapse": 0.0})[:2] == ["loss 1.150", "lr 1.0e-02"]
 
 
+def read_to_the_end(terminal: int, written: list[bytes]) -> None:
+    """Of a terminal whose other side is closed some time; the kernel tells that by an error."""
+    with suppress(OSError):
+        while chunk := os.read(terminal, 4096):
+            written.append(chunk)
+
+
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_the_bar_is_one_line_of_the_terminal(
     width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -69,13 +77,18 @@ def test_the_bar_is_one_line_of_the_terminal(
     terminal, screen = pty.openpty()
     fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     monkeypatch.setenv("COLUMNS", str(width))
+    written: list[bytes] = []
+    # A terminal holds few lines: somebody has to read, or the writer waits, and a slow machine writes more of them.
+    reader = threading.Thread(target=read_to_the_end, args=(terminal, written))
+    reader.start()
     with open(screen, "w", encoding="utf-8") as stderr:
         monkeypatch.setattr("sys.stderr", stderr)
         with open_log(tmp_path, num_steps=71_400) as log:
             for _ in range(60_000):
                 log.step_done()
             log.log_training(60_000, {**ROW, "taught": 0.6})
-    shown = os.read(terminal, 100_000).decode().replace("\n", "").split("\r")
+    reader.join()
+    shown = b"".join(written).decode().replace("\n", "").split("\r")
     bar = next(line for line in reversed(shown) if "loss" in line)
     assert len(bar.rstrip()) < width
     assert bar.startswith("60000/71400 ")

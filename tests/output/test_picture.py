@@ -13,9 +13,10 @@ from pointseg.output.offscreen import OffscreenError, draw_offscreen
 from pointseg.output.painter import draw_with_matplotlib
 from pointseg.output.palette import distances
 from pointseg.output.panels import CORRECT, LegendEntry, Panel, make_panels
-from pointseg.output.picture import Picture, lay_out_scene, save_pictures
+from pointseg.output.picture import Picture, save_pictures
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import Taxonomy
+from tests.output.drawings import plan_drawing
 
 pytest.importorskip("matplotlib")
 WIDTH = 200
@@ -41,12 +42,6 @@ def _share_of(image: np.ndarray, color: tuple[int, int, int]) -> float:
     pixels = image.reshape(-1, 3)
     pixels = pixels[(pixels < 250).any(axis=1)]
     return float(np.mean([_nearest_shade(pixel, color) < 4 for pixel in pixels[:: max(1, len(pixels) // 3000)]]))
-
-
-def plan_drawing(scene: Scene, faces: np.ndarray | None, panels: list[Panel], width_px: int) -> Drawing:
-    surface, frame = lay_out_scene(scene, faces)
-    colors = np.stack([panel.colors for panel in panels])
-    return Drawing(surface, frame, width_px, round(width_px / frame.aspect), colors)
 
 
 @pytest.mark.parametrize("with_faces", [True, False])

@@ -5,9 +5,9 @@ import pytest
 
 from pointseg.output.painter import draw_with_matplotlib
 from pointseg.output.panels import Panel
-from pointseg.output.picture import plan_drawing
 from pointseg.output.view import Frame
 from pointseg.output.visibility import seen_corners, seen_points
+from tests.output.drawings import plan_drawing
 
 
 def _nearest_corner(projected: np.ndarray, triangles: np.ndarray, x: float, y: float) -> int:
