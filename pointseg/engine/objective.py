@@ -11,6 +11,7 @@ from pointseg.config import CollapseConfig, LossConfig
 from pointseg.data.batch import Batch
 from pointseg.data.class_counts import ClassCounts
 from pointseg.engine.network import run_network
+from pointseg.engine.pull import measure_pull
 from pointseg.losses import (
     cross_entropy,
     effective_number_weight,
@@ -35,6 +36,8 @@ class Losses(NamedTuple):
     """L_CR; zero without the center branch."""
     taught: torch.Tensor
     """L_PR of the second classifier, with the teacher's classes for labels; zero without a teacher."""
+    pull: torch.Tensor
+    """Of the branch at the features, as :func:`measure_pull` says it; zero where nobody asked."""
 
 
 class LabelCounts(NamedTuple):
@@ -157,7 +160,7 @@ class Objective(nn.Module):
         has_branch = config.collapse.weight > 0
         self.collapse = build_collapse(network.feature_channels, config.collapse, counts) if has_branch else None
 
-    def forward(self, batch: Batch, teacher_labels: torch.Tensor | None = None) -> Losses:
+    def forward(self, batch: Batch, teacher_labels: torch.Tensor | None = None, measures_pull: bool = False) -> Losses:
         """Losses of a batch; the network runs under the caller's autocast, the losses in float32.
 
         Every process of the job calls this at the same time, also one whose batch has no label.
@@ -165,11 +168,13 @@ class Objective(nn.Module):
         Args:
             batch: on the device.
             teacher_labels: (M,) int64, what the teacher says of each voxel; where there is one.
+            measures_pull: whether to say, too, how strongly the branch pulls.
         """
         output = self.run_network(batch)
         counts = count_labels(batch, output.logits.shape[1]) if count_processes() > 1 else None
         recognition = self.recognition(output.logits, batch.labels, counts)
-        total, taught, collapse = recognition, torch.zeros_like(recognition), torch.zeros_like(recognition)
+        zero = torch.zeros_like(recognition)
+        total, taught, collapse, pull = recognition, zero, zero, zero
         if self.taught_classifier is not None:
             assert teacher_labels is not None, "the trainer asks the teacher"
             taught = self.learn_from_teacher(output.features, batch, teacher_labels)
@@ -180,8 +185,11 @@ class Objective(nn.Module):
             collapse = self.collapse(
                 output.features, batch.labels, scene_of_voxel, batch.num_scenes, num_labelled_scenes
             )
-            total = total + self.collapse_weight * collapse
-        return Losses(total, recognition, collapse, taught)
+            branch = self.collapse_weight * collapse
+            total = total + branch
+            if measures_pull and output.features.requires_grad:
+                pull = measure_pull(output, recognition, branch, self.network.classifier_weight())
+        return Losses(total, recognition, collapse, taught, pull)
 
     def learn_from_teacher(self, features: torch.Tensor, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
         """L_PR of the second classifier: all losses of the config, with the teacher's classes for labels."""

@@ -184,6 +184,11 @@ class Trainer:
         """The network that is validated, and kept to predict: that with the averaged weights, or the one trained."""
         return self.network if self.average is None else self.average.network
 
+    @property
+    def branch_moves_features(self) -> bool:
+        """Whether there is a center branch, and features that can follow it."""
+        return self.objective.collapse is not None and self.config.train.freeze != "features"
+
     def run(self) -> None:
         """Train to the end, or until a signal asks to stop: then the checkpoint is written first."""
         config, progress = self.config, self.progress
@@ -221,7 +226,7 @@ class Trainer:
             progress.step += 1
             self.log.step_done()
             self.tally.add(batch)
-            if progress.step % self.config.train.log_every == 0 or progress.step == self.num_steps:
+            if self.is_step_to_log(progress.step):
                 self.log_losses(losses)
         self.tally.pause()
         progress.pass_index, progress.batch_index = progress.pass_index + 1, 0
@@ -239,7 +244,7 @@ class Trainer:
         with explain_out_of_memory(batch, _LESS_MEMORY):
             teacher_labels = None if self.teacher is None else self.teacher.label(batch)
             with autocast(self.amp, self.processes.device):
-                losses: Losses = self.parallel(batch, teacher_labels)
+                losses: Losses = self.parallel(batch, teacher_labels, self.is_step_to_log(self.progress.step + 1))
             self.update(losses.total)
         if self.average is not None:
             self.average.update(self.network)
@@ -256,9 +261,13 @@ class Trainer:
         left = min(1.0, (self.num_steps - step) / decay_steps) if decay_steps else 1.0
         return collapse.weight * risen * left
 
+    def is_step_to_log(self, step: int) -> bool:
+        """Every n-th step, and the last."""
+        return step % self.config.train.log_every == 0 or step == self.num_steps
+
     def log_losses(self, losses: Losses) -> None:
         """Read the losses of all processes (only here the loop waits for the device), check and log them."""
-        total, recognition, collapse, taught = self.processes.mean(torch.stack(losses).detach()).tolist()
+        total, recognition, collapse, taught, pull = self.processes.mean(torch.stack(losses).detach()).tolist()
         if not total < float("inf"):
             raise DataError(
                 f"{self.directory.path}: the loss is {total} at step {self.progress.step}; lower optimizer.lr, set "
@@ -270,6 +279,7 @@ class Trainer:
                 "loss": total,
                 "recognition": recognition,
                 "collapse": collapse,
+                **({"collapse_pull": pull} if self.branch_moves_features else {}),
                 **({} if self.teacher is None else {"taught": taught}),
                 "lr": self.update.optimizer.param_groups[0]["lr"],
                 **self.tally.read(self.processes, None if self.teacher is None else self.teacher.read_seconds()),

@@ -11,6 +11,7 @@ from pointseg.laboratory.class_gains import ClassGain, compare_classes, format_c
 from pointseg.laboratory.comparison import Comparison
 from pointseg.laboratory.data import Rooms
 from pointseg.laboratory.methods import BASELINE, COLLAPSE
+from pointseg.laboratory.neighbourhood import measure_purity
 from pointseg.laboratory.plan import PlannedRun, read_result
 from pointseg.laboratory.scheduler import do_runs
 from pointseg.laboratory.table import build_table, format_table
@@ -96,8 +97,11 @@ def _compare_classes(runs: Sequence[PlannedRun], split: str) -> list[ClassGain]:
         result = read_result(run)
         if run.method in of_method and result is not None:
             of_method[run.method].append(result)
-    taxonomy = load_taxonomy(runs[0].config["taxonomy"])
-    return compare_classes(of_method[BASELINE], of_method[COLLAPSE], split, taxonomy)
+    if not all(of_method.values()):
+        return []
+    config = runs[0].read_config()
+    purity = measure_purity(str(config.data.root), split, config.taxonomy, config.data.voxel_size_m)
+    return compare_classes(of_method[BASELINE], of_method[COLLAPSE], split, load_taxonomy(config.taxonomy), purity)
 
 
 def draw_if_possible(draw: Callable[[], None], say: Say) -> None:

@@ -1,6 +1,7 @@
 """One run in a process of its own: train, score, write ``result.json``. The run comes as a line on stdin."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -8,6 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from types import FrameType
 from typing import Any, BinaryIO
 
@@ -27,6 +29,7 @@ from pointseg.laboratory.plan import PlannedRun, read_claim
 from pointseg.metrics import score
 from pointseg.processes import Processes, choose_device, set_num_threads
 from pointseg.runs.directory import RunDirectory
+from pointseg.runs.history import read_history
 from pointseg.scans.prepared import list_scenes
 from pointseg.scans.tree import SPLITS
 
@@ -60,6 +63,7 @@ def do_run(run: PlannedRun) -> None:
         "trained_as": run.trained_as,
         "fingerprint": run.fingerprint,
         "training_minutes": _training_seconds(run) / 60 if run.trains else None,
+        "collapse_pull": _pull_at_the_end(RunDirectory(run.directory)),
         **describe_surroundings(device),
         **measure(segmenter, config, device),
     }
@@ -103,6 +107,13 @@ def measure(segmenter: Segmenter, config: Config, device: torch.device) -> dict[
         confusion[split] = counts.confusion.counts[:, :-1].tolist()
         measures[split] = measure_network(segmenter, statistics)
     return {"scores": scores, "confusion": confusion, "measures": measures}
+
+
+def _pull_at_the_end(directory: RunDirectory) -> float | None:
+    """How strongly the branch pulled, on average over the last tenth of the training; None where none did."""
+    rows = read_history(directory, ("train",))["train"]
+    pulls = [pull for row in rows if (pull := row.get("collapse_pull")) is not None]
+    return fmean(pulls[-math.ceil(len(pulls) / 10) :]) if pulls else None
 
 
 def _claim_folder(run: PlannedRun, training_s: float) -> None:

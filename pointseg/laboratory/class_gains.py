@@ -1,4 +1,4 @@
-"""Which classes a method gains and loses, and what these have in common: frequency, and what they are taken for."""
+"""Which classes a method gains and loses, and what these have in common: frequency, neighbours, mistakes."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -12,6 +12,7 @@ from pointseg.taxonomy import Taxonomy
 
 NUM_SHOWN = 8
 NUM_BINS = 4
+_ABOUT_PURITY = "Purity: of the labelled voxels beside those of a class, the share that has the class, too."
 
 
 class ClassGain(NamedTuple):
@@ -26,10 +27,16 @@ class ClassGain(NamedTuple):
     """The class that the baseline most often says instead; None: it makes no mistake."""
     mistaken_share: float
     """Of the class's labelled vertices that get that other class from the baseline."""
+    purity: float
+    """Of the labelled voxels beside its own, the share that has the class, too."""
 
 
 def compare_classes(
-    baseline: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]], split: str, taxonomy: Taxonomy
+    baseline: Sequence[Mapping[str, Any]],
+    other: Sequence[Mapping[str, Any]],
+    split: str,
+    taxonomy: Taxonomy,
+    purity: np.ndarray,
 ) -> list[ClassGain]:
     """The classes in the ground truth of ``split``, in label order.
 
@@ -38,6 +45,7 @@ def compare_classes(
         other: of the method that is compared with it.
         split: whose confusions are compared.
         taxonomy: of both.
+        purity: (K,) of :func:`pointseg.laboratory.neighbourhood.measure_purity`, of the split.
 
     Returns:
         nothing where the two have no seed in common, or results of before confusions were kept.
@@ -68,6 +76,7 @@ def compare_classes(
                     gain=float(gain[label]),
                     mistaken_for=None if mistake is None else mistake["name"],
                     mistaken_share=0.0 if mistake is None else mistake["share"],
+                    purity=float(purity[label]),
                 )
             )
     return gains
@@ -80,6 +89,7 @@ def format_class_gains(gains: Sequence[ClassGain]) -> str:
     lines += [f"- {what}: {value:+.2f}" for what, value in _correlations(gains).items()]
     lines += ["", "By the share of a class's vertices that the baseline gives to one other class:", ""]
     lines += align(_bin_rows(gains))
+    lines += ["", _ABOUT_PURITY]
     shown = [*reversed(ordered[-NUM_SHOWN:]), *reversed(ordered[:NUM_SHOWN])]
     lines += [
         "",
@@ -104,6 +114,7 @@ def _correlations(gains: Sequence[ClassGain]) -> dict[str, float]:
         "its training vertices": rank_correlation([one.train_points for one in gains], gain),
         "the baseline's IoU": rank_correlation([one.baseline_iou for one in gains], gain),
         "the share that is mistaken for one other class": rank_correlation([one.mistaken_share for one in gains], gain),
+        "the purity of its neighbourhood": rank_correlation([one.purity for one in gains], gain),
     }
 
 

@@ -35,12 +35,13 @@ GEOMETRY_COLUMNS = (
     Column("centers_separation", "NC2 separation", False),
     Column("classifier_separation", "NC2 classifier", False),
     Column("alignment", "NC3 alignment", False),
+    Column("collapse_pull", "pull", False),
     Column("training_minutes", "minutes", False),
 )
 COLUMNS = (*SCORE_COLUMNS, *GEOMETRY_COLUMNS)
 GAINS = ("miou", "head", "common", "tail")
 _SCORES = (*GAINS, "accuracy")
-_MEASURES = tuple(column.key for column in GEOMETRY_COLUMNS[:-1])
+_MEASURES = tuple(column.key for column in GEOMETRY_COLUMNS[:-2])
 _TABLE_WIDTH = 100
 _SURROUNDINGS = ("machine", "torch", "code", "date")
 
@@ -116,6 +117,8 @@ def run_figures(result: Mapping[str, Any], split: str) -> dict[str, Any]:
         "train_voxel_accuracy": scores["train"].get("voxel_accuracy"),
         "train_tail": scores["train"]["tail"],
         **{key: measures[key]["all"] for key in _MEASURES},
+        # Of the branch at the features, beside the labels; runs without a branch, and earlier ones, have none.
+        "collapse_pull": result.get("collapse_pull"),
         "training_minutes": result["training_minutes"],
     }
 
@@ -144,7 +147,9 @@ def format_table(table: Mapping[str, Any]) -> str:
         f"- command: `{table['command']}`",
         "- train acc: on the training rooms, without augmentation: of all vertices, and of voxels by their majority. "
         "train tail: IoU of tail classes there. NC1, NC2, NC3: neural collapse of the last features "
-        f"on the {table['split']} split; at collapse 0, 0, 0, 0 and 1. minutes: of training, a run.",
+        f"on the {table['split']} split; at collapse 0, 0, 0, 0 and 1. pull: the center "
+        "branch's gradient at the features over that of the labels, in the last tenth of the training. minutes: of "
+        "training, a run.",
     ]
     if table["missing"]:
         lines += ["", f"Missing: {'; '.join(table['missing'])}."]

@@ -18,7 +18,7 @@ from pointseg.taxonomy import Taxonomy
 
 _SCORES = ("val/miou", "val/head", "val/common", "val/tail")
 _WATCHED = {
-    "train": ("loss", "recognition", "taught", "collapse", "lr", "scenes_per_s"),
+    "train": ("loss", "recognition", "taught", "collapse", "collapse_pull", "lr", "scenes_per_s"),
     "val": ("miou", "head", "common", "tail", "accuracy"),
     "collapse": ("within_class_variability", "centers_equiangularity", "classifier_equiangularity", "alignment"),
 }

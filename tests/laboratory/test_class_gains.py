@@ -1,14 +1,17 @@
 """Which classes gain: from confusions by hand."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pointseg.laboratory.class_gains import compare_classes, format_class_gains, rank_correlation
+from pointseg.laboratory.neighbourhood import count_beside, measure_purity
 from pointseg.taxonomy import load_taxonomy
 
 TAXONOMY = load_taxonomy("scannet200")
+PURITY = np.linspace(0.9, 0.1, 200)
 
 
 def result(seed: int, wall_as_chair: int, train_chairs: int = 5) -> dict:
@@ -22,7 +25,7 @@ def result(seed: int, wall_as_chair: int, train_chairs: int = 5) -> dict:
 
 def test_gains_are_means_over_the_seeds_of_both() -> None:
     gains = compare_classes(
-        [result(0, 40), result(1, 20), result(2, 99)], [result(1, 10), result(0, 20)], "test", TAXONOMY
+        [result(0, 40), result(1, 20), result(2, 99)], [result(1, 10), result(0, 20)], "test", TAXONOMY, PURITY
     )
     wall, chair = gains
     assert (wall.name, wall.group, chair.name, chair.train_points) == ("wall", "head", "chair", 5)
@@ -34,8 +37,8 @@ def test_gains_are_means_over_the_seeds_of_both() -> None:
 
 def test_results_of_before_confusions_were_kept_say_nothing() -> None:
     old = {"seed": 0}
-    assert compare_classes([old], [result(0, 1)], "test", TAXONOMY) == []
-    assert compare_classes([result(0, 1)], [result(1, 1)], "test", TAXONOMY) == []
+    assert compare_classes([old], [result(0, 1)], "test", TAXONOMY, PURITY) == []
+    assert compare_classes([result(0, 1)], [result(1, 1)], "test", TAXONOMY, PURITY) == []
 
 
 def test_rank_correlation_is_spearmans() -> None:
@@ -45,6 +48,24 @@ def test_rank_correlation_is_spearmans() -> None:
 
 
 def test_the_text_has_a_line_for_each_class_once() -> None:
-    text = format_class_gains(compare_classes([result(0, 40)], [result(0, 20)], "test", TAXONOMY))
+    """And one for each property of a class, the purity of its neighbourhood among them."""
+    text = format_class_gains(compare_classes([result(0, 40)], [result(0, 20)], "test", TAXONOMY, PURITY))
     assert text.count("| wall") == text.count("| chair") == 1
+    assert text.count("- the purity of its neighbourhood: ") == 1
     assert re.search(r"\+20\.0 \| +chair, 40 %", text)
+
+
+def test_voxels_beside_are_counted_by_class() -> None:
+    """A row of three walls and a chair, a chair beside the last across a corner, and one without a label."""
+    coords = np.array([[0, 0, 0], [1, 0, 0], [2, 0, 0], [3, 0, 0], [4, 1, 1], [1, 1, 0], [9, 9, 9]])
+    label = np.array([0, 0, 0, 1, 1, -1, 0])
+    # Of walls: 2 pairs of walls, seen from both sides, and one chair; of chairs: a wall, and each other.
+    assert count_beside(coords, label, 3).tolist() == [[5, 3, 0], [4, 2, 0]]
+
+
+def test_the_purity_of_layers_is_less_where_there_is_one_on_both_sides(prepared_root: Path) -> None:
+    """Four layers of boxes 0.25 m high: the lowest and the highest touch one other, those between them two."""
+    lowest, second, third, highest, *absent = measure_purity(str(prepared_root), "val", "scannet200", 0.25)
+    assert min(lowest, highest) > max(second, third) > 0.2
+    assert lowest == pytest.approx(8 / 17, abs=0.1)
+    assert np.isnan(absent).all()

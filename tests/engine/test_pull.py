@@ -1,0 +1,97 @@
+"""How strongly the branch pulls: against gradients taken one loss at a time."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from pointseg.config import load_config
+from pointseg.engine.objective import Objective
+from pointseg.engine.pull import measure_pull
+from pointseg.models import NetworkOutput
+from pointseg.train import main as train
+from tests.conftest import TINY_NETWORK
+from tests.engine.test_accumulation import OF_UNET, VOLT, _build, make_batch
+
+MODELS = pytest.mark.parametrize("model", [TINY_NETWORK, (*OF_UNET, *VOLT)], ids=["unet", "volt"])
+
+
+def _objective(model: tuple[str, ...], weight: float, scenes_at_once: int | None) -> Objective:
+    config = load_config("demo", [*model, f"loss.collapse.weight={weight}", "loss.collapse.scope=batch"])
+    return _build(config, scenes_at_once).eval()
+
+
+def _norm_at_features(objective: Objective, part: str) -> float:
+    """Of the gradient of one loss, through a network that runs as it stands and whose features are held."""
+    batch = make_batch()
+    output = objective.run_network(batch)
+    features = output.features.detach().requires_grad_()
+    if part == "recognition":
+        weight = objective.network.classifier_weight()
+        bias = (output.logits - output.features @ weight.T).detach()
+        loss = objective.recognition(features @ weight.T + bias, batch.labels)
+    else:
+        loss = objective.collapse_weight * objective.collapse(features, batch.labels)
+    loss.backward()
+    return features.grad.norm().item()
+
+
+@MODELS
+@pytest.mark.parametrize("weight", [0.5, 2.0])
+@pytest.mark.parametrize("scenes_at_once", [None, 2])
+def test_the_pull_is_the_ratio_of_both_gradients(
+    model: tuple[str, ...], weight: float, scenes_at_once: int | None
+) -> None:
+    objective = _objective(model, weight, scenes_at_once)
+    expected = _norm_at_features(objective, "branch") / _norm_at_features(objective, "recognition")
+    pull = objective(make_batch(), measures_pull=True).pull
+    assert pull.item() == pytest.approx(expected, rel=1e-5)
+    assert pull.item() > 0
+
+
+def test_measuring_changes_no_gradient() -> None:
+    plain, measured = (_objective(TINY_NETWORK, 0.5, None) for _ in range(2))
+    plain(make_batch()).total.backward()
+    measured(make_batch(), measures_pull=True).total.backward()
+    for (name, expected), found in zip(plain.named_parameters(), measured.parameters(), strict=True):
+        assert (expected.grad is None) == (found.grad is None), name
+        if expected.grad is not None:
+            torch.testing.assert_close(found.grad, expected.grad, rtol=0, atol=0, msg=name)
+
+
+def test_half_precision_keeps_what_a_mean_over_many_points_leaves() -> None:
+    """A gradient of 1e-9 a point is no number of float16."""
+    torch.manual_seed(0)
+    classifier = torch.randn(4, 8)
+    ratios = []
+    for dtype in (torch.float16, torch.float32):
+        torch.manual_seed(1)
+        features = torch.randn(50_000, 8).to(dtype).requires_grad_()
+        logits = features @ classifier.T.to(dtype)
+        output = NetworkOutput(logits, features)
+        labels = torch.randint(4, (50_000,))
+        recognition = torch.nn.functional.cross_entropy(logits.float(), labels) * 1e-3
+        branch = features.float().square().sum(dim=1).mean() * 1e-3
+        ratios.append(measure_pull(output, recognition, branch, classifier).item())
+    assert ratios[0] == pytest.approx(ratios[1], rel=0.01)
+
+
+def test_without_a_label_nothing_pulls() -> None:
+    batch = make_batch()
+    batch.labels.fill_(-1)
+    assert _objective(TINY_NETWORK, 0.5, None)(batch, measures_pull=True).pull.item() == 0
+
+
+def test_features_that_are_frozen_do_not_feel_it() -> None:
+    objective = _objective(TINY_NETWORK, 0.5, None)
+    objective.network.freeze_features()
+    assert objective(make_batch(), measures_pull=True).pull.item() == 0
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_a_run_with_a_branch_logs_it(weight: float, tiny_overrides: list[str], tmp_path: Path) -> None:
+    train(["--cfg", "demo.yaml", *tiny_overrides, f"loss.collapse.weight={weight}", "train.validate_every=0"])
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    pulls = [row.get("collapse_pull") for row in rows if row["kind"] == "train"]
+    assert pulls and all(pull > 0 if weight else pull is None for pull in pulls)
