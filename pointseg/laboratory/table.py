@@ -170,10 +170,15 @@ def _format_gains(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     compared = [row for row in rows if any(row["gain"].values())]
     if not compared:
         return []
-    titles = [column.title for column in SCORE_COLUMNS if column.key in GAINS]
-    cells = [["gain", "over", *titles]]
-    cells += [[row["method"], row["against"], *(format_gain(row["gain"][key]) for key in GAINS)] for row in compared]
-    return ["", "Paired by seed; in brackets the 95 % interval over seeds.", "", *align(cells, num_kept=2)]
+    references = {row["against"] for row in compared}
+    names_each = len(references) > 1
+    cells = [["gain", *(["over"] if names_each else []), *(c.title for c in SCORE_COLUMNS if c.key in GAINS)]]
+    for row in compared:
+        names = [row["method"], *([row["against"]] if names_each else [])]
+        cells.append([*names, *(format_gain(row["gain"][key]) for key in GAINS)])
+    over = "" if names_each else f"Gain over {references.pop()}, "
+    about = f"{over}paired by seed; in brackets the 95 % interval over seeds."
+    return ["", about[0].upper() + about[1:], "", *align(cells, num_kept=1 + names_each)]
 
 
 def format_gain(gain: Mapping[str, Any] | None) -> str:
