@@ -90,6 +90,7 @@ def _read_options(arguments: Namespace) -> tuple[list[Comparison], str]:
     _check_seeds(arguments.seeds)
     comparison = Comparison(
         out=arguments.out,
+        runs=arguments.out / "runs",
         data=arguments.data or arguments.out / "data",
         room_settings=RoomSettings(arguments.law, dict(zip(SPLITS, arguments.rooms, strict=True)), arguments.vertices),
         methods=choose_methods(names or DEFAULT_NAMES),

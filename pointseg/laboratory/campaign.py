@@ -45,8 +45,15 @@ def prepare(comparisons: Sequence[Comparison]) -> list[Prepared]:
 
 
 def order_runs(prepared: Sequence[Prepared]) -> list[PlannedRun]:
-    """All runs, seed by seed: a campaign that is cut off has few seeds, and neither few methods nor few budgets."""
-    return sorted((run for one in prepared for run in one.runs), key=lambda run: run.seed)
+    """All runs, seed by seed: a campaign that is cut off has few seeds, and neither few methods nor few budgets.
+
+    One that several comparisons need is that of the first.
+    """
+    by_folder: dict[str, PlannedRun] = {}
+    for one in prepared:
+        for run in one.runs:
+            by_folder.setdefault(run.directory, run)
+    return sorted(by_folder.values(), key=lambda run: run.seed)
 
 
 def do_campaign(
@@ -64,10 +71,11 @@ def do_campaign(
     Returns:
         the tables, in the order of the comparisons.
     """
-    of_name = {one.comparison.name: one for one in prepared}
 
     def write_after(run: PlannedRun) -> None:
-        write_table(of_name[run.comparison], split, call, say)
+        for one in prepared:
+            if any(other.directory == run.directory for other in one.runs):
+                write_table(one, split, call, say)
 
     do_runs(order_runs(prepared), num_at_once, split, say, write_after)
     return [write_table(one, split, call, say) for one in prepared]

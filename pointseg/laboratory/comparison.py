@@ -16,7 +16,9 @@ class Comparison:
     """What is compared, and where it is kept."""
 
     out: Path
-    """Gets the runs and the table."""
+    """Gets the table."""
+    runs: Path
+    """Gets the runs. Comparisons on the same rooms that set the same keys share them: what both need is done once."""
     data: Path
     """Gets the rooms; several comparisons can share them."""
     room_settings: RoomSettings
@@ -61,4 +63,4 @@ class Comparison:
 
     def plan_runs(self, rooms: Rooms) -> list[PlannedRun]:
         """All runs, seed by seed."""
-        return plan_runs(self.out, self.methods, range(self.num_seeds), self.cfg, self.overrides, rooms)
+        return plan_runs(self.name, self.runs, self.methods, range(self.num_seeds), self.cfg, self.overrides, rooms)

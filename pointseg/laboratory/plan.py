@@ -32,6 +32,8 @@ _NOT_IN_FINGERPRINT = {
 class PlannedRun:
     """One method with one seed."""
 
+    comparison: str
+    """The name of that which needs it."""
     method: str
     seed: int
     trained_as: str
@@ -66,11 +68,6 @@ class PlannedRun:
         return f"{self.method}, seed {self.seed}"
 
     @property
-    def comparison(self) -> str:
-        """Name of the folder of the comparison that it is part of."""
-        return Path(self.directory).parents[2].name
-
-    @property
     def result_path(self) -> Path:
         """What it is all for."""
         return Path(self.directory) / RESULT_NAME
@@ -95,24 +92,41 @@ class PlannedRun:
 
 
 def plan_runs(
-    out: Path, methods: Sequence[Method], seeds: Sequence[int], cfg: str, overrides: Sequence[str], rooms: Rooms
+    comparison: str,
+    folder: Path,
+    methods: Sequence[Method],
+    seeds: Sequence[int],
+    cfg: str,
+    overrides: Sequence[str],
+    rooms: Rooms,
 ) -> list[PlannedRun]:
-    """All runs, seed by seed, so that a comparison that is cut off has few seeds and not few methods."""
+    """All runs, seed by seed, so that a comparison that is cut off has few seeds and not few methods.
+
+    Args:
+        comparison: its name.
+        folder: gets a folder for each method, with one for each seed in it.
+        methods: what is compared.
+        seeds: of each.
+        cfg: the config that all share.
+        overrides: each ``key.sub=value``, for all.
+        rooms: what all are trained on.
+    """
     runs: list[PlannedRun] = []
     for seed in seeds:
         for method in methods:
-            directory = _run_folder(out, method.name, seed)
-            teacher = None if method.taught_by is None else _run_folder(out, method.taught_by, seed)
-            start = None if method.begins_with is None else _run_folder(out, method.begins_with, seed)
+            directory = _run_folder(folder, method.name, seed)
+            teacher = None if method.taught_by is None else _run_folder(folder, method.taught_by, seed)
+            start = None if method.begins_with is None else _run_folder(folder, method.begins_with, seed)
             config = configure(cfg, overrides, method, seed, directory, str(rooms.root), teacher, start)
-            learned_from = [run.fingerprint for folder in (teacher, start) for run in runs if run.directory == folder]
+            learned_from = [run.fingerprint for other in (teacher, start) for run in runs if run.directory == other]
             runs.append(
                 PlannedRun(
+                    comparison=comparison,
                     method=method.name,
                     seed=seed,
                     trained_as=method.trained_as,
                     directory=directory,
-                    source=_run_folder(out, method.trained_as, seed),
+                    source=_run_folder(folder, method.trained_as, seed),
                     teacher=teacher,
                     start=start,
                     config=config.model_dump(mode="json"),
@@ -166,8 +180,8 @@ def read_claim(run: PlannedRun) -> dict[str, Any] | None:
     return _read_json(run.claim_path)
 
 
-def _run_folder(out: Path, method: str, seed: int) -> str:
-    return str(out / "runs" / method / f"seed{seed}")
+def _run_folder(folder: Path, method: str, seed: int) -> str:
+    return str(folder / method / f"seed{seed}")
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -19,13 +19,14 @@
         variations:                   # a method with other keys, a row more each
           weak: {of: collapse, set: {loss.collapse.weight: 0.1}}
 
+Comparisons on the same rooms that set the same keys share their runs: what two of them need is trained once.
 What a comparison says of ``law``, ``seeds``, ``rooms`` and ``vertices`` goes before what the plan says, and what is
 given with the command before both: the same plan serves a larger machine.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -104,6 +105,8 @@ def read_plan(path: Path) -> PlanFile:
 def plan_comparisons(plan: PlanFile, path: Path, out: Path, given: Given = Given()) -> list[Comparison]:
     """The comparisons of a plan, each in ``out/NAME``; those on the same rooms share ``out/rooms/...``.
 
+    Those that set the same keys, too, have their runs in the folder of the first of them.
+
     Args:
         plan: of :func:`read_plan`.
         path: of its file, for messages.
@@ -113,11 +116,12 @@ def plan_comparisons(plan: PlanFile, path: Path, out: Path, given: Given = Given
     Raises:
         UsageError: an unknown method or key, or a wrong value; says in which comparison.
     """
-    comparisons = []
+    comparisons: list[Comparison] = []
     for name, section in plan.comparisons.items():
         try:
             comparison = _plan_comparison(plan, section, given, out / name, out)
             comparison.check()
+            comparison = _share_runs(comparison, comparisons)
         except UsageError as error:
             raise UsageError(f"{path}: comparisons.{name}: {error}") from None
         comparisons.append(comparison)
@@ -134,6 +138,7 @@ def _plan_comparison(plan: PlanFile, section: ComparisonSection, given: Given, o
     rooms = "-".join(map(str, (law, *counts, num_vertices)))
     return Comparison(
         out=out,
+        runs=out / "runs",
         data=campaign / "rooms" / rooms,
         room_settings=RoomSettings(law, dict(zip(SPLITS, counts, strict=True)), num_vertices),
         methods=choose_methods([*section.methods, *variations]),
@@ -141,6 +146,24 @@ def _plan_comparison(plan: PlanFile, section: ComparisonSection, given: Given, o
         cfg=plan.cfg,
         overrides=[*_as_overrides({**plan.set, **section.set}), *given.overrides],
     )
+
+
+def _share_runs(comparison: Comparison, before: Sequence[Comparison]) -> Comparison:
+    """It, with its runs where one before it has them, if any is on the same rooms and sets the same keys.
+
+    Raises:
+        UsageError: two variations of one name are different, and would lie in one folder.
+    """
+    alike = [other for other in before if (other.data, other.overrides) == (comparison.data, comparison.overrides)]
+    methods = {method.name: (other.name, method) for other in alike for method in other.methods}
+    for method in comparison.methods:
+        name, same = methods.get(method.name, ("", method))
+        if same != method:
+            raise UsageError(
+                f"variations.{method.name}: {name} has another of that name on the same rooms with the same keys; "
+                "give it another name"
+            )
+    return replace(comparison, runs=alike[0].runs) if alike else comparison
 
 
 def _as_overrides(keys: Mapping[str, Any]) -> list[str]:

@@ -28,7 +28,7 @@ class Pace:
 
 def describe_progress(comparisons: Sequence[tuple[str, Sequence[PlannedRun]]], num_at_once: int) -> str:
     """What is done of each comparison, and what the rest will take."""
-    pace, lines, all_missing, num_runs = Pace(), [], [], 0
+    pace, lines, known, all_missing = Pace(), [], set[str](), []
     for name, runs in comparisons:
         results = [(run, read_result(run)) for run in runs]
         missing = [run for run, result in results if result is None]
@@ -37,11 +37,11 @@ def describe_progress(comparisons: Sequence[tuple[str, Sequence[PlannedRun]]], n
                 pace.count(run, result)
         visits = sum(run.num_visits for run in missing if run.trains)
         lines.append(f"{name}: {len(runs) - len(missing)} of {len(runs)} runs done, {visits:,} training scenes to see")
-        all_missing += missing
-        num_runs += len(runs)
+        all_missing += [run for run in missing if run.directory not in known]
+        known |= {run.directory for run in runs}  # one that several need is done once
     minutes = pace.minutes_of(all_missing)
     left = "the first run will tell how long" if minutes is None else f"about {_duration(minutes / num_at_once)}"
-    lines.append(f"in all: {num_runs - len(all_missing)} of {num_runs} done; {left}, {num_at_once} at once")
+    lines.append(f"in all: {len(known) - len(all_missing)} of {len(known)} done; {left}, {num_at_once} at once")
     return "\n".join(lines)
 
 

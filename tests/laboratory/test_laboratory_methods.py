@@ -138,24 +138,28 @@ def test_a_teacher_is_the_run_of_the_same_method_without_one() -> None:
     with pytest.raises(UsageError, match="each run of the laboratory has its own distill.run; use --methods teacher"):
         _config("lovasz", "distill.run=somewhere")
 
-    runs = plan_runs(Path("out"), choose_methods(["collapse+teacher", "teacher+post_hoc"]), [3], "longtail", [], ROOMS)
+    runs = plan_runs(
+        "table", Path("out"), choose_methods(["collapse+teacher", "teacher+post_hoc"]), [3], "longtail", [], ROOMS
+    )
     of = {run.method: run for run in runs}
     assert of["collapse+teacher"].config["distill"] == {"run": of["collapse"].directory, "weight": 0.5}
     assert of["collapse+teacher"].needed == {of["collapse"].directory}
     assert of["post_hoc+teacher"].needed == {of["teacher"].directory, of[BASELINE].directory}
     assert of["collapse"].needed == set()
     tuned = ["loss.collapse.weight=0.1"]
-    others = plan_runs(Path("out"), choose_methods(["collapse+teacher", "teacher"]), [3], "longtail", tuned, ROOMS)
+    others = plan_runs(
+        "table", Path("out"), choose_methods(["collapse+teacher", "teacher"]), [3], "longtail", tuned, ROOMS
+    )
     changed = {run.method: run.fingerprint != of[run.method].fingerprint for run in others}
     assert changed == {"collapse": True, "collapse+teacher": True, BASELINE: False, "teacher": False}
-    moved = plan_runs(Path("elsewhere"), choose_methods(["teacher"]), [3], "longtail", [], ROOMS)
+    moved = plan_runs("table", Path("elsewhere"), choose_methods(["teacher"]), [3], "longtail", [], ROOMS)
     assert [run.fingerprint for run in moved] == [of[run.method].fingerprint for run in moved]
 
 
 def test_a_classifier_is_trained_again_on_the_features_of_the_run_without_that() -> None:
     begins_with = {name: find_method(name).begins_with for name in ("retrained", "retrained+collapse", "lovasz")}
     assert begins_with == {"retrained": BASELINE, "retrained+collapse": "collapse", "lovasz": None}
-    runs = plan_runs(Path("out"), choose_methods(["collapse+retrained"]), [3], "longtail", [], ROOMS)
+    runs = plan_runs("table", Path("out"), choose_methods(["collapse+retrained"]), [3], "longtail", [], ROOMS)
     assert [run.method for run in runs] == ["collapse", "collapse+retrained"]
     collapse, retrained = runs
     assert retrained.needed == {collapse.directory}

@@ -156,6 +156,59 @@ def test_a_larger_version_of_a_plan_is_a_call(tmp_path: Path, capsys: pytest.Cap
     assert "short: 0 of 2 runs done, 120 training scenes to see" in capsys.readouterr().out
 
 
+def test_comparisons_that_set_the_same_on_the_same_rooms_share_their_runs(tmp_path: Path) -> None:
+    plan = {
+        "comparisons": {
+            "a": {"set": {"train.passes": 2}, "methods": ["collapse"]},
+            "other_keys": {"set": {"train.passes": 3}, "methods": ["collapse"]},
+            "other_rooms": {"set": {"train.passes": 2}, "rooms": [9, 9, 9], "methods": ["collapse"]},
+            "same": {"set": {"train.passes": 2}, "methods": ["focal"], "seeds": 1},
+        }
+    }
+    folders = [comparison.runs.relative_to(tmp_path / "out") for comparison in read(tmp_path, plan)]
+    assert [str(folder) for folder in folders] == ["a/runs", "other_keys/runs", "other_rooms/runs", "a/runs"]
+
+
+def test_two_variations_of_one_name_do_not_share_a_folder(tmp_path: Path) -> None:
+    def plan(weight: float, **changes: object) -> dict:
+        return with_comparison(variations={"weak": _weak(0.1)})["comparisons"] | {
+            "b": {"methods": ["collapse"], "variations": {"weak": _weak(weight)}, **changes}
+        }
+
+    for fine in (plan(0.1), plan(0.2, set={"train.passes": 3})):
+        assert len(read(tmp_path, {"comparisons": fine})) == 2
+    with pytest.raises(UsageError, match=r"comparisons.b: variations.weak: a has another of that name"):
+        read(tmp_path, {"comparisons": plan(0.2)})
+
+
+def _weak(weight: float) -> dict:
+    return {"of": "collapse", "set": {"loss.collapse.weight": weight}}
+
+
+def test_what_two_comparisons_need_is_done_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    section = {"set": {"train.passes": 1}, "methods": ["cross_entropy"]}
+    other = {**section, "methods": ["collapse", "post_hoc", "cross_entropy"]}
+    plan = {**PLAN, "seeds": 1, "comparisons": {"a": section, "b": other}}
+    begun = []
+
+    def note_and_do(run: PlannedRun) -> scheduler.Child:
+        begun.append(f"{run.comparison}: {run.method}")
+        return do_at_once(run)
+
+    monkeypatch.setattr(scheduler, "start_child", note_and_do)
+    call = ["--out", str(tmp_path / "out"), "--plan", str(write(tmp_path, plan))]
+    assert main(call) == 0
+    assert begun == ["a: cross_entropy", "b: collapse", "b: post_hoc"]
+    of_a, of_b = (json.loads((tmp_path / "out" / name / "table.json").read_text()) for name in "ab")
+    in_b = {row["method"]: row["runs"] for row in of_b["rows"]}
+    assert in_b["cross_entropy"] == of_a["rows"][0]["runs"] and len(in_b) == 3
+    capsys.readouterr()
+    assert main([*call, "--status"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("in all: 3 of 3 done; ")
+
+
 @pytest.fixture(scope="module")
 def campaign(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The arguments of a plan that is done, in this process, and the order in which its runs were begun."""
