@@ -182,11 +182,11 @@ def _format_gains(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def format_gain(gain: Mapping[str, Any] | None) -> str:
-    """A gain in points: ``+1.4 [+0.2, +2.6]``; without brackets where there is one seed."""
+    """A gain in points: ``+1.4 [0.2, 2.6]``; without brackets where there is one seed."""
     if gain is None:
         return "-"
     text = f"{100 * gain['mean']:+.1f}"
-    return text if gain["low"] is None else f"{text} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
+    return text if gain["low"] is None else f"{text} [{100 * gain['low']:.1f}, {100 * gain['high']:.1f}]"
 
 
 def align(cells: Sequence[Sequence[str]], num_kept: int = 1) -> list[str]:

@@ -45,6 +45,6 @@ def test_with_many_seeds_the_interval_is_the_normal_distributions() -> None:
 
 
 def test_a_gain_is_shown_in_points_with_its_sign() -> None:
-    assert format_gain({"mean": 0.014, "low": 0.002, "high": 0.026}) == "+1.4 [+0.2, +2.6]"
+    assert format_gain({"mean": 0.014, "low": 0.002, "high": 0.026}) == "+1.4 [0.2, 2.6]"
     assert format_gain({"mean": -0.014, "low": None, "high": None}) == "-1.4"
     assert format_gain(None) == "-"
