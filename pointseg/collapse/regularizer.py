@@ -39,6 +39,8 @@ class CenterCollapse(nn.Module):
         log_prior: (K,) π, finite, or None.
         dropout: of z̃_k.
         reduction: ``sum`` or ``mean`` over P.
+        class_weight: (K,) positive weights of the classes in the sum, or in the mean; None: all alike, as in the paper,
+            where a class counts as often as a batch has it.
         scope: of the centers, see :class:`ClassCenters`. With ``scene``, the loss is the mean over the scenes that
             have a labelled point. With ``job``, dropout has to draw the same in all processes: seed them alike.
         points_per_center: points of each class, on average, that are drawn anew in each training step for its center;
@@ -58,6 +60,8 @@ class CenterCollapse(nn.Module):
     """(K, E) float32: W*, a buffer, never in the optimiser."""
     log_prior: torch.Tensor
     """(K,) float32: π."""
+    class_weight: torch.Tensor
+    """(K,) float32: of each class's term."""
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class CenterCollapse(nn.Module):
         log_prior: torch.Tensor | None = None,
         dropout: float = 0.0,
         reduction: Literal["sum", "mean"] = "sum",
+        class_weight: torch.Tensor | None = None,
         scope: Scope = "batch",
         points_per_center: int | None = None,
         momentum: float | None = None,
@@ -106,6 +111,8 @@ class CenterCollapse(nn.Module):
         self.reduction = reduction
         self.register_buffer("etf", simplex_etf(num_classes, dim, seed))
         self.register_buffer("log_prior", _check_log_prior(log_prior, num_classes))
+        # It is data, which whoever builds the branch has: no checkpoint needs it.
+        self.register_buffer("class_weight", _check_class_weight(class_weight, num_classes), persistent=False)
 
     @classmethod
     def paper(cls, feature_channels: int, num_classes: int, **choices: Any) -> "CenterCollapse":
@@ -176,9 +183,10 @@ class CenterCollapse(nn.Module):
             target = torch.arange(logits.shape[-1], device=logits.device).expand(present.shape)
             loss = F.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="none").view(present.shape)
             # An absent class has a center of zeros, and so a loss: it must not count.
-            total = torch.where(present, loss, 0).sum(dim=-1)
+            total = torch.where(present, self.class_weight * loss, 0).sum(dim=-1)
             if self.reduction == "mean":
-                total = total / present.sum(dim=-1).clamp_min(1)
+                weight = (present * self.class_weight).sum(dim=-1)
+                total = total / torch.where(weight > 0, weight, 1)
             divisor = present.any(dim=-1).sum()
             if num_labelled_scenes is not None and self.class_centers.scope == "scene":
                 divisor = num_labelled_scenes
@@ -229,3 +237,11 @@ def _check_log_prior(log_prior: torch.Tensor | None, num_classes: int) -> torch.
     if log_prior.shape != (num_classes,) or not bool(log_prior.isfinite().all()):
         raise ValueError(f"expected a finite log-prior ({num_classes},), got {tuple(log_prior.shape)}: {log_prior}")
     return log_prior.clone()
+
+
+def _check_class_weight(weight: torch.Tensor | None, num_classes: int) -> torch.Tensor:
+    if weight is None:
+        return torch.ones(num_classes)
+    if weight.shape != (num_classes,) or not bool((weight.isfinite() & (weight > 0)).all()):
+        raise ValueError(f"expected positive class weights ({num_classes},), got {tuple(weight.shape)}: {weight}")
+    return weight.float()

@@ -222,6 +222,8 @@ class CollapseConfig(Section):
     """Dropout of the projected centers."""
     reduction: Literal["sum", "mean"] | None = None
     """Over the classes present."""
+    class_weight: Literal["none", "scenes"] = "none"
+    """Of each class's term: all alike, or the inverse of the share of scenes that have the class."""
     scope: Literal["batch", "scene", "job"] = "job"
     """One center a class for all processes together (job), for each scene, or for each process's batch."""
     points_per_center: PositiveCount | None = None

@@ -28,6 +28,15 @@ class ClassCounts:
         counts = (self.points if unit == "points" else self.scenes).double().clamp_min(1)
         return (counts / counts.sum()).log().float()
 
+    def scene_weight(self) -> torch.Tensor:
+        """(K,) float32: the inverse of the number of scenes with each class, 1 on average over the classes that occur.
+
+        A class that occurs nowhere counts as in one scene.
+        """
+        weight = 1 / self.scenes.double().clamp_min(1)
+        occurring = weight[self.scenes > 0]
+        return (weight / occurring.mean()).float() if len(occurring) else torch.ones_like(weight).float()
+
     def adjustment_prior(self) -> torch.Tensor:
         """(K,) float32: the log-prior of points for logit adjustment.
 

@@ -233,6 +233,7 @@ def build_collapse(feature_channels: int, config: CollapseConfig, counts: ClassC
         feature_channels,
         len(counts.points),
         log_prior=None if prior == "none" else counts.log_prior(prior),
+        class_weight=None if config.class_weight == "none" else counts.scene_weight(),
         scope=config.scope,
         backend=config.backend,
         # Labels were checked when the scenes were read, and the loss is when it is logged: nothing waits for a GPU.

@@ -244,6 +244,28 @@ def test_a_center_of_some_points_is_theirs_and_small_classes_keep_all() -> None:
     torch.testing.assert_close(branch.eval()(features, labels), whole(features, labels))
 
 
+@pytest.mark.parametrize("scope", ["batch", "scene"])
+def test_class_weights_weigh_the_terms_of_the_sum_and_of_the_mean(scope: str) -> None:
+    torch.manual_seed(7)
+    features, scene = torch.randn(9, 7), torch.arange(9) // 3
+    labels = torch.tensor([0, 0, 2, 2, 5, -1, -1, -1, -1])
+    weight = torch.tensor([1.0, 9, 4, 9, 9, 0.25, 9, 9])
+    rows = [torch.arange(9)] if scope == "batch" else [torch.arange(3), torch.arange(3, 6)]
+    sums, means = [], []
+    for of_scene in rows:
+        classes = [k for k in (0, 2, 5) if (labels[of_scene] == k).any()]
+        centers = torch.stack([features[of_scene][labels[of_scene] == k].mean(0) for k in classes])
+        terms = CenterCollapse.paper(7, 8).compare_with_simplex(centers, torch.ones(len(classes), dtype=torch.bool))
+        terms = -terms.log_softmax(dim=-1)[torch.arange(len(classes)), classes]
+        sums.append((weight[classes] * terms).sum())
+        means.append(sums[-1] / weight[classes].sum())
+    for reduction, expected in (("sum", sums), ("mean", means)):
+        branch = CenterCollapse.paper(7, 8, scope=scope, reduction=reduction, class_weight=weight)
+        torch.testing.assert_close(branch(features, labels, scene, 3), torch.stack(expected).mean())
+        assert "class_weight" not in branch.state_dict()  # checkpoints of before they were there can be resumed
+        assert branch(features, torch.full((9,), -1), scene, 3) == 0
+
+
 def test_images_give_the_numbers_of_their_points() -> None:
     """(B, D, H, W) with labels (B, H, W) and their own ignore label, loss and gradient, in both scopes."""
     torch.manual_seed(0)
@@ -262,6 +284,9 @@ def test_images_give_the_numbers_of_their_points() -> None:
 
 
 def test_what_can_not_be_is_refused() -> None:
+    for weight in (torch.ones(7), torch.zeros(8), torch.full((8,), float("inf"))):
+        with pytest.raises(ValueError, match=r"expected positive class weights \(8,\), got"):
+            CenterCollapse.paper(7, 8, class_weight=weight)
     with pytest.raises(ValueError, match="expected at least one point per center, got 0"):
         CenterCollapse(7, 8, points_per_center=0)
     with pytest.raises(ValueError, match="expected subtract_mean and a mean_momentum in 0 <= m < 1, got 0.5"):

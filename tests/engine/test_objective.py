@@ -90,6 +90,16 @@ def test_every_choice_of_the_config_arrives() -> None:
     assert branch.bank is not None and branch.bank.momentum == 0.5
 
 
+def test_a_class_that_few_scenes_have_weighs_more_where_that_is_asked_for() -> None:
+    """In 10, 8, 3, 1 and no scenes: the last counts as in one."""
+    assert (build_collapse(8, CollapseConfig(preset="paper"), COUNTS).class_weight == 1).all()
+    weight = build_collapse(8, CollapseConfig(preset="paper", class_weight="scenes"), COUNTS).class_weight
+    torch.testing.assert_close(weight / weight[3], torch.tensor([1 / 10, 1 / 8, 1 / 3, 1.0, 1.0]))
+    assert weight[:4].mean() == pytest.approx(1)
+    nothing = ClassCounts(torch.zeros(5, dtype=torch.int64), torch.zeros(5, dtype=torch.int64))
+    assert (nothing.scene_weight() == 1).all()
+
+
 def test_a_config_that_trains_no_classifier_is_refused() -> None:
     with pytest.raises(UsageError, match="nothing trains the classifier"):
         load_config("demo.yaml", ["loss.cross_entropy=0"])
