@@ -47,7 +47,7 @@ def draw_gains(path: str | Path, points: Sequence[GainPoint], title: str) -> Non
             axes.set_title(name, color=color, fontweight="bold")
             axes.axhline(0, color="#8a8a8a", linewidth=0.8)
             for number, law in enumerate(laws):
-                _draw_law(axes, [point for point in points if point.law == law], key, color, number)
+                _draw_law(axes, [point for point in points if point.law == law], key, color, number, len(laws))
             axes.set_xscale("log")
             axes.set_xticks(budgets, [str(budget) for budget in budgets])
             axes.minorticks_off()
@@ -60,12 +60,12 @@ def draw_gains(path: str | Path, points: Sequence[GainPoint], title: str) -> Non
             figure.savefig(temporary, dpi=200)
 
 
-def _draw_law(axes: Any, points: Sequence[GainPoint], key: str, color: str, number: int) -> None:
+def _draw_law(axes: Any, points: Sequence[GainPoint], key: str, color: str, number: int, num_laws: int) -> None:
     """Means joined by a line, intervals as bars; laws stand a little beside each other."""
     known = [(point.passes, gain) for point in points if (gain := point.gain[key]) is not None]
     if not known:
         return
-    shift = 1.04 ** (number - 1)
+    shift = 1.04 ** (number - (num_laws - 1) / 2)
     x = [passes * shift for passes, _ in known]
     mean = [100 * gain["mean"] for _, gain in known]
     style = {"color": color, "linestyle": _LINES[number % len(_LINES)], "marker": _MARKERS[number % len(_MARKERS)]}

@@ -53,8 +53,11 @@ def test_training_learns_and_leaves_a_whole_run(trained_run: Path) -> None:
 
 def test_a_training_row_has_the_loss_its_parts_the_rate_and_the_speed(trained_run: Path) -> None:
     row = _rows(trained_run)[0]
-    names = "kind step loss recognition collapse lr scenes_per_s effective_batch_size cropped_scenes unaugmented_scenes"
-    assert row.keys() == set(names.split())
+    losses, batches = (
+        "loss recognition collapse collapse_pull",
+        "effective_batch_size cropped_scenes unaugmented_scenes",
+    )
+    assert row.keys() == set(f"kind step {losses} lr scenes_per_s {batches}".split())
     assert (row["effective_batch_size"], row["cropped_scenes"], row["unaugmented_scenes"]) == (2, 0, 0)
     weight = load_config(str(trained_run / "config.yaml")).loss.collapse.weight
     assert row["loss"] == pytest.approx(row["recognition"] + weight * row["collapse"], rel=1e-5)

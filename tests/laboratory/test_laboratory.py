@@ -196,9 +196,8 @@ def test_a_comparison_that_is_cut_off_goes_on_to_the_same_weights(
 
     assert main(["--out", str(tmp_path / "cut"), *arguments]) == 0
     rooms = make_rooms(data, SETTINGS)
-    whole = plan_runs(tmp_path / "whole", choose_methods(["collapse"]), [0], "longtail", [*OVERRIDES, *passes], rooms)[
-        0
-    ]
+    overrides = [*OVERRIDES, *passes]
+    (whole,) = plan_runs("whole", tmp_path / "whole", choose_methods(["collapse"]), [0], "longtail", overrides, rooms)
     do_run(whole)
     for key, tensor in _weights(Path(whole.directory)).items():
         torch.testing.assert_close(_weights(run)[key], tensor, rtol=0, atol=0)

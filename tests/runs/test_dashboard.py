@@ -39,7 +39,7 @@ def test_tensorboard_has_what_one_watches(tiny_overrides: list[str], tmp_path: P
     assert of_classes == {f"val IoU head/{name}" for name in ("wall", "chair", "floor", "table")}
     measured = {tag for tag in tags if tag.startswith("collapse/")}
     assert 0 < len(measured) <= 4
-    losses = {f"train/{name}" for name in ("loss", "recognition", "collapse", "lr", "scenes_per_s")}
+    losses = {f"train/{name}" for name in ("loss", "recognition", "collapse", "collapse_pull", "lr", "scenes_per_s")}
     assert tags - of_classes - measured == losses | {"val/miou", "val/head", "val/accuracy"}
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [event.value for event in events.Scalars("train/loss")] == pytest.approx(
