@@ -244,4 +244,4 @@ def _check_class_weight(weight: torch.Tensor | None, num_classes: int) -> torch.
         return torch.ones(num_classes)
     if weight.shape != (num_classes,) or not bool((weight.isfinite() & (weight > 0)).all()):
         raise ValueError(f"expected positive class weights ({num_classes},), got {tuple(weight.shape)}: {weight}")
-    return weight.float()
+    return weight.float().clone()

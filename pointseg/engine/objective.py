@@ -168,7 +168,7 @@ class Objective(nn.Module):
         Args:
             batch: on the device.
             teacher_labels: (M,) int64, what the teacher says of each voxel; where there is one.
-            measures_pull: whether to say, too, how strongly the branch pulls.
+            measures_pull: whether to say, too, how strongly the branch pulls; the features have to learn then.
         """
         output = self.run_network(batch)
         counts = count_labels(batch, output.logits.shape[1]) if count_processes() > 1 else None
@@ -187,7 +187,7 @@ class Objective(nn.Module):
             )
             branch = self.collapse_weight * collapse
             total = total + branch
-            if measures_pull and output.features.requires_grad:
+            if measures_pull:
                 pull = measure_pull(output, recognition, branch, self.network.classifier_weight())
         return Losses(total, recognition, collapse, taught, pull)
 

@@ -244,7 +244,8 @@ class Trainer:
         with explain_out_of_memory(batch, _LESS_MEMORY):
             teacher_labels = None if self.teacher is None else self.teacher.label(batch)
             with autocast(self.amp, self.processes.device):
-                losses: Losses = self.parallel(batch, teacher_labels, self.is_step_to_log(self.progress.step + 1))
+                measures_pull = self.branch_moves_features and self.is_step_to_log(self.progress.step + 1)
+                losses: Losses = self.parallel(batch, teacher_labels, measures_pull)
             self.update(losses.total)
         if self.average is not None:
             self.average.update(self.network)

@@ -29,19 +29,21 @@ SCORE_COLUMNS = (
     Column("train_voxel_accuracy", "of voxels", True),
     Column("train_tail", "train tail", True),
 )
-GEOMETRY_COLUMNS = (
+_MEASURE_COLUMNS = (
     Column("within_class_variability", "NC1 variability", False),
     Column("centers_equiangularity", "NC2 equiangular", False),
     Column("centers_separation", "NC2 separation", False),
     Column("classifier_separation", "NC2 classifier", False),
     Column("alignment", "NC3 alignment", False),
+)
+GEOMETRY_COLUMNS = (
+    *_MEASURE_COLUMNS,
     Column("collapse_pull", "pull", False),
     Column("training_minutes", "minutes", False),
 )
 COLUMNS = (*SCORE_COLUMNS, *GEOMETRY_COLUMNS)
 GAINS = ("miou", "head", "common", "tail")
 _SCORES = (*GAINS, "accuracy")
-_MEASURES = tuple(column.key for column in GEOMETRY_COLUMNS[:-2])
 _TABLE_WIDTH = 100
 _SURROUNDINGS = ("machine", "torch", "code", "date")
 
@@ -116,7 +118,7 @@ def run_figures(result: Mapping[str, Any], split: str) -> dict[str, Any]:
         # Runs of before it was counted have none.
         "train_voxel_accuracy": scores["train"].get("voxel_accuracy"),
         "train_tail": scores["train"]["tail"],
-        **{key: measures[key]["all"] for key in _MEASURES},
+        **{column.key: measures[column.key]["all"] for column in _MEASURE_COLUMNS},
         # Of the branch at the features, beside the labels; runs without a branch, and earlier ones, have none.
         "collapse_pull": result.get("collapse_pull"),
         "training_minutes": result["training_minutes"],
@@ -176,9 +178,9 @@ def _format_gains(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in compared:
         names = [row["method"], *([row["against"]] if names_each else [])]
         cells.append([*names, *(format_gain(row["gain"][key]) for key in GAINS)])
-    over = "" if names_each else f"Gain over {references.pop()}, "
-    about = f"{over}paired by seed; in brackets the 95 % interval over seeds."
-    return ["", about[0].upper() + about[1:], "", *align(cells, num_kept=1 + names_each)]
+    what = "Gains" if names_each else f"Gains over {references.pop()}"
+    about = f"{what}, paired by seed; in brackets the 95 % interval over seeds."
+    return ["", about, "", *align(cells, num_kept=1 + names_each)]
 
 
 def format_gain(gain: Mapping[str, Any] | None) -> str:

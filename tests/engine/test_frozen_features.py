@@ -1,5 +1,6 @@
 """With ``train.freeze=features`` the classifier learns, and nothing of the features changes."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -24,6 +25,8 @@ def test_only_the_classifier_changes_and_batch_norms_statistics_stay(
     changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
     assert changed == {"final.weight", "final.bias"}
     assert any("running_mean" in name for name in before)
+    rows = [json.loads(line) for line in (tmp_path / "again" / "metrics.jsonl").read_text().splitlines()]
+    assert all(row["collapse"] > 0 and "collapse_pull" not in row for row in rows if row["kind"] == "train")
 
 
 def test_features_from_nowhere_are_refused(tiny_overrides: list[str]) -> None:

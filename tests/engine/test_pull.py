@@ -83,12 +83,6 @@ def test_without_a_label_nothing_pulls() -> None:
     assert _objective(TINY_NETWORK, 0.5, None)(batch, measures_pull=True).pull.item() == 0
 
 
-def test_features_that_are_frozen_do_not_feel_it() -> None:
-    objective = _objective(TINY_NETWORK, 0.5, None)
-    objective.network.freeze_features()
-    assert objective(make_batch(), measures_pull=True).pull.item() == 0
-
-
 @pytest.mark.parametrize("weight", [0.0, 0.5])
 def test_a_run_with_a_branch_logs_it(weight: float, tiny_overrides: list[str], tmp_path: Path) -> None:
     train(["--cfg", "demo.yaml", *tiny_overrides, f"loss.collapse.weight={weight}", "train.validate_every=0"])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pointseg.laboratory.class_gains import compare_classes, format_class_gains, rank_correlation
 from pointseg.laboratory.neighbourhood import count_beside, measure_purity
@@ -57,8 +58,8 @@ def test_the_text_has_a_line_for_each_class_once() -> None:
 
 def test_voxels_beside_are_counted_by_class() -> None:
     """A row of three walls and a chair, a chair beside the last across a corner, and one without a label."""
-    coords = np.array([[0, 0, 0], [1, 0, 0], [2, 0, 0], [3, 0, 0], [4, 1, 1], [1, 1, 0], [9, 9, 9]])
-    label = np.array([0, 0, 0, 1, 1, -1, 0])
+    places = [[0, 0, 0], [1, 0, 0], [2, 0, 0], [3, 0, 0], [4, 1, 1], [1, 1, 0], [9, 9, 9]]
+    coords, label = torch.tensor(places, dtype=torch.int32), torch.tensor([0, 0, 0, 1, 1, -1, 0])
     # Of walls: 2 pairs of walls, seen from both sides, and one chair; of chairs: a wall, and each other.
     assert count_beside(coords, label, 3).tolist() == [[5, 3, 0], [4, 2, 0]]
 
