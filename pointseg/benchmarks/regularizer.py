@@ -1,4 +1,4 @@
-"""What the center branch and the moving average of the weights cost beside a training step."""
+"""What the center branch, the measure of its pull and the moving average of the weights cost beside a training step."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +11,9 @@ from pointseg.benchmarks.training import TrainingStep
 from pointseg.config import Config
 from pointseg.engine.averaging import WeightAverage
 from pointseg.engine.objective import build_collapse
+from pointseg.engine.pull import measure_pull
 from pointseg.errors import UsageError
+from pointseg.models import NetworkOutput
 from pointseg.taxonomy import load_taxonomy
 
 _EMA_DECAY = 0.999
@@ -29,6 +31,10 @@ class RegularizerRow:
     """The whole training step, with the branch in it."""
     branch_share: float
     """branch_ms / step_ms."""
+    pull_ms: float
+    """To measure how strongly the branch pulls, in a step that is logged; it is no part of the step measured."""
+    pull_share: float
+    """pull_ms / step_ms; of all steps, this over ``train.log_every``."""
     ema_ms: float
     """To take the weights of a step into a moving average; it is no part of the step measured."""
     ema_share: float
@@ -38,7 +44,7 @@ class RegularizerRow:
 def measure_regularizer(
     config: Config, device: torch.device, num_voxels: int, num_repeats: int, seed: int = 0
 ) -> list[RegularizerRow]:
-    """Measure branch, average and training step in turn.
+    """Measure branch, pull, average and training step in turn.
 
     Raises:
         UsageError: the config has no center branch.
@@ -56,10 +62,15 @@ def measure_regularizer(
         features.grad = None
         (config.loss.collapse.weight * branch(features, training.batch.labels)).backward()
 
+    classifier = training.network.classifier_weight()
+    output = NetworkOutput(features @ classifier.to(device).T, features)
+    recognition = training.objective.recognition(output.logits, training.batch.labels)
+    collapse = config.loss.collapse.weight * branch(features, training.batch.labels)
     average = WeightAverage(training.network, _EMA_DECAY)
     work = {
         "branch": stopwatch(run_branch, device),
         "step": stopwatch(training.run, device),
+        "pull": stopwatch(partial(measure_pull, output, recognition, collapse, classifier), device),
         "ema": stopwatch(partial(average.update, training.network), device),
     }
     seconds = measure_in_turn(work, num_repeats)
@@ -70,6 +81,8 @@ def measure_regularizer(
             branch_ms=1e3 * seconds["branch"],
             step_ms=1e3 * seconds["step"],
             branch_share=seconds["branch"] / seconds["step"],
+            pull_ms=1e3 * seconds["pull"],
+            pull_share=seconds["pull"] / seconds["step"],
             ema_ms=1e3 * seconds["ema"],
             ema_share=seconds["ema"] / seconds["step"],
         )

@@ -38,7 +38,7 @@ KEYS_OF_BENCHMARK = {
     "step": ("backend model num_voxels forward_s step_s peak_gib inference_vs_spconv training_vs_spconv wait_share"),
     "data": "num_vertices ms_per_scene",
     "prepare": "source num_vertices ms_per_100k_vertices",
-    "regularizer": "num_voxels num_classes branch_ms step_ms branch_share ema_ms ema_share",
+    "regularizer": "num_voxels num_classes branch_ms step_ms branch_share pull_ms pull_share ema_ms ema_share",
     "evaluate": "num_vertices ms_per_scene ms_with_collapse collapse_share",
 }
 needs_spconv = pytest.mark.needs("spconv")
