@@ -70,7 +70,7 @@ def served(place: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # As in a terminal: a shell that runs tests in the background has turned Ctrl-C off, for all their children, too.
+        # As in a terminal: a shell that runs tests in the background has turned Ctrl-C off for all their children.
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
