@@ -267,7 +267,7 @@ class Trainer:
         return step % self.config.train.log_every == 0 or step == self.num_steps
 
     def log_losses(self, losses: Losses) -> None:
-        """Read the losses of all processes, check and log them: only in such a step does the loop wait for the device."""
+        """Read the losses of all processes, check and log them: in such a step alone the loop waits for the device."""
         total, recognition, collapse, taught, pull = self.processes.mean(torch.stack(losses).detach()).tolist()
         if not total < float("inf"):
             raise DataError(
