@@ -14,14 +14,15 @@ from pointseg.commands import run_command
 from pointseg.config import find_config
 from pointseg.errors import UsageError
 from pointseg.folder_lock import hold_folder
-from pointseg.laboratory.campaign import Prepared, as_json, do_campaign, draw_if_possible, prepare
+from pointseg.laboratory.campaign import find_begun, order_runs, prepare
 from pointseg.laboratory.comparison import Comparison
 from pointseg.laboratory.data import RoomSettings
 from pointseg.laboratory.methods import BESIDE_THE_LOSS, COMBINATIONS, DEFAULT_NAMES, METHODS, choose_methods
 from pointseg.laboratory.plan_file import Given, plan_comparisons, read_plan
 from pointseg.laboratory.progress import describe_progress
-from pointseg.laboratory.summary import describe_campaign, draw_summary, format_summary
+from pointseg.laboratory.scheduler import do_runs
 from pointseg.laboratory.table import format_table
+from pointseg.laboratory.tables import Tables, as_json
 from pointseg.preparation.parallel import count_cores
 from pointseg.rooms import FREQUENCY_LAWS
 from pointseg.scans.tree import SPLITS
@@ -46,33 +47,39 @@ _SAID_BY_PLAN = ("methods", "cfg", "law", "data")
 def main(argv: Sequence[str]) -> int:
     """Train every method with every seed, as far as that is not done, and write the table; 1 if a run is missing."""
     arguments = build_parser().parse_with_overrides(argv)
-    if arguments.only and not arguments.plan:
+    if arguments.only is not None and arguments.plan is None:
         raise UsageError("--only: chooses comparisons of a plan; give one with --plan")
-    comparisons, split = _read_plan(arguments) if arguments.plan else _read_options(arguments)
-    num_threads = [comparison.shared_config.train.num_threads for comparison in comparisons]
+    has_plan = arguments.plan is not None
+    comparisons, split = _read_plan(arguments) if has_plan else _read_options(arguments)
+    chosen = [one for one in comparisons if arguments.only is None or one.name in arguments.only]
+    num_threads = [comparison.shared_config.train.num_threads for comparison in chosen]
     num_at_once = min(choose_jobs(arguments.jobs, number) for number in num_threads)
 
     if arguments.status:
-        runs = [(comparison.name, comparison.plan_runs(comparison.find_rooms())) for comparison in comparisons]
-        print(describe_progress(runs, num_at_once))
+        print(describe_progress([(one.name, one.plan_runs(one.find_rooms())) for one in chosen], num_at_once))
         return 0
-    prepared = prepare(comparisons)
-    command = shlex.join(["python", "-m", "pointseg.longtail", *argv])
+    prepared = find_begun(chosen) if arguments.tables else prepare(chosen)
+    if not prepared:
+        raise UsageError("--tables: no run has a result yet; leave it out to begin")
     with hold_folder(arguments.out, "compares methods", "choose another --out"):
-        tables = do_campaign(prepared, num_at_once, split, {"command": command, "jobs": num_at_once}, _say)
-        for table in tables:
-            _say(f"\n{format_table(table)}\n")
-        if arguments.plan:
-            _write_campaign(arguments.out, prepared, tables, command)
-    content = tables if arguments.plan else tables[0]
+        # What an earlier call did of the plan is part of what the plan says.
+        shown = [*prepared, *find_begun([one for one in comparisons if one not in chosen])]
+        shown.sort(key=lambda one: comparisons.index(one.comparison))
+        call = {"command": shlex.join(["python", "-m", "pointseg.longtail", *argv]), "jobs": num_at_once}
+        tables = Tables(shown, split, call, arguments.out if has_plan else None, _say)
+        if not arguments.tables:
+            do_runs(order_runs(prepared), num_at_once, split, _say, tables.update)
+        by_name = tables.write()
+    of_chosen = [by_name[one.comparison.name] for one in prepared]
+    _say("".join(f"\n{format_table(table)}\n" for table in of_chosen))
+    if has_plan:
+        _say(f"{tables.format_summary()}\n")
+    written = list(tables.written)
     if arguments.json:
-        write_text(arguments.json, as_json(content))
-    folders = [arguments.out, *(one.comparison.out for one in prepared if one.comparison.out != arguments.out)]
-    found = [
-        path for folder in folders for path in sorted(folder.glob("*.*")) if path.suffix in (".md", ".json", ".png")
-    ]
-    print("written:", *map(str, found))
-    return 1 if any(table["missing"] for table in tables) else 0
+        write_text(arguments.json, as_json(of_chosen if has_plan else of_chosen[0]))
+        written.append(arguments.json)
+    print("written:", *map(str, written))
+    return 0 if arguments.tables or not any(table["missing"] for table in of_chosen) else 1
 
 
 def _say(line: str) -> None:
@@ -103,7 +110,7 @@ def _read_options(arguments: Namespace) -> tuple[list[Comparison], str]:
 
 
 def _read_plan(arguments: Namespace) -> tuple[list[Comparison], str]:
-    """The comparisons of the plan, and the split whose scores are shown."""
+    """All comparisons of the plan, and the split whose scores are shown."""
     refused = [f"--{name}" for name in _SAID_BY_PLAN if getattr(arguments, name) is not None]
     if refused:
         raise UsageError(f"--plan: the plan says what is compared; leave out {', '.join(refused)}")
@@ -113,27 +120,16 @@ def _read_plan(arguments: Namespace) -> tuple[list[Comparison], str]:
     rooms = None if arguments.rooms is None else tuple(arguments.rooms)
     given = Given(arguments.seeds, rooms, arguments.vertices, arguments.overrides)
     comparisons = plan_comparisons(plan, path, arguments.out, given)
-    chosen = arguments.only or list(plan.comparisons)
-    unknown = [name for name in chosen if name not in plan.comparisons]
+    unknown = [name for name in arguments.only or () if name not in plan.comparisons]
     if unknown:
         known = ", ".join(plan.comparisons)
         raise UsageError(f"--only {unknown[0]}: is no comparison of {path}; it has {known}")
-    return [comparison for comparison in comparisons if comparison.name in chosen], arguments.split or plan.split
+    return comparisons, arguments.split or plan.split
 
 
 def _check_seeds(number: int | None) -> None:
     if number is not None and number < 1:
         raise UsageError(f"--seeds {number}: there must be at least one")
-
-
-def _write_campaign(out: Path, prepared: Sequence[Prepared], tables: Sequence[dict], command: str) -> None:
-    """What the tables of a plan say together."""
-    of_name = {one.comparison.name: table for one, table in zip(prepared, tables, strict=True)}
-    write_text(out / "campaign.json", as_json(describe_campaign(of_name, command)))
-    text = format_summary(tables)
-    write_text(out / "campaign.md", text + "\n")
-    _say(f"{text}\n")
-    draw_if_possible(lambda: draw_summary(out / "campaign.png", tables), _say)
 
 
 def choose_jobs(asked: int | None, num_threads: int) -> int:
@@ -154,7 +150,9 @@ def build_parser() -> CommandParser:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets runs, table.md, .json and .png")
     parser.add_argument("--plan", metavar="FILE", help="several comparisons, as this YAML says: a path, or collapse")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these comparisons of the plan; default: all")
-    parser.add_argument("--status", action="store_true", help="say what is done and what it will take, and no more")
+    does = parser.add_mutually_exclusive_group()
+    does.add_argument("--status", action="store_true", help="say what is done and what it will take, and no more")
+    does.add_argument("--tables", action="store_true", help="write the tables of what is done, and train nothing")
     parser.add_argument("--methods", nargs="+", metavar="NAME", help=_METHODS_HELP)
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N-1 for each method; default: 3")
     parser.add_argument("--jobs", type=int, metavar="N", help="runs at once; default: cores / train.num_threads")

@@ -232,9 +232,12 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
             raise UsageError(f"{override}: {section} is a value, not a section; see configs/scannet200.yaml")
         tree = child
     try:
-        tree[last] = yaml.load(value, _Loader)
+        new = yaml.load(value, _Loader)
     except Exception:  # as in load_config
         raise UsageError(f"{override[:80]}: {value[:80]!r} is not a YAML value; quote it") from None
+    if isinstance(new, dict):  # it would take the place of the section, with defaults for all that it doesn't name
+        raise UsageError(f"{override[:80]}: sets a whole section; set its keys one by one, each {key}.KEY=VALUE")
+    tree[last] = new
 
 
 def _validate(tree: dict[str, Any], where: str) -> Config:

@@ -2,7 +2,8 @@
 
 import difflib
 import reprlib
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -48,16 +49,21 @@ def _describe(error: Any, config: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         key = key[:80]
-        nearest = difflib.get_close_matches(key, _known_keys(config), n=1, cutoff=0.0)
+        nearest = difflib.get_close_matches(key, _known_keys(config, error["loc"]), n=1, cutoff=0.0)
         return f"unknown key {key}; the nearest known key is {nearest[0]}"
     problem = error["msg"].removeprefix("Value error, ")
     return f"{key}: {problem}, got {_shown(error['input'])}" if key else problem
 
 
-def _known_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
+def _known_keys(section: type[BaseModel], place: Sequence[int | str] = (), prefix: str = "") -> list[str]:
+    """All keys of a section; of sections that the user names, those of the one that ``place`` leads into."""
     keys = []
     for name, field in section.model_fields.items():
         keys.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += _known_keys(field.annotation, f"{prefix}{name}.")
+        rest = place[1:] if place and place[0] == name else ()
+        inner, inner_prefix = field.annotation, f"{prefix}{name}."
+        if get_origin(inner) is dict and len(rest) > 1:
+            inner, inner_prefix, rest = get_args(inner)[1], f"{inner_prefix}{rest[0]}.", rest[1:]
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            keys += _known_keys(inner, rest, inner_prefix)
     return keys

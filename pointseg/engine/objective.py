@@ -174,11 +174,12 @@ class Objective(nn.Module):
         counts = count_labels(batch, output.logits.shape[1]) if count_processes() > 1 else None
         recognition = self.recognition(output.logits, batch.labels, counts)
         zero = torch.zeros_like(recognition)
-        total, taught, collapse, pull = recognition, zero, zero, zero
+        total, by_labels, taught, collapse, pull = recognition, recognition, zero, zero, zero
         if self.taught_classifier is not None:
             assert teacher_labels is not None, "the trainer asks the teacher"
             taught = self.learn_from_teacher(output.features, batch, teacher_labels)
-            total = (1 - self.taught_share) * recognition + self.taught_share * taught
+            by_labels = (1 - self.taught_share) * recognition
+            total = by_labels + self.taught_share * taught
         if self.collapse is not None:
             num_labelled_scenes = None if counts is None else counts.scenes
             scene_of_voxel = batch.coords[:, 0]
@@ -188,7 +189,7 @@ class Objective(nn.Module):
             branch = self.collapse_weight * collapse
             total = total + branch
             if measures_pull:
-                pull = measure_pull(output, recognition, branch, self.network.classifier_weight())
+                pull = measure_pull(output, by_labels, branch, self.network.classifier_weight())
         return Losses(total, recognition, collapse, taught, pull)
 
     def learn_from_teacher(self, features: torch.Tensor, batch: Batch, labels: torch.Tensor) -> torch.Tensor:

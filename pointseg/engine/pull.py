@@ -6,7 +6,7 @@ from pointseg.models import NetworkOutput
 
 
 def measure_pull(
-    output: NetworkOutput, recognition: torch.Tensor, branch: torch.Tensor, classifier: torch.Tensor
+    output: NetworkOutput, by_labels: torch.Tensor, branch: torch.Tensor, classifier: torch.Tensor
 ) -> torch.Tensor:
     """‖∂(λ L_CR)/∂z‖ / ‖∂L_PR/∂z‖ over all points, z the last features: at 1 both pull alike, at 0 the branch is idle.
 
@@ -14,7 +14,7 @@ def measure_pull(
 
     Args:
         output: of the network, in a graph.
-        recognition: L_PR, a scalar.
+        by_labels: L_PR of the labels as the loss has it, a scalar.
         branch: λ L_CR, a scalar.
         classifier: (K, D) the weight by which the features became logits.
 
@@ -23,7 +23,7 @@ def measure_pull(
     """
     # Of a mean over points half precision would keep little: the same multiple of both has the same ratio.
     num_points = len(output.features)
-    (of_logits,) = torch.autograd.grad(recognition * num_points, output.logits, retain_graph=True)
+    (of_logits,) = torch.autograd.grad(by_labels * num_points, output.logits, retain_graph=True)
     (of_features,) = torch.autograd.grad(branch * num_points, output.features, retain_graph=True)
-    by_labels = (of_logits.to(classifier.dtype) @ classifier.to(of_logits.device)).norm()
-    return torch.where(by_labels > 0, of_features.to(classifier.dtype).norm() / by_labels, 0)
+    norm = (of_logits.to(classifier.dtype) @ classifier.to(of_logits.device)).norm()
+    return torch.where(norm > 0, of_features.to(classifier.dtype).norm() / norm, 0)

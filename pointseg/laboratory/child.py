@@ -7,7 +7,8 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 from types import FrameType
@@ -25,13 +26,16 @@ from pointseg.engine.machine import describe_surroundings
 from pointseg.engine.trainer import Trainer
 from pointseg.errors import StoppedError
 from pointseg.folder_lock import hold_folder
-from pointseg.laboratory.plan import PlannedRun, read_claim
+from pointseg.laboratory.plan import PlannedRun, read_claim, read_result
 from pointseg.metrics import score
 from pointseg.processes import Processes, choose_device, set_num_threads
 from pointseg.runs.directory import RunDirectory
 from pointseg.runs.history import read_history
 from pointseg.scans.prepared import list_scenes
 from pointseg.scans.tree import SPLITS
+
+_COUNT_EVERY_S = 20.0
+"""What a run that is killed forgets of its time, at most."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -41,9 +45,19 @@ def main(argv: Sequence[str]) -> None:
     stdin = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115
     run = PlannedRun.from_json(stdin.readline().decode())
     threading.Thread(target=_stop_at_end_of, args=(stdin,), daemon=True).start()
+    do_alone(run)
+
+
+def do_alone(run: PlannedRun) -> None:
+    """Do a run, unless another process has done it meanwhile.
+
+    Raises:
+        UsageError: another process has begun another run in its folder.
+    """
     # One that a killed comparison left is still at its last step.
     with hold_folder(Path(run.directory), "trains", "choose another --out", wait=True):
-        do_run(run)
+        if read_result(run) is None:
+            do_run(run)
 
 
 def do_run(run: PlannedRun) -> None:
@@ -71,13 +85,30 @@ def do_run(run: PlannedRun) -> None:
 
 
 def train(run: PlannedRun, config: Config, device: torch.device) -> None:
-    """Train to the end, and keep count of the time over all calls that it takes."""
-    seconds_before = _training_seconds(run)
-    _claim_folder(run, seconds_before)
-    start = time.perf_counter()
-    try:
+    """Train to the end."""
+    with _counting_time(run):
         Trainer(config, Processes(0, 1, device), resume=True).run()
+
+
+@contextmanager
+def _counting_time(run: PlannedRun) -> Iterator[None]:
+    """Keep count in the claim of the time over all calls that a run takes, also where one is killed."""
+    seconds_before, start, ends = _training_seconds(run), time.perf_counter(), threading.Event()
+
+    def count() -> None:
+        while True:
+            _claim_folder(run, seconds_before + time.perf_counter() - start)
+            if ends.wait(_COUNT_EVERY_S):
+                return
+
+    count_now_and_then = threading.Thread(target=count, daemon=True)
+    _claim_folder(run, seconds_before)  # before the first step: the folder is this run's from here on
+    count_now_and_then.start()
+    try:
+        yield
     finally:
+        ends.set()
+        count_now_and_then.join()
         _claim_folder(run, seconds_before + time.perf_counter() - start)
 
 
@@ -122,7 +153,7 @@ def _claim_folder(run: PlannedRun, training_s: float) -> None:
 
 
 def _training_seconds(run: PlannedRun) -> float:
-    """Time spent so far, calls that were cut off included (but for one that was killed outright)."""
+    """Time spent so far, calls that were cut off included."""
     claim = read_claim(run)
     return float(claim["training_s"]) if claim else 0.0
 

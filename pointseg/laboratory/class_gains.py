@@ -28,7 +28,7 @@ class ClassGain(NamedTuple):
     mistaken_share: float
     """Of the class's labelled vertices that get that other class from the baseline."""
     purity: float
-    """Of the labelled voxels beside its own, the share that has the class, too."""
+    """Of the labelled voxels beside its own, the share that has the class, too; NaN where there are none."""
 
 
 def compare_classes(
@@ -82,10 +82,15 @@ def compare_classes(
     return gains
 
 
-def format_class_gains(gains: Sequence[ClassGain]) -> str:
-    """In Markdown: correlations, classes by how they are mistaken, and those that gain and lose most."""
+def format_class_gains(gains: Sequence[ClassGain], about: str) -> str:
+    """In Markdown: correlations, classes by how they are mistaken, and those that gain and lose most.
+
+    Args:
+        gains: of :func:`compare_classes`.
+        about: what gains over what, and where; one line.
+    """
     ordered = sorted(gains, key=lambda one: one.gain)
-    lines = ["# Which classes gain", "", "Rank correlation of a class's gain with", ""]
+    lines = ["# Which classes gain", "", about, "", "Rank correlation of a class's gain with", ""]
     lines += [f"- {what}: {value:+.2f}" for what, value in _correlations(gains).items()]
     lines += ["", "By the share of a class's vertices that the baseline gives to one other class:", ""]
     lines += align(_bin_rows(gains))
@@ -101,9 +106,10 @@ def format_class_gains(gains: Sequence[ClassGain]) -> str:
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
-    """Spearman's ρ, equal values with their mean rank; NaN where one of them does not vary."""
-    ranks = [_ranks(np.asarray(values, dtype=np.float64)) for values in (x, y)]
-    if any(np.ptp(rank) == 0 for rank in ranks):
+    """Spearman's ρ of the pairs without NaN, equal values with their mean rank; NaN where x or y does not vary."""
+    pairs = np.array([x, y], dtype=np.float64)
+    ranks = [_ranks(values) for values in pairs[:, ~np.isnan(pairs).any(axis=0)]]
+    if any(len(np.unique(rank)) < 2 for rank in ranks):
         return float("nan")
     return float(np.corrcoef(ranks)[0, 1])
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pointseg.config import Config, load_config
+from pointseg.errors import UsageError
 from pointseg.laboratory.configuring import configure
 from pointseg.laboratory.data import Rooms, RoomSettings, find_rooms, make_rooms
 from pointseg.laboratory.methods import Method
-from pointseg.laboratory.plan import PlannedRun, plan_runs
+from pointseg.laboratory.plan import PlannedRun, fingerprint_config, plan_runs
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Comparison:
     out: Path
     """Gets the table."""
     runs: Path
-    """Gets the runs. Comparisons on the same rooms that set the same keys share them: what both need is done once."""
+    """Gets the runs; comparisons that are on the same rooms and set the same keys can share them."""
     data: Path
     """Gets the rooms; several comparisons can share them."""
     room_settings: RoomSettings
@@ -43,10 +44,15 @@ class Comparison:
         """Build the config of every method.
 
         Raises:
-            UsageError: a key or a value is wrong.
+            UsageError: a key or a value is wrong, or a variation is the same as another row.
         """
+        rows: dict[tuple[str, ...], str] = {}
         for method in self.methods:
-            configure(self.cfg, self.overrides, method, 0, "", "")
+            config = configure(self.cfg, self.overrides, method, 0, "", "")
+            row = (fingerprint_config(config), str(method.taught_by), str(method.begins_with))
+            other = rows.setdefault(row, method.name)
+            if method.of is not None and other != method.name:
+                raise UsageError(f"{method.name}: is the same as {other}, to every key; leave it out")
 
     @property
     def needs_segments(self) -> bool:
@@ -58,8 +64,8 @@ class Comparison:
         return make_rooms(self.data, self.room_settings, needs_segments=self.needs_segments)
 
     def find_rooms(self) -> Rooms:
-        """The rooms as they are; where some are missing, such as no run was made on."""
-        return find_rooms(self.data, self.room_settings) or Rooms(self.data / "prepared", self.room_settings, "")
+        """The rooms as they are; without a fingerprint where some are missing."""
+        return find_rooms(self.data, self.room_settings) or Rooms(self.data / "prepared", self.room_settings, None)
 
     def plan_runs(self, rooms: Rooms) -> list[PlannedRun]:
         """All runs, seed by seed."""

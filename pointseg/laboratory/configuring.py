@@ -59,6 +59,8 @@ def configure(
         _refuse_own_key(override.partition("=")[0])
     for key in method.changes:
         _refuse_own_key(key)
+        if key == "taxonomy":
+            raise UsageError(f"{method.name}: other classes have another IoU; taxonomy is the same for all")
     shared = load_config(cfg, list(overrides))
     values: dict[str, Any] = {"loss.cross_entropy": shared.loss.cross_entropy or 1.0}
     values |= OFF
@@ -69,11 +71,11 @@ def configure(
         values["distill.run"] = teacher_dir
     if method.begins_with is not None:
         values["model.init"] = start_dir or "to be trained before"
+    values |= method.changes
     # What is off is as in every other run without it: to tune one method is not to change the others.
     for key, settings in _SETTINGS_OF.items():
         if values[key] == OFF[key]:
-            values |= {setting: _value_of(Config(), setting) for setting in settings}
-    values |= method.changes
+            values |= {setting: _value_of(Config(), setting) for setting in settings if setting not in method.changes}
     values |= {"run.seed": seed, "run.dir": run_dir, "data.root": data_root}
     values |= {"data.train_split": "train", "data.val_split": "val"}
     return load_config(cfg, [*overrides, *(f"{key}={json.dumps(value)}" for key, value in values.items())])

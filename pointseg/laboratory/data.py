@@ -13,7 +13,7 @@ from pointseg.folder_lock import hold_folder
 from pointseg.preparation.jobs import prepare_scenes
 from pointseg.preparation.prepared_source import read_source
 from pointseg.preparation.tree_report import write_report
-from pointseg.rooms import FREQUENCY_LAWS, write_demo_scans
+from pointseg.rooms import FREQUENCY_LAWS, MAX_SCENES, VERTICES_RANGE, write_demo_scans
 from pointseg.scannet.preparation import RawSceneJob
 from pointseg.scannet.raw_scan import LABEL_MAP_NAME, read_label_map, scan_folder
 from pointseg.scannet.report import build_report
@@ -50,6 +50,11 @@ class RoomSettings:
                 raise UsageError(
                     f"--rooms: {self.num_scenes[split]} {split} rooms; there must be at least one of each split"
                 )
+        if max(self.num_scenes["train"], self.num_scenes["val"] + self.num_scenes["test"]) > MAX_SCENES:
+            raise UsageError(f"--rooms: there can be {MAX_SCENES} of train, and as many of val and test together")
+        low, high = VERTICES_RANGE
+        if not low <= self.num_vertices <= high:
+            raise UsageError(f"--vertices {self.num_vertices}: the vertices of a room must be {low:,} to {high:,}")
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,8 @@ class Rooms:
 
     root: Path
     settings: RoomSettings
-    fingerprint: str
-    """Changes when any array of any scene does that a network learns from."""
+    fingerprint: str | None
+    """Changes when any array of any scene does that a network learns from; None: the rooms are not made yet."""
 
 
 def make_rooms(folder: Path, settings: RoomSettings, workers: int | None = None, needs_segments: bool = False) -> Rooms:
@@ -181,9 +186,9 @@ def _read_settings(path: Path, asked: Mapping[str, Any]) -> str | None:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UsageError(f"{path}: can't be read; delete its folder or choose another by --data") from None
     if existing != asked:
-        other = next(key for key in asked if existing.get(key) != asked[key])
+        other = next(key for key in sorted(existing.keys() | asked.keys()) if existing.get(key) != asked.get(key))
         raise UsageError(
-            f"{path.parent}: holds rooms of other settings ({other} {existing.get(other)}, asked for {asked[other]}); "
-            "choose another folder by --data or --out, or delete it"
+            f"{path.parent}: holds rooms of other settings ({other} {existing.get(other)}, asked for "
+            f"{asked.get(other)}); choose another folder by --data or --out, or delete it"
         )
     return fingerprint

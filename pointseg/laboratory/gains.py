@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-CONFIDENCE = 0.95
-# Quantile 0.975 of Student's t for 1, 2, ... degrees of freedom.
+# Quantile 0.975 of the normal distribution, and of Student's t for 1, 2, ... degrees of freedom.
+_NORMAL = 1.960
 _STUDENT_T = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131),
     *(2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
 )
-_NORMAL = 1.960
 
 
 class Gain(NamedTuple):
@@ -26,11 +25,6 @@ class Gain(NamedTuple):
     """Ends of the interval; None with fewer than two seeds in common."""
     high: float | None
     num_seeds: int
-
-    @property
-    def is_beyond_noise(self) -> bool:
-        """Whether the interval has no zero in it."""
-        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
 def paired_gain(runs: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]], key: str) -> Gain | None:
@@ -53,7 +47,11 @@ def paired_gain(runs: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str,
     mean, number = fmean(differences), len(differences)
     if number == 1:
         return Gain(mean, None, None, 1)
-    freedom = number - 1
-    quantile = _STUDENT_T[freedom - 1] if freedom <= len(_STUDENT_T) else _NORMAL
-    half = quantile * stdev(differences) / number**0.5
+    half = _student_t(number - 1) * stdev(differences) / number**0.5
     return Gain(mean, mean - half, mean + half, number)
+
+
+def _student_t(freedom: int) -> float:
+    if freedom <= len(_STUDENT_T):
+        return _STUDENT_T[freedom - 1]
+    return _NORMAL + (_NORMAL**3 + _NORMAL) / (4 * freedom)  # Cornish and Fisher's first term, right to 0.003

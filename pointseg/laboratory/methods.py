@@ -276,6 +276,8 @@ def find_method(name: str) -> Method:
             setter = next(other.name for other in parts if shared[0] in other.overrides)
             raise UsageError(f"{name}: {setter} and {part.name} both set {shared[0]}; combine others")
         overrides |= part.overrides
+    if len(parts) == 1:  # named twice
+        return parts[0]
     return Method(
         "+".join(part.name for part in parts),
         overrides,

@@ -18,7 +18,8 @@ RESULT_VERSION = 1
 """Raised when the same weights get another result."""
 RESULT_NAME = "result.json"
 CLAIM_NAME = "laboratory.json"
-# They change where and how fast a run is computed, not what.
+# They change where and how fast a run is computed, not what. Of rooms and of other runs, their fingerprints count and
+# not where they lie.
 _NOT_IN_FINGERPRINT = {
     "run": ("dir", "device"),
     "data": ("root", "num_workers"),
@@ -47,8 +48,8 @@ class PlannedRun:
     """Folder of the run with whose weights its training begins; None: with random ones."""
     config: dict[str, Any]
     """A :class:`Config` as JSON."""
-    fingerprint: str
-    """Of config and data: another one, another result."""
+    fingerprint: str | None
+    """Of config and data: another one, another result; None: the rooms are not there, and it can't be told."""
     num_visits: int
     """Training scenes that it sees, each counted as often as it does."""
 
@@ -137,22 +138,35 @@ def plan_runs(
     return runs
 
 
-def fingerprint_run(config: Config, rooms: Rooms, learned_from: Sequence[str] = ()) -> str:
-    """A hash of all that decides the result of a run.
-
-    Of the config, what is not a default: a key that a later version adds makes no result obsolete.
+def fingerprint_run(config: Config, rooms: Rooms, learned_from: Sequence[str | None] = ()) -> str | None:
+    """A hash of all that decides the result of a run; None where the rooms are not there.
 
     Args:
         config: of the run.
         rooms: what it is trained on.
         learned_from: fingerprints of the runs that teach it or that it begins with.
     """
+    if rooms.fingerprint is None:
+        return None
+    return _hash([RESULT_VERSION, rooms.fingerprint, _what_decides(config), *learned_from])
+
+
+def fingerprint_config(config: Config) -> str:
+    """A hash of what a config says of the result of a run."""
+    return _hash(_what_decides(config))
+
+
+def _what_decides(config: Config) -> dict[str, Any]:
+    """What is not a default: a key that a later version adds makes no result obsolete."""
     tree = config.model_dump(mode="json", exclude_defaults=True)
     for section, keys in _NOT_IN_FINGERPRINT.items():
         for key in keys:
             tree.get(section, {}).pop(key, None)
-    text = json.dumps([RESULT_VERSION, rooms.fingerprint, tree, *learned_from], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return tree
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read_result(run: PlannedRun) -> dict[str, Any] | None:
@@ -167,12 +181,14 @@ def read_result(run: PlannedRun) -> dict[str, Any] | None:
         if RunDirectory(run.directory).config_path.exists():
             raise UsageError(f"{run.directory}: holds a run that is not of the laboratory; choose another --out")
         return None
-    if claim.get("fingerprint") != run.fingerprint:
-        raise UsageError(
-            f"{run.directory}: holds a run with another config or on other rooms; "
-            "choose another --out, or delete the run"
-        )
-    return _read_json(run.result_path)
+    result = _read_json(run.result_path)
+    for content in (claim, result or claim):
+        if run.fingerprint not in (None, content.get("fingerprint")):
+            raise UsageError(
+                f"{run.directory}: holds a run with another config or on other rooms; "
+                "choose another --out, or delete the run"
+            )
+    return result
 
 
 def read_claim(run: PlannedRun) -> dict[str, Any] | None:

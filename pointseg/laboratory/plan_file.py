@@ -19,7 +19,8 @@
         variations:                   # a method with other keys, a row more each
           weak: {of: collapse, set: {loss.collapse.weight: 0.1}}
 
-Comparisons on the same rooms that set the same keys share their runs: what two of them need is trained once.
+Runs lie in ``runs/``, in a folder for each kind of rooms and each set of keys: what two comparisons need is trained
+once, and a plan that is changed finds what is done.
 What a comparison says of ``law``, ``seeds``, ``rooms`` and ``vertices`` goes before what the plan says, and what is
 given with the command before both: the same plan serves a larger machine.
 """
@@ -28,20 +29,46 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, JsonValue, ValidationError
 
-from pointseg.config import read_yaml
+from pointseg.config import flatten_config, read_yaml
 from pointseg.config.sections import PositiveCount, Section
 from pointseg.errors import UsageError
 from pointseg.laboratory.comparison import Comparison
 from pointseg.laboratory.data import RoomSettings
-from pointseg.laboratory.methods import choose_methods, vary
+from pointseg.laboratory.methods import Method, choose_methods, vary
+from pointseg.laboratory.plan import fingerprint_config
 from pointseg.scans.tree import SPLITS
+
+CAMPAIGN_NAME = "campaign"
+"""Of the files that tell of the whole plan, without their endings."""
+_ROOMS, _RUNS = "rooms", "runs"
+
+
+def _flatten(keys: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """``{train: {passes: 2}}`` is ``{train.passes: 2}``, and no section that takes the place of a whole one."""
+    flat: dict[str, JsonValue] = {}
+    for key, value in keys.items():
+        for each, leaf in (flatten_config(value, f"{key}.") if isinstance(value, dict) else {key: value}).items():
+            if each in flat:
+                raise ValueError(f"{each} stands in it twice; leave one of them")
+            flat[each] = leaf
+    return flat
+
+
+def _check_name(name: str) -> str:
+    if name in (_ROOMS, _RUNS) or name.split(".")[0] == CAMPAIGN_NAME:
+        raise ValueError(f"{name} is a folder or a file of the whole plan; give the comparison another name")
+    return name
+
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,60}$")]
 """Of a folder."""
+ComparisonName = Annotated[Name, AfterValidator(_check_name)]
+Keys = Annotated[dict[str, JsonValue], AfterValidator(_flatten)]
+"""Of the config, with their sections (``train.passes``) -> values."""
 RoomCounts = tuple[PositiveCount, PositiveCount, PositiveCount]
 
 
@@ -49,7 +76,7 @@ class VariationSection(Section):
     """A method with other keys."""
 
     of: str
-    set: dict[str, Any] = Field(min_length=1)
+    set: Keys = Field(min_length=1)
 
 
 class ComparisonSection(Section):
@@ -57,7 +84,7 @@ class ComparisonSection(Section):
 
     methods: list[str] = Field([])
     variations: dict[Name, VariationSection] = Field({})
-    set: dict[str, Any] = Field({})
+    set: Keys = Field({})
     law: str | None = None
     seeds: PositiveCount | None = None
     rooms: RoomCounts | None = None
@@ -73,8 +100,8 @@ class PlanFile(Section):
     law: str = "longtail"
     rooms: RoomCounts = (80, 20, 40)
     vertices: PositiveCount = 20_000
-    set: dict[str, Any] = Field({})
-    comparisons: dict[Name, ComparisonSection] = Field(min_length=1)
+    set: Keys = Field({})
+    comparisons: dict[ComparisonName, ComparisonSection] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
@@ -103,9 +130,9 @@ def read_plan(path: Path) -> PlanFile:
 
 
 def plan_comparisons(plan: PlanFile, path: Path, out: Path, given: Given = Given()) -> list[Comparison]:
-    """The comparisons of a plan, each in ``out/NAME``; those on the same rooms share ``out/rooms/...``.
+    """The comparisons of a plan, each with its table in ``out/NAME``.
 
-    Those that set the same keys, too, have their runs in the folder of the first of them.
+    Those on the same rooms share ``out/rooms/ROOMS``, those that set the same keys, too, ``out/runs/ROOMS-HASH``.
 
     Args:
         plan: of :func:`read_plan`.
@@ -121,7 +148,7 @@ def plan_comparisons(plan: PlanFile, path: Path, out: Path, given: Given = Given
         try:
             comparison = _plan_comparison(plan, section, given, out / name, out)
             comparison.check()
-            comparison = _share_runs(comparison, comparisons)
+            _check_shared_names(comparison, comparisons)
         except UsageError as error:
             raise UsageError(f"{path}: comparisons.{name}: {error}") from None
         comparisons.append(comparison)
@@ -131,30 +158,49 @@ def plan_comparisons(plan: PlanFile, path: Path, out: Path, given: Given = Given
 def _plan_comparison(plan: PlanFile, section: ComparisonSection, given: Given, out: Path, campaign: Path) -> Comparison:
     if not (section.methods or section.variations):
         raise UsageError("has no methods; name at least one")
-    variations = [vary(variation.of, name, variation.set) for name, variation in section.variations.items()]
-    law = section.law or plan.law
-    num_vertices = given.vertices or section.vertices or plan.vertices
-    counts = given.rooms or section.rooms or plan.rooms
-    rooms = "-".join(map(str, (law, *counts, num_vertices)))
-    return Comparison(
+    settings = RoomSettings(
+        law=section.law or plan.law,
+        num_scenes=dict(zip(SPLITS, given.rooms or section.rooms or plan.rooms, strict=True)),
+        num_vertices=next(n for n in (given.vertices, section.vertices, plan.vertices) if n is not None),
+    )
+    rooms = "-".join(map(str, (settings.law, *settings.num_scenes.values(), settings.num_vertices)))
+    comparison = Comparison(
         out=out,
-        runs=out / "runs",
-        data=campaign / "rooms" / rooms,
-        room_settings=RoomSettings(law, dict(zip(SPLITS, counts, strict=True)), num_vertices),
-        methods=choose_methods([*section.methods, *variations]),
-        num_seeds=given.seeds or section.seeds or plan.seeds,
+        runs=campaign / _RUNS,
+        data=campaign / _ROOMS / rooms,
+        room_settings=settings,
+        methods=choose_methods([*section.methods, *_vary(section)]),
+        num_seeds=next(n for n in (given.seeds, section.seeds, plan.seeds) if n is not None),
         cfg=plan.cfg,
         overrides=[*_as_overrides({**plan.set, **section.set}), *given.overrides],
     )
+    return replace(comparison, runs=comparison.runs / f"{rooms}-{fingerprint_config(comparison.shared_config)[:8]}")
 
 
-def _share_runs(comparison: Comparison, before: Sequence[Comparison]) -> Comparison:
-    """It, with its runs where one before it has them, if any is on the same rooms and sets the same keys.
+def _vary(section: ComparisonSection) -> list[Method]:
+    """The methods that a comparison makes of others.
 
     Raises:
-        UsageError: two variations of one name are different, and would lie in one folder.
+        UsageError: as :func:`pointseg.laboratory.methods.vary`, or one is named where a method has to be.
     """
-    alike = [other for other in before if (other.data, other.overrides) == (comparison.data, comparison.overrides)]
+    for name in section.methods:
+        if name in section.variations:
+            raise UsageError(f"methods: {name} is a variation, which is a row without that; leave it out")
+    for name, variation in section.variations.items():
+        if variation.of in section.variations:
+            raise UsageError(
+                f"variations.{name}: {variation.of} is a variation, too; say of which method, with the keys of both"
+            )
+    return [vary(variation.of, name, variation.set) for name, variation in section.variations.items()]
+
+
+def _check_shared_names(comparison: Comparison, before: Sequence[Comparison]) -> None:
+    """Two variations of one name that are different would lie in one folder.
+
+    Raises:
+        UsageError: there are such.
+    """
+    alike = [other for other in before if other.runs == comparison.runs]
     methods = {method.name: (other.name, method) for other in alike for method in other.methods}
     for method in comparison.methods:
         name, same = methods.get(method.name, ("", method))
@@ -163,8 +209,7 @@ def _share_runs(comparison: Comparison, before: Sequence[Comparison]) -> Compari
                 f"variations.{method.name}: {name} has another of that name on the same rooms with the same keys; "
                 "give it another name"
             )
-    return replace(comparison, runs=alike[0].runs) if alike else comparison
 
 
-def _as_overrides(keys: Mapping[str, Any]) -> list[str]:
+def _as_overrides(keys: Mapping[str, JsonValue]) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in keys.items()]

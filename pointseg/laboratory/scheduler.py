@@ -1,6 +1,7 @@
 """Several runs at once, each in a process of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -25,6 +26,8 @@ class Child:
 
     run: PlannedRun
     process: subprocess.Popen[bytes]
+    log_begins: int = 0
+    """Bytes of the log that earlier calls wrote."""
     started: float = field(default_factory=time.monotonic)
 
     def ask_to_stop(self) -> None:
@@ -75,7 +78,7 @@ def do_runs(
                 result = read_result(child.run)
                 if result is None:
                     failed.add(child.run.directory)
-                    board.tell_failure(child.run, _last_lines(child.run))
+                    board.tell_failure(child.run, _describe_end(child))
                 else:
                     board.tell_end(child.run, child.started, result, [*missing, *(c.run for c in children)])
                     after(child.run)
@@ -89,6 +92,7 @@ def start_child(run: PlannedRun) -> Child:
         environment |= dict.fromkeys(_THREAD_VARIABLES, str(num_threads))
     Path(run.directory).mkdir(parents=True, exist_ok=True)
     with open(Path(run.directory) / LOG_NAME, "ab") as log:
+        log_begins = log.tell()
         process = subprocess.Popen(
             [sys.executable, "-m", "pointseg.laboratory.child"],
             stdin=subprocess.PIPE,
@@ -102,7 +106,7 @@ def start_child(run: PlannedRun) -> Child:
     with suppress(BrokenPipeError):  # it has failed already: the log says why
         process.stdin.write(f"{run.to_json()}\n".encode())
         process.stdin.flush()
-    return Child(run, process)
+    return Child(run, process, log_begins)
 
 
 @contextmanager
@@ -130,7 +134,13 @@ def _end(children: list[Child]) -> None:
             child.process.wait()
 
 
-def _last_lines(run: PlannedRun) -> str:
-    log = Path(run.directory) / LOG_NAME
-    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return "\n  ".join([f"all it said is in {log}, in the end", *lines[-_SHOWN_LINES:]])
+def _describe_end(child: Child) -> str:
+    """How a process without a result ended, and the last lines of what it said."""
+    log, status = Path(child.run.directory) / LOG_NAME, child.process.returncode
+    killed = f"killed by signal {-status}" + (", perhaps for want of memory" if status == -signal.SIGKILL else "")
+    with open(log, "rb") as file:
+        file.seek(child.log_begins)
+        text = file.read().decode(errors="replace")
+    lines = [line for line in text.splitlines() if line.strip()][-_SHOWN_LINES:]
+    said = f"all it said is in {log}, in the end" if lines else "it said nothing"
+    return "\n  ".join([f"{killed}; {said}" if status < 0 else said, *lines])

@@ -1,14 +1,25 @@
-"""What several tables say together: the gain of center collapse by budget and frequency law."""
+"""What several tables say together: the gain of center collapse by budget, for each kind of rooms."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pointseg.laboratory.methods import BASELINE, COLLAPSE
 from pointseg.laboratory.table import GAINS, SCORE_COLUMNS, align, format_gain
 from pointseg.output.gain_plot import GainPoint, draw_gains
 
 Table = Mapping[str, Any]
+_BUDGET = "train.passes"
+
+
+class Line(NamedTuple):
+    """Tables that differ in their budget alone."""
+
+    name: str
+    """The law of their rooms; where several lines have it, with the name of the first comparison."""
+    tables: list[Table]
+    """By budget; each has a gain of center collapse over cross-entropy."""
 
 
 def describe_campaign(tables: Mapping[str, Table], command: str) -> dict[str, Any]:
@@ -21,30 +32,74 @@ def find_row(table: Table, method: str) -> Mapping[str, Any] | None:
     return next((row for row in table["rows"] if row["method"] == method), None)
 
 
-def tables_with_gain(tables: Sequence[Table]) -> list[Table]:
-    """Those that say what center collapse gains over cross-entropy, by law and then by budget.
+def find_lines(tables: Mapping[str, Table]) -> list[Line]:
+    """What can be compared over budgets, in the order of the tables.
 
-    Of several with the same law and budget, the first: they have the same runs.
+    Of several tables with the same settings and budget the one that has most seeds counts: they share their runs.
+
+    Args:
+        tables: name of the comparison -> its table.
     """
-    able = [table for table in tables if (row := find_row(table, COLLAPSE)) and any(row["gain"].values())]
-    laws = list(dict.fromkeys(table["law"] for table in able))
-    first: dict[tuple[int, int], Table] = {}
-    for table in able:
-        first.setdefault((laws.index(table["law"]), table["passes"]), table)
-    return [first[key] for key in sorted(first)]
+    lines: dict[str, dict[int, tuple[str, Table]]] = {}
+    for name, table in tables.items():
+        if _num_gains(table):
+            by_budget = lines.setdefault(_describe_settings(table), {})
+            _, other = by_budget.get(table["passes"], (name, table))
+            if other is table or _num_gains(table) > _num_gains(other):
+                by_budget[table["passes"]] = (name, table)
+    laws = [next(iter(by_budget.values()))[1]["law"] for by_budget in lines.values()]
+    found = []
+    for law, by_budget in zip(laws, lines.values(), strict=True):
+        first = next(iter(by_budget.values()))[0]
+        name = law if laws.count(law) == 1 else f"{law} ({first})"
+        found.append(Line(name, [by_budget[passes][1] for passes in sorted(by_budget)]))
+    return found
 
 
-def format_summary(tables: Sequence[Table]) -> str:
-    """In Markdown, for each law: what cross-entropy reaches at each budget, and what center collapse adds to it."""
-    able = tables_with_gain(tables)
-    lines = ["# What center collapse adds to cross-entropy", ""]
-    if able:
-        lines += [f"The {able[0]['split']} split; in points, paired by seed; in brackets the 95 % interval over seeds."]
-    for law in dict.fromkeys(table["law"] for table in able):
-        of_law = [table for table in able if table["law"] == law]
-        lines += ["", f"## {law}", "", f"`{BASELINE}` reaches", "", *align(_rows_of_baseline(of_law))]
-        lines += ["", f"`{COLLAPSE}` adds", "", *align(_rows_of_gain(of_law))]
+def format_summary(tables: Mapping[str, Table]) -> str:
+    """In Markdown, for each line: what cross-entropy reaches at each budget, and what center collapse adds to it."""
+    lines = ["# What center collapse adds to cross-entropy"]
+    for number, (name, of_line) in enumerate(find_lines(tables)):
+        if number == 0:
+            split = of_line[0]["split"]
+            lines += ["", f"The {split} split; in points, paired by seed; in brackets the 95 % interval over seeds."]
+        lines += ["", f"## {name}", "", f"`{BASELINE}` reaches", "", *align(_rows_of_baseline(of_line))]
+        lines += ["", f"`{COLLAPSE}` adds", "", *align(_rows_of_gain(of_line))]
     return "\n".join(lines)
+
+
+def draw_summary(path: Path, tables: Mapping[str, Table]) -> None:
+    """The gain against the budget; no picture where no table says it.
+
+    Where a line has several budgets, those of one are left to the text.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    lines = find_lines(tables)
+    curves = [line for line in lines if len(line.tables) > 1] or lines
+    points = [GainPoint(line.name, table["passes"], _gain_of(table)) for line in curves for table in line.tables]
+    if points:
+        draw_gains(path, points, "gain of center collapse")
+
+
+def _gain_of(table: Table) -> Mapping[str, Any]:
+    """Of center collapse over cross-entropy; empty where the table does not say it."""
+    row = find_row(table, COLLAPSE)
+    return row["gain"] if row and row["against"] == BASELINE else {}
+
+
+def _num_gains(table: Table) -> int:
+    """Seeds that center collapse and cross-entropy both have."""
+    return max((gain["num_seeds"] for gain in _gain_of(table).values() if gain), default=0)
+
+
+def _describe_settings(table: Table) -> str:
+    """All that two tables have to share for their budgets to be compared."""
+    # The last one counts where a key is set twice.
+    overrides = dict(override.partition("=")[::2] for override in table["overrides"])
+    overrides.pop(_BUDGET, None)
+    return json.dumps([table["law"], table["rooms"], table["vertices"], table["config"], sorted(overrides.items())])
 
 
 def _rows_of_baseline(tables: Sequence[Table]) -> list[list[str]]:
@@ -58,24 +113,11 @@ def _rows_of_baseline(tables: Sequence[Table]) -> list[list[str]]:
 
 
 def _rows_of_gain(tables: Sequence[Table]) -> list[list[str]]:
-    cells = [["passes", *_titles(GAINS)]]
+    cells = [["passes", "seeds", *_titles(GAINS)]]
     for table in tables:
-        row = find_row(table, COLLAPSE)
-        assert row is not None, "tables_with_gain said so"
-        cells.append([str(table["passes"]), *(format_gain(row["gain"][key]) for key in GAINS)])
+        gain = _gain_of(table)
+        cells.append([str(table["passes"]), str(_num_gains(table)), *(format_gain(gain[key]) for key in GAINS)])
     return cells
-
-
-def draw_summary(path: Path, tables: Sequence[Table]) -> None:
-    """The gain against the budget, a line a law; no picture where no table says it.
-
-    Raises:
-        UsageError: matplotlib is not installed.
-    """
-    rows = [(table, find_row(table, COLLAPSE)) for table in tables_with_gain(tables)]
-    points = [GainPoint(table["law"], table["passes"], row["gain"]) for table, row in rows if row is not None]
-    if points:
-        draw_gains(path, points, "gain of center collapse")
 
 
 def _titles(keys: Sequence[str]) -> list[str]:

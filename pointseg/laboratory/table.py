@@ -136,7 +136,7 @@ def format_table(table: Mapping[str, Any]) -> str:
         f"{spread}; IoU and accuracy in percent; the weights of the last step.",
         "",
         *_format_columns(table["rows"], seeds, SCORE_COLUMNS),
-        *_format_gains(table["rows"]),
+        *_format_gains(table["rows"], seeds),
         "",
         *_format_columns(table["rows"], seeds, GEOMETRY_COLUMNS),
         "",
@@ -161,13 +161,17 @@ def format_table(table: Mapping[str, Any]) -> str:
 def _format_columns(rows: Sequence[Mapping[str, Any]], num_seeds: int, columns: Sequence[Column]) -> list[str]:
     cells = [["method", *(column.title for column in columns)]]
     for row in rows:
-        num_runs = len(row["runs"])
-        name = row["method"] + (f" ({num_runs} of {num_seeds} seeds)" if 0 < num_runs < num_seeds else "")
+        name = row["method"] + _describe_seeds(len(row["runs"]), num_seeds)
         cells.append([name, *(_cell(row["mean"][c.key], row["std"][c.key], c) for c in columns)])
     return align(cells)
 
 
-def _format_gains(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _describe_seeds(number: int, planned: int) -> str:
+    """What a name says of seeds that are missing."""
+    return f" ({number} of {planned} seeds)" if 0 < number < planned else ""
+
+
+def _format_gains(rows: Sequence[Mapping[str, Any]], num_seeds: int) -> list[str]:
     """What each row gains over the one that it is compared with; no lines where nothing is compared."""
     compared = [row for row in rows if any(row["gain"].values())]
     if not compared:
@@ -176,7 +180,8 @@ def _format_gains(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     names_each = len(references) > 1
     cells = [["gain", *(["over"] if names_each else []), *(c.title for c in SCORE_COLUMNS if c.key in GAINS)]]
     for row in compared:
-        names = [row["method"], *([row["against"]] if names_each else [])]
+        paired = max(gain["num_seeds"] for gain in row["gain"].values() if gain)
+        names = [row["method"] + _describe_seeds(paired, num_seeds), *([row["against"]] if names_each else [])]
         cells.append([*names, *(format_gain(row["gain"][key]) for key in GAINS)])
     what = "Gains" if names_each else f"Gains over {references.pop()}"
     about = f"{what}, paired by seed; in brackets the 95 % interval over seeds."

@@ -14,16 +14,17 @@ _MARKERS = ("o", "s", "^", "D")
 
 
 class GainPoint(NamedTuple):
-    """One budget on the rooms of one law."""
+    """One budget of one line."""
 
-    law: str
+    line: str
+    """What the legend calls it: the law of its rooms."""
     passes: int
     gain: Mapping[str, Mapping[str, Any] | None]
     """Key -> ``mean``, ``low`` and ``high``, shares of 1."""
 
 
 def draw_gains(path: str | Path, points: Sequence[GainPoint], title: str) -> None:
-    """A panel for all classes and for each group: gain in points of IoU against passes, a line a law.
+    """A panel for all classes and for each group: gain in points of IoU against passes.
 
     Args:
         path: ``.png``, ``.pdf`` or ``.svg``, written atomically.
@@ -37,7 +38,7 @@ def draw_gains(path: str | Path, points: Sequence[GainPoint], title: str) -> Non
     import matplotlib
     from matplotlib.figure import Figure
 
-    laws = list(dict.fromkeys(point.law for point in points))
+    lines = list(dict.fromkeys(point.line for point in points))
     budgets = sorted({point.passes for point in points})
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.0, 2.7), layout="constrained")
@@ -46,8 +47,8 @@ def draw_gains(path: str | Path, points: Sequence[GainPoint], title: str) -> Non
             color = GROUP_COLORS.get(key, ALL_COLOR)
             axes.set_title(name, color=color, fontweight="bold")
             axes.axhline(0, color="#8a8a8a", linewidth=0.8)
-            for number, law in enumerate(laws):
-                _draw_law(axes, [point for point in points if point.law == law], key, color, number, len(laws))
+            for number, line in enumerate(lines):
+                _draw_line(axes, [point for point in points if point.line == line], key, color, number, len(lines))
             axes.set_xscale("log")
             axes.set_xticks(budgets, [str(budget) for budget in budgets])
             axes.minorticks_off()
@@ -60,16 +61,16 @@ def draw_gains(path: str | Path, points: Sequence[GainPoint], title: str) -> Non
             figure.savefig(temporary, dpi=200)
 
 
-def _draw_law(axes: Any, points: Sequence[GainPoint], key: str, color: str, number: int, num_laws: int) -> None:
-    """Means joined by a line, intervals as bars; laws stand a little beside each other."""
+def _draw_line(axes: Any, points: Sequence[GainPoint], key: str, color: str, number: int, num_lines: int) -> None:
+    """Means joined, intervals as bars; lines stand a little beside each other."""
     known = [(point.passes, gain) for point in points if (gain := point.gain[key]) is not None]
     if not known:
         return
-    shift = 1.04 ** (number - (num_laws - 1) / 2)
+    shift = 1.04 ** (number - (num_lines - 1) / 2)
     x = [passes * shift for passes, _ in known]
     mean = [100 * gain["mean"] for _, gain in known]
     style = {"color": color, "linestyle": _LINES[number % len(_LINES)], "marker": _MARKERS[number % len(_MARKERS)]}
-    axes.plot(x, mean, linewidth=1.2, markersize=4, label=points[0].law.replace("_", " "), **style)
+    axes.plot(x, mean, linewidth=1.2, markersize=4, label=points[0].line.replace("_", " "), **style)
     for position, (_, gain) in zip(x, known, strict=True):
         if gain["low"] is not None:
             axes.vlines(position, 100 * gain["low"], 100 * gain["high"], color=color, linewidth=1.0, alpha=0.7)

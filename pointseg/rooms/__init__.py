@@ -6,7 +6,7 @@ The way from a seed to a scan: ``room_kinds`` (which kind, how many objects of w
 write it. What the objects are is in ``recipes.tsv``.
 """
 
-from pointseg.rooms.dataset import write_demo_scans
+from pointseg.rooms.dataset import MAX_SCENES, VERTICES_RANGE, write_demo_scans
 from pointseg.rooms.laws import FREQUENCY_LAWS
 
-__all__ = ["FREQUENCY_LAWS", "write_demo_scans"]
+__all__ = ["FREQUENCY_LAWS", "MAX_SCENES", "VERTICES_RANGE", "write_demo_scans"]

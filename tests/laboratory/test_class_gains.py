@@ -48,9 +48,17 @@ def test_rank_correlation_is_spearmans() -> None:
     assert np.isnan(rank_correlation([1, 1, 1], [1, 2, 3]))
 
 
+def test_a_class_of_unknown_purity_is_none_of_the_purest() -> None:
+    nan = float("nan")
+    assert rank_correlation([1, nan, 2, 3], [1, -9, 2, 3]) == pytest.approx(1)
+    assert np.isnan(rank_correlation([1, nan], [1, 2])) and np.isnan(rank_correlation([nan], [1]))
+
+
 def test_the_text_has_a_line_for_each_class_once() -> None:
     """And one for each property of a class, the purity of its neighbourhood among them."""
-    text = format_class_gains(compare_classes([result(0, 40)], [result(0, 20)], "test", TAXONOMY, PURITY))
+    gains = compare_classes([result(0, 40)], [result(0, 20)], "test", TAXONOMY, PURITY)
+    text = format_class_gains(gains, "collapse over cross-entropy")
+    assert text.splitlines()[2] == "collapse over cross-entropy"
     assert text.count("| wall") == text.count("| chair") == 1
     assert text.count("- the purity of its neighbourhood: ") == 1
     assert re.search(r"\+20\.0 \| +chair, 40 %", text)

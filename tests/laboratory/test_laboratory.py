@@ -15,7 +15,7 @@ from pointseg.engine.evaluation import evaluate_scenes
 from pointseg.engine.inference import load_segmenter
 from pointseg.errors import StoppedError, UsageError
 from pointseg.folder_lock import hold_folder
-from pointseg.laboratory import scheduler
+from pointseg.laboratory import child, scheduler
 from pointseg.laboratory.child import do_run
 from pointseg.laboratory.data import RoomSettings, fingerprint_tree, make_rooms
 from pointseg.laboratory.methods import choose_methods
@@ -204,6 +204,73 @@ def test_a_comparison_that_is_cut_off_goes_on_to_the_same_weights(
     cut = json.loads((run / "result.json").read_text())
     assert cut["scores"] == json.loads(whole.result_path.read_text())["scores"]
     assert cut["training_minutes"] > seconds / 60
+
+
+def test_a_run_that_is_killed_is_told_of(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the system kills it where memory ends; what an earlier call said is not said again."""
+    run = tmp_path / "runs" / "collapse" / "seed0"
+    run.mkdir(parents=True)
+    (run / "log.txt").write_text("said long ago\n")
+    children = []
+
+    def start(planned: PlannedRun) -> scheduler.Child:
+        children.append(start_child(planned))
+        return children[0]
+
+    def kill(seconds: float) -> None:
+        if (run / "checkpoints" / "last.pt").exists():
+            children[0].process.kill()
+        wait(seconds)
+
+    start_child, wait = scheduler.start_child, time.sleep
+    monkeypatch.setattr(scheduler, "start_child", start)
+    monkeypatch.setattr(time, "sleep", kill)
+    arguments = ["--out", str(tmp_path), "--data", str(data), *ROOMS, "--seeds", "1", "--methods", "collapse"]
+    assert main([*arguments, *OVERRIDES, "train.passes=200"]) == 1
+    shown = capsys.readouterr().out
+    assert "collapse, seed 0: failed: killed by signal 9, perhaps for want of memory" in shown
+    assert "said long ago" not in shown
+
+
+def test_the_time_of_a_run_is_counted_while_it_runs(
+    call: list[str], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "_COUNT_EVERY_S", 0.01)
+    methods = choose_methods(["collapse"])
+    (run,) = plan_runs("a", tmp_path, methods, [0], "longtail", OVERRIDES, make_rooms(data, SETTINGS))
+    counted = []
+
+    def look_and_stop(trainer: object) -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and len(set(counted)) < 3:
+            counted.append(json.loads(run.claim_path.read_text())["training_s"])
+        raise StoppedError("stopped")
+
+    monkeypatch.setattr(child.Trainer, "run", look_and_stop)
+    with pytest.raises(StoppedError):
+        do_run(run)
+    assert len(set(counted)) >= 3 and counted == sorted(counted)
+
+
+def test_a_result_is_that_of_its_own_run(call: list[str], tmp_path: Path) -> None:
+    """A claim alone can be of this run and the result of another that was written meanwhile."""
+    out = shutil.copytree(call[1], tmp_path / "out", ignore=shutil.ignore_patterns("checkpoints"))
+    path = out / "runs" / "collapse" / "seed0" / "result.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "fingerprint": "of another"}))
+    with pytest.raises(UsageError, match=r"collapse/seed0: holds a run with another config"):
+        main(["--out", str(out), *call[2:]])
+
+
+def test_a_child_that_has_waited_does_nothing_again(
+    call: list[str], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process has done its run while it waited for the folder."""
+    methods, rooms = choose_methods(["collapse"]), make_rooms(data, SETTINGS)
+    (run,) = plan_runs("a", Path(call[1]) / "runs", methods, [0], "longtail", OVERRIDES, rooms)
+    monkeypatch.setattr(child, "do_run", pytest.fail)
+    child.do_alone(run)
 
 
 def test_a_run_that_fails_is_shown_and_keeps_no_other_from_being_done(

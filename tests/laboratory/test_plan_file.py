@@ -1,6 +1,7 @@
 """A plan becomes comparisons, its mistakes are named with their place, and a campaign goes on where it was."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,47 @@ def with_comparison(**changes: object) -> dict:
             r"comparisons.a: run.seed: each run .* run.seed; use --seeds",
         ),
         (with_comparison(set={"train.passes": -1}), r"comparisons.a: .*train.passes"),
+        (with_comparison(set={"train": {"pases": 1}}), r"comparisons.a: .*unknown key train.pases; .* train.passes"),
+        (
+            with_comparison(set={"train": {"passes": 1}, "train.passes": 2}),
+            r"comparisons.a.set: train.passes stands in it twice",
+        ),
+        ("comparisons: {a: {methods: [collapse], set: {train.wandb: 2020-01-01}}}", r"a.set.train.wandb.*JSON"),
+        ("comparisons: {a: {methods: [collapse], set: &x {train.wandb: *x}}}", r"a.set.train.wandb.*"),
+        (with_comparison(method=["focal"]), r"unknown key comparisons.a.method; .* comparisons.a.methods"),
+        (
+            with_comparison(variations={"b": {"off": "focal", "set": {"loss.lovasz": 1}}}),
+            r"unknown key comparisons.a.variations.b.off; .* comparisons.a.variations.b.of$|b.of: Field required",
+        ),
+        (
+            with_comparison(methods=["b"], variations={"b": {"of": "focal", "set": {"loss.lovasz": 1}}}),
+            r"comparisons.a: methods: b is a variation",
+        ),
+        (
+            with_comparison(
+                variations={
+                    "b": {"of": "focal", "set": {"loss.lovasz": 1}},
+                    "c": {"of": "b", "set": {"loss.focal_gamma": 1}},
+                }
+            ),
+            r"comparisons.a: variations.c: b is a variation, too",
+        ),
+        (
+            with_comparison(variations={"b": {"of": "focal", "set": {"taxonomy": "scannet20"}}}),
+            r"comparisons.a: b: .*taxonomy is the same for all",
+        ),
+        (
+            with_comparison(variations={"b": {"of": "focal", "set": {"model": {"init": "runs/x"}}}}),
+            r"model.init: each run",
+        ),
+        (
+            with_comparison(variations={"b": {"of": "collapse_paper", "set": {"loss.collapse.weight": 0.02}}}),
+            r"comparisons.a: b: is the same as collapse_paper",
+        ),
+        ({"comparisons": {"rooms": {"methods": ["focal"]}}}, r"rooms is a folder or a file of the whole plan"),
+        ({"comparisons": {"campaign.md": {"methods": ["focal"]}}}, r"campaign.md is a folder or a file of the whole"),
+        (with_comparison(vertices=5), r"comparisons.a: --vertices 5: the vertices of a room must be"),
+        (with_comparison(rooms=[1, 3000, 1]), r"comparisons.a: --rooms: there can be 3000"),
         (with_comparison(law="longtial"), r"comparisons.a: 'longtial' is no frequency law"),
         (with_comparison(variations={"lovasz": {"of": "focal", "set": {"loss.lovasz": 1}}}), r"lovasz: is the name of"),
         (with_comparison(variations={"b": {"of": "focal", "set": {}}}), r"variations.b.set: .*at least 1"),
@@ -135,6 +177,12 @@ def test_what_the_plan_compares_can_not_be_said_beside_it(tmp_path: Path) -> Non
         main([*call, "--methods", "focal", "--law", "longtail"])
     with pytest.raises(UsageError, match=r"--seeds 0: there must be at least one"):
         main([*call, "--seeds", "0"])
+    with pytest.raises(UsageError, match=r"--vertices 0: the vertices of a room must be"):
+        main([*call, "--vertices", "0"])
+    with pytest.raises(UsageError, match=r"no such plan"):
+        main([*call[:2], "--plan", ""])
+    with pytest.raises(UsageError, match=r"train=.*: sets a whole section"):
+        main([*call, "train={passes: 3}"])
     with pytest.raises(UsageError, match=r"comparisons.short: .*unknown key train.pases"):
         main([*call, "train.pases=3"])
 
@@ -163,10 +211,18 @@ def test_comparisons_that_set_the_same_on_the_same_rooms_share_their_runs(tmp_pa
             "other_keys": {"set": {"train.passes": 3}, "methods": ["collapse"]},
             "other_rooms": {"set": {"train.passes": 2}, "rooms": [9, 9, 9], "methods": ["collapse"]},
             "same": {"set": {"train.passes": 2}, "methods": ["focal"], "seeds": 1},
+            "nested": {"set": {"data": {"num_workers": 1}, "train": {"passes": 2}}, "methods": ["collapse"]},
         }
     }
-    folders = [comparison.runs.relative_to(tmp_path / "out") for comparison in read(tmp_path, plan)]
-    assert [str(folder) for folder in folders] == ["a/runs", "other_keys/runs", "other_rooms/runs", "a/runs"]
+    a, other_keys, other_rooms, same, nested = (one.runs for one in read(tmp_path, plan))
+    assert a == same == nested  # the number of workers changes no result
+    assert len({a, other_keys, other_rooms}) == 3
+    assert {a.parent, other_rooms.parent} == {tmp_path / "out" / "runs"}
+    assert a.name.startswith("longtail-80-20-40-20000-") and other_rooms.name.startswith("longtail-9-9-9-20000-")
+    # Whatever else the plan comes to say, and in whichever order, what is done is found.
+    for name in plan["comparisons"]:
+        (alone,) = read(tmp_path, {"comparisons": {"new_name": plan["comparisons"][name]}})
+        assert alone.runs in (a, other_keys, other_rooms)
 
 
 def test_two_variations_of_one_name_do_not_share_a_folder(tmp_path: Path) -> None:
@@ -280,8 +336,53 @@ def test_some_comparisons_of_a_plan_can_be_chosen(campaign: list[str], capsys: p
         main(["--out", campaign[1], "--only", "short"])
 
 
+def of_plan(campaign: list[str]) -> list[Comparison]:
+    path = Path(campaign[3])
+    return plan_comparisons(read_plan(path), path, Path(campaign[1]))
+
+
+def test_tables_are_written_again_without_a_run(
+    campaign: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what is done, also where a run and whole rooms are missing; and nothing is made where nothing is."""
+    out = shutil.copytree(campaign[1], tmp_path / "out")
+    call = ["--out", str(out), *campaign[2:], "--tables"]
+    (short, *_) = plan_comparisons(read_plan(Path(campaign[3])), Path(campaign[3]), out)
+    (short.runs / "collapse" / "seed1" / "result.json").unlink()
+    shutil.rmtree(next((out / "rooms").glob("lookalikes_balanced-*")))
+    for path in (*out.glob("campaign.*"), *out.glob("*/table.*")):
+        path.unlink()
+    monkeypatch.setattr(scheduler, "start_child", pytest.fail)
+    assert main([*call, "--split", "val"]) == 0
+    tables = json.loads((out / "campaign.json").read_text())["comparisons"]
+    assert list(tables) == ["short", "long"] and {table["split"] for table in tables.values()} == {"val"}
+    assert tables["short"]["missing"] == ["collapse, seed 1"]
+    assert "collapse (1 of 2 seeds) | " in (out / "short" / "table.md").read_text()
+    assert not (out / "balanced" / "table.md").exists()
+    with pytest.raises(UsageError, match="--tables: no run has a result yet"):
+        main(["--out", str(tmp_path / "new"), *campaign[2:], "--tables"])
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_is_chosen_is_not_all_that_the_summary_tells_of(campaign: list[str], tmp_path: Path) -> None:
+    out = shutil.copytree(campaign[1], tmp_path / "out")
+    whole = (out / "campaign.md").read_text()
+    (out / "campaign.md").unlink()
+    assert main(["--out", str(out), *campaign[2:], "--only", "long"]) == 0
+    assert (out / "campaign.md").read_text() == whole
+
+
+def test_runs_are_done_though_their_rooms_are_gone(
+    campaign: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They come back as they were: nobody is told to delete a run."""
+    out = shutil.copytree(campaign[1], tmp_path / "out", ignore=shutil.ignore_patterns("rooms"))
+    assert main(["--out", str(out), *campaign[2:], "--status"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "short: 4 of 4 runs done, 0 training scenes to see"
+
+
 def test_a_campaign_that_was_cut_off_does_what_is_missing(campaign: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    result = Path(campaign[1]) / "long" / "runs" / "weak" / "seed1" / "result.json"
+    result = of_plan(campaign)[1].runs / "weak" / "seed1" / "result.json"
     before = json.loads(result.read_text())
     result.unlink()
     begun = []
@@ -300,7 +401,7 @@ def test_a_campaign_that_was_cut_off_does_what_is_missing(campaign: list[str], m
 
 def test_each_run_that_ends_is_in_its_table_at_once(campaign: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two runs that are missing the second fails to begin: the first is in the table, nothing else new."""
-    runs = Path(campaign[1]) / "short" / "runs"
+    runs = of_plan(campaign)[0].runs
     table, other = (Path(campaign[1]) / name / "table.json" for name in ("short", "long"))
     before = {
         path: path.read_text() for path in (runs / "collapse/seed0/result.json", runs / "collapse/seed1/result.json")
@@ -319,14 +420,14 @@ def test_each_run_that_ends_is_in_its_table_at_once(campaign: list[str], monkeyp
     with pytest.raises(StoppedError, match="the same command goes on"):
         main([*campaign, "--jobs", "1"])
     assert json.loads(table.read_text())["missing"] == ["collapse, seed 1"]
+    assert json.loads((Path(campaign[1]) / "campaign.json").read_text())["comparisons"]["short"]["missing"]
     assert not other.exists()
     for path, text in before.items():
         path.write_text(text)
 
 
 def test_rooms_are_found_where_they_are_complete(campaign: list[str]) -> None:
-    path = Path(campaign[3])
-    short = plan_comparisons(read_plan(path), path, Path(campaign[1]))[0]
+    short = of_plan(campaign)[0]
     found = find_rooms(short.data, short.room_settings)
     assert found is not None
     assert found == short.make_rooms()
