@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from pointseg.config import load_config
 from pointseg.engine.objective import Objective
@@ -48,6 +49,15 @@ def test_the_pull_is_the_ratio_of_both_gradients(
     pull = objective(make_batch(), measures_pull=True).pull
     assert pull.item() == pytest.approx(expected, rel=1e-5)
     assert pull.item() > 0
+
+
+def test_with_a_teacher_the_labels_pull_by_their_share_of_the_loss() -> None:
+    objective, batch = _objective(TINY_NETWORK, 0.5, None), make_batch()
+    alone = objective(batch, measures_pull=True).pull.item()
+    objective.taught_share = 0.75
+    objective.taught_classifier = nn.Linear(objective.network.feature_channels, objective.network.num_classes)
+    taught = objective(batch, teacher_labels=batch.labels, measures_pull=True).pull.item()
+    assert taught == pytest.approx(alone / 0.25, rel=1e-5)
 
 
 def test_measuring_changes_no_gradient() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pointseg.config import Config, flatten_config, load_config
+from pointseg.config import CollapseConfig, Config, flatten_config, load_config
 from pointseg.errors import UsageError
 from pointseg.laboratory.configuring import configure
 from pointseg.laboratory.data import Rooms, RoomSettings
@@ -18,6 +18,7 @@ from pointseg.laboratory.methods import (
     OFF,
     choose_methods,
     find_method,
+    vary,
 )
 from pointseg.laboratory.plan import fingerprint_run, plan_runs
 
@@ -93,6 +94,19 @@ def test_what_can_not_be_is_refused_in_one_line(name: str, message: str) -> None
     with pytest.raises(UsageError, match=message) as caught:
         find_method(name)
     assert "\n" not in str(caught.value)
+
+
+def test_a_method_twice_is_the_method() -> None:
+    assert find_method("collapse+collapse") is find_method("collapse")
+
+
+def test_a_variation_that_turns_something_on_has_what_the_config_says_of_it() -> None:
+    """The baseline with λ is center collapse, and not the branch with the defaults of the code."""
+    on = vary(BASELINE, "on", {"loss.collapse.weight": 0.5, "loss.collapse.scale": 7.0})
+    collapse = _config("collapse").loss.collapse
+    assert collapse != CollapseConfig(weight=0.5)
+    varied = configure("longtail", [], on, 0, "run", "rooms").loss.collapse
+    assert varied == collapse.model_copy(update={"scale": 7.0})
 
 
 @pytest.mark.parametrize("override", ["run.seed=3", "run.dir=x", "data.root=x", "data.val_split=test"])
