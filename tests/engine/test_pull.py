@@ -55,7 +55,8 @@ def test_with_a_teacher_the_labels_pull_by_their_share_of_the_loss() -> None:
     objective, batch = _objective(TINY_NETWORK, 0.5, None), make_batch()
     alone = objective(batch, measures_pull=True).pull.item()
     objective.taught_share = 0.75
-    objective.taught_classifier = nn.Linear(objective.network.feature_channels, objective.network.num_classes)
+    taught_classifier = nn.Linear(objective.network.feature_channels, objective.network.num_classes)
+    objective.taught_classifier = taught_classifier.double()
     taught = objective(batch, teacher_labels=batch.labels, measures_pull=True).pull.item()
     assert taught == pytest.approx(alone / 0.25, rel=1e-5)
 
