@@ -88,13 +88,17 @@ class ClassCenters(nn.Module):
             ValueError: the shapes do not fit, a label is neither a class nor ``ignore_label``, a feature of a
                 labelled point is not finite, or scope ``scene`` was not told the scenes.
         """
-        _check_shapes(features, labels, scene_of_point, self.scope)
+        if features.ndim != 2 or labels.shape != features.shape[:1]:
+            raise ValueError(
+                f"expected features (M, D) and labels (M,), got {tuple(features.shape)} and {tuple(labels.shape)}"
+            )
+        _check_scenes(labels, scene_of_point, self.scope)
         with torch.autocast(features.device.type, enabled=False):
             features = features.float() if features.dtype != torch.float64 else features
             row, num_rows = self._row_of_point(labels, scene_of_point, num_scenes)
             total = _scatter_sum(features, row, num_rows + 1, self.backend)[:-1]
             count = _scatter_sum(torch.ones_like(features[:, :1]), row, num_rows + 1, "index_add")[:-1, 0]
-            if self.scope == "job" and dist.is_initialized() and dist.get_world_size() > 1:
+            if self._spans_processes:
                 both = sum_over_processes(torch.cat([total, count.unsqueeze(1)], dim=1))
                 total, count = both[:, :-1], both[:, -1].detach()
             centers = total / count.clamp_min(1).unsqueeze(1)
@@ -104,6 +108,25 @@ class ClassCenters(nn.Module):
             shape = (num_scenes, self.num_classes)
             return Centers(centers.view(*shape, -1), count.view(shape))
         return Centers(centers, count)
+
+    def count_points(
+        self, labels: torch.Tensor, scene_of_point: torch.Tensor | None = None, num_scenes: int = 1
+    ) -> torch.Tensor:
+        """(M,) float32: how many points the center of each point is the mean of; 0 for a point that is left out.
+
+        Args and errors are those of :meth:`forward`.
+        """
+        _check_scenes(labels, scene_of_point, self.scope)
+        row, num_rows = self._row_of_point(labels, scene_of_point, num_scenes)
+        count = torch.zeros(num_rows + 1, device=labels.device).index_add_(0, row.long(), torch.ones_like(row).float())
+        if self._spans_processes:
+            dist.all_reduce(count)
+        count[-1] = 0
+        return count[row.long()]
+
+    @property
+    def _spans_processes(self) -> bool:
+        return self.scope == "job" and dist.is_initialized() and dist.get_world_size() > 1
 
     def _row_of_point(
         self, labels: torch.Tensor, scene_of_point: torch.Tensor | None, num_scenes: int
@@ -180,13 +203,7 @@ def _check_backend(backend: str) -> None:
             ) from None
 
 
-def _check_shapes(
-    features: torch.Tensor, labels: torch.Tensor, scene_of_point: torch.Tensor | None, scope: str
-) -> None:
-    if features.ndim != 2 or labels.shape != features.shape[:1]:
-        raise ValueError(
-            f"expected features (M, D) and labels (M,), got {tuple(features.shape)} and {tuple(labels.shape)}"
-        )
+def _check_scenes(labels: torch.Tensor, scene_of_point: torch.Tensor | None, scope: str) -> None:
     if scope != "scene":
         return
     if scene_of_point is None:

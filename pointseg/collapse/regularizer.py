@@ -43,9 +43,9 @@ class CenterCollapse(nn.Module):
             where a class counts as often as a batch has it.
         scope: of the centers, see :class:`ClassCenters`. With ``scene``, the loss is the mean over the scenes that
             have a labelled point. With ``job``, dropout has to draw the same in all processes: seed them alike.
-        points_per_center: points of each class, on average, that are drawn anew in each training step for its center;
-            None: all, as in the paper. Centers of few points are spread about that of all, and what is pulled to the
-            vertex is then less the mean of a class and more its points.
+        points_per_center: points, on average, that are drawn anew in each training step for each center; None: all, as
+            in the paper. Centers of few points are spread about that of all, and what is pulled to the vertex is then
+            less the mean of a class and more its points.
         momentum: of a :class:`CenterBank` for absent classes; None: no bank.
         backend: see :class:`ClassCenters`.
         ignore_label: points with this label are left out.
@@ -176,7 +176,7 @@ class CenterCollapse(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             features = features.float() if features.dtype != torch.float64 else features
             if self.points_per_center is not None and self.training:
-                labels = self.draw_points(labels, self.points_per_center)
+                labels = self.draw_points(labels, self.points_per_center, scene_of_point, num_scenes)
             batch = self.class_centers(self.point_projection(features), labels, scene_of_point, num_scenes)
             centers, present = (batch.centers, batch.present) if self.bank is None else self.bank(batch)
             logits = self.compare_with_simplex(centers, present)
@@ -192,22 +192,24 @@ class CenterCollapse(nn.Module):
                 divisor = num_labelled_scenes
             return total.sum() / torch.where(divisor > 0, divisor, 1)
 
-    def draw_points(self, labels: torch.Tensor, number: int) -> torch.Tensor:
-        """Labels of points drawn at random, ``number`` of each class on average and all of a smaller one.
+    def draw_points(
+        self, labels: torch.Tensor, number: int, scene_of_point: torch.Tensor | None = None, num_scenes: int = 1
+    ) -> torch.Tensor:
+        """Labels of points drawn at random, ``number`` for each center on average, and all for a center of fewer.
 
         Args:
             labels: (M,) integer.
             number: at least 1.
+            scene_of_point: as :meth:`forward`.
+            num_scenes: as :meth:`forward`.
 
         Returns:
             (M,): ``ignore_label`` where a point was not drawn.
         """
-        is_known = (labels >= 0) & (labels < len(self.etf)) & (labels != self.class_centers.ignore_label)
-        # Others are counted in one row more, and left to the class centers to look at.
-        row = torch.where(is_known, labels, len(self.etf)).long()
-        count = torch.zeros(len(self.etf) + 1, device=labels.device).index_add_(0, row, torch.ones_like(row).float())
-        is_left_out = is_known & (torch.rand(len(labels), device=labels.device) * count[row] >= number)
-        return torch.where(is_left_out, self.class_centers.ignore_label, labels)
+        # Labels that are none count 0, and so stay as they are: the class centers look at them.
+        count = self.class_centers.count_points(labels, scene_of_point, num_scenes)
+        is_drawn = torch.rand(len(labels), device=labels.device) * count < number
+        return torch.where(is_drawn, labels, self.class_centers.ignore_label)
 
     def compare_with_simplex(self, centers: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """s·z̃_kᵀ w*_k' + π_k' for all k, k'.

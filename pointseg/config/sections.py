@@ -227,7 +227,7 @@ class CollapseConfig(Section):
     scope: Literal["batch", "scene", "job"] = "job"
     """One center a class for all processes together (job), for each scene, or for each process's batch."""
     points_per_center: PositiveCount | None = None
-    """Points of each class, on average, that are drawn for its center; null: all, as in the paper."""
+    """Points, on average, that are drawn anew for each center in each step; null: all, as in the paper."""
     momentum: float | None = Field(default=None, ge=0, lt=1)
     """Share of the old center in a bank that stands in for absent classes; null: no bank, as in the paper."""
     backend: Literal["index_add", "torch_scatter"] = "index_add"

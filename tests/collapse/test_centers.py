@@ -142,6 +142,7 @@ def _run_process(rank: int, port: int, folder: Path) -> None:
     for name in ("weight", "bias", "lift"):  # DDP averages gradients over the processes
         dist.all_reduce(result[name])
         result[name] /= 2
+    result["count"] = ClassCenters(8, scope="job").count_points(labels[scene == rank])
     torch.save(result, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
@@ -150,10 +151,12 @@ def test_two_processes_with_a_scene_each_are_one_with_both(tmp_path: Path) -> No
     """Loss and averaged gradients; the scenes have 30 and 60 points, and share some classes only."""
     (port,) = free_ports(1)
     mp.spawn(_run_process, args=(port, tmp_path), nprocs=2)
-    inputs, labels, _ = _job_data()
+    inputs, labels, scene = _job_data()
     expected = _job_loss(inputs, labels, "batch")
     assert expected.keys() == {"loss", "weight", "bias", "lift"}
+    count = ClassCenters(8).count_points(labels)
     for rank in range(2):
         result = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        torch.testing.assert_close(result["count"], count[scene == rank])
         for name, value in expected.items():
             torch.testing.assert_close(result[name], value, rtol=1e-5, atol=1e-6)

@@ -244,6 +244,18 @@ def test_a_center_of_some_points_is_theirs_and_small_classes_keep_all() -> None:
     torch.testing.assert_close(branch.eval()(features, labels), whole(features, labels))
 
 
+def test_of_a_center_of_each_scene_that_many_points_are_drawn_of_each() -> None:
+    """Two scenes of a class, one of 10,000 points and one of 5: the small one keeps all."""
+    torch.manual_seed(6)
+    labels, scene = torch.zeros(10_005, dtype=torch.long), torch.tensor([0] * 10_000 + [1] * 5)
+    branch = CenterCollapse.paper(7, 8, points_per_center=20, scope="scene")
+    drawn = branch.draw_points(labels, 20, scene, 2) == 0
+    assert 5 <= drawn[:10_000].sum() <= 45
+    assert drawn[10_000:].all()
+    with pytest.raises(ValueError, match="needs scene_of_point"):
+        branch(torch.randn(10_005, 7), labels)
+
+
 @pytest.mark.parametrize("scope", ["batch", "scene"])
 def test_class_weights_weigh_the_terms_of_the_sum_and_of_the_mean(scope: str) -> None:
     torch.manual_seed(7)
