@@ -22,7 +22,7 @@ from pointseg.laboratory.plan_file import Given, plan_comparisons, read_plan
 from pointseg.laboratory.progress import describe_progress
 from pointseg.laboratory.scheduler import do_runs
 from pointseg.laboratory.table import format_table
-from pointseg.laboratory.tables import Tables, as_json
+from pointseg.laboratory.tables import Summary, Tables, as_json
 from pointseg.preparation.parallel import count_cores
 from pointseg.rooms import FREQUENCY_LAWS
 from pointseg.scans.tree import SPLITS
@@ -45,7 +45,11 @@ _SAID_BY_PLAN = ("methods", "cfg", "law", "data")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Train every method with every seed, as far as that is not done, and write the table; 1 if a run is missing."""
+    """Train every method with every seed, as far as that is not done, and write the table.
+
+    Returns:
+        1 where a run has failed.
+    """
     arguments = build_parser().parse_with_overrides(argv)
     if arguments.only is not None and arguments.plan is None:
         raise UsageError("--only: chooses comparisons of a plan; give one with --plan")
@@ -58,32 +62,39 @@ def main(argv: Sequence[str]) -> int:
     if arguments.status:
         print(describe_progress([(one.name, one.plan_runs(one.find_rooms())) for one in chosen], num_at_once))
         return 0
-    prepared = find_begun(chosen) if arguments.tables else prepare(chosen)
+    prepared = find_begun(chosen, _say) if arguments.tables else prepare(chosen)
     if not prepared:
-        raise UsageError("--tables: no run has a result yet; leave it out to begin")
-    with hold_folder(arguments.out, "compares methods", "choose another --out"):
-        # What an earlier call did of the plan is part of what the plan says.
-        shown = [*prepared, *find_begun([one for one in comparisons if one not in chosen])]
-        shown.sort(key=lambda one: comparisons.index(one.comparison))
+        raise UsageError("--tables: there is nothing to write; leave it out to train")
+    remedy = "wait: it writes the tables itself" if arguments.tables else "choose another --out"
+    with hold_folder(arguments.out, "compares methods", remedy):
         call = {"command": shlex.join(["python", "-m", "pointseg.longtail", *argv]), "jobs": num_at_once}
-        tables = Tables(shown, split, call, arguments.out if has_plan else None, _say)
+        summary = Summary(arguments.out, [one.name for one in comparisons], split, _say) if has_plan else None
+        tables = Tables(prepared, split, call, summary, _say)
         if not arguments.tables:
             do_runs(order_runs(prepared), num_at_once, split, _say, tables.update)
-        by_name = tables.write()
-    of_chosen = [by_name[one.comparison.name] for one in prepared]
-    _say("".join(f"\n{format_table(table)}\n" for table in of_chosen))
-    if has_plan:
-        _say(f"{tables.format_summary()}\n")
-    written = list(tables.written)
+        written = tables.write()
+    content = list(written.values())
+    texts = [f"\n{format_table(table)}\n" for table in content]
+    paths = list(tables.paths)
+    if summary is not None:
+        texts.append(f"{summary.text}\n")
+        paths += summary.paths
     if arguments.json:
-        write_text(arguments.json, as_json(of_chosen if has_plan else of_chosen[0]))
-        written.append(arguments.json)
-    print("written:", *map(str, written))
-    return 0 if arguments.tables or not any(table["missing"] for table in of_chosen) else 1
+        write_text(arguments.json, as_json(content if has_plan else content[0]))
+        paths.append(arguments.json)
+    _say("\n".join([*texts, *_list_by_folder(paths)]))
+    return 0 if arguments.tables or not any(table["missing"] for table in content) else 1
 
 
 def _say(line: str) -> None:
     print(line, flush=True)
+
+
+def _list_by_folder(paths: Sequence[Path]) -> list[str]:
+    folders = dict.fromkeys(path.parent for path in paths)
+    return [
+        f"written to {folder}: {' '.join(path.name for path in paths if path.parent == folder)}" for folder in folders
+    ]
 
 
 def _read_options(arguments: Namespace) -> tuple[list[Comparison], str]:

@@ -112,9 +112,18 @@ class ClassCenters(nn.Module):
     def count_points(
         self, labels: torch.Tensor, scene_of_point: torch.Tensor | None = None, num_scenes: int = 1
     ) -> torch.Tensor:
-        """(M,) float32: how many points the center of each point is the mean of; 0 for a point that is left out.
+        """How many points the center of each point is the mean of.
 
-        Args and errors are those of :meth:`forward`.
+        Args:
+            labels: (M,) integer.
+            scene_of_point: as :meth:`forward`.
+            num_scenes: as :meth:`forward`.
+
+        Returns:
+            (M,) float32; 0 for a label that is no class.
+
+        Raises:
+            ValueError: scope ``scene`` was not told the scenes.
         """
         _check_scenes(labels, scene_of_point, self.scope)
         row, num_rows = self._row_of_point(labels, scene_of_point, num_scenes)

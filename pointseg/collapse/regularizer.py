@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
@@ -208,7 +209,10 @@ class CenterCollapse(nn.Module):
         """
         # Labels that are none count 0, and so stay as they are: the class centers look at them.
         count = self.class_centers.count_points(labels, scene_of_point, num_scenes)
-        is_drawn = torch.rand(len(labels), device=labels.device) * count < number
+        # Processes that are seeded alike have other points, and as many numbers have to be left for the dropout in all.
+        seed = int(torch.randint(2**62, ())) + (dist.get_rank() if dist.is_initialized() else 0)
+        generator = torch.Generator(labels.device).manual_seed(seed)
+        is_drawn = torch.rand(len(labels), generator=generator, device=labels.device) * count < number
         return torch.where(is_drawn, labels, self.class_centers.ignore_label)
 
     def compare_with_simplex(self, centers: torch.Tensor, present: torch.Tensor) -> torch.Tensor:

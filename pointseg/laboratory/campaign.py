@@ -1,6 +1,6 @@
-"""The comparisons of one call: all rooms, then all runs, with tables that are as new as the last run that ended."""
+"""The comparisons of one call: what they need of rooms and runs, and in which order."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pointseg.laboratory.comparison import Comparison
@@ -31,8 +31,12 @@ def prepare(comparisons: Sequence[Comparison]) -> list[Prepared]:
     return prepared
 
 
-def find_begun(comparisons: Sequence[Comparison]) -> list[Prepared]:
+def find_begun(comparisons: Sequence[Comparison], say: Callable[[str], None]) -> list[Prepared]:
     """Those of the comparisons that have their rooms and a result; nothing is made.
+
+    Args:
+        comparisons: all that are wanted.
+        say: takes a line for each of the others.
 
     Raises:
         UsageError, DataError: as :func:`pointseg.laboratory.plan.read_result`.
@@ -41,7 +45,11 @@ def find_begun(comparisons: Sequence[Comparison]) -> list[Prepared]:
     for comparison in comparisons:
         rooms = comparison.find_rooms()
         runs = comparison.plan_runs(rooms)
-        if rooms.fingerprint is not None and any(read_result(run) for run in runs):
+        if rooms.fingerprint is None:
+            say(f"{comparison.name}: left out, its rooms are not there; without --tables they are made")
+        elif not any(read_result(run) for run in runs):
+            say(f"{comparison.name}: left out, none of its runs has a result")
+        else:
             begun.append(Prepared(comparison, rooms, runs))
     return begun
 

@@ -40,19 +40,24 @@ class Comparison:
         """What all methods share."""
         return load_config(self.cfg, list(self.overrides))
 
+    @property
+    def settings_but_budget(self) -> str:
+        """A hash of what all methods share, whatever the number of passes."""
+        return fingerprint_config(load_config(self.cfg, [*self.overrides, "train.passes=1"]))
+
     def check(self) -> None:
         """Build the config of every method.
 
         Raises:
             UsageError: a key or a value is wrong, or a variation is the same as another row.
         """
-        rows: dict[tuple[str, ...], str] = {}
+        rows: dict[tuple[str, str | None, str | None], Method] = {}
         for method in self.methods:
             config = configure(self.cfg, self.overrides, method, 0, "", "")
-            row = (fingerprint_config(config), str(method.taught_by), str(method.begins_with))
-            other = rows.setdefault(row, method.name)
-            if method.of is not None and other != method.name:
-                raise UsageError(f"{method.name}: is the same as {other}, to every key; leave it out")
+            other = rows.setdefault((fingerprint_config(config), method.taught_by, method.begins_with), method)
+            variation, twin = (method, other) if method.of is not None else (other, method)
+            if other is not method and variation.of is not None:
+                raise UsageError(f"{variation.name}: is the same as {twin.name}, to every key; leave it out")
 
     @property
     def needs_segments(self) -> bool:

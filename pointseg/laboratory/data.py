@@ -48,13 +48,13 @@ class RoomSettings:
         for split in SPLITS:
             if self.num_scenes[split] < 1:
                 raise UsageError(
-                    f"--rooms: {self.num_scenes[split]} {split} rooms; there must be at least one of each split"
+                    f"rooms: {self.num_scenes[split]} {split} rooms; there must be at least one of each split"
                 )
         if max(self.num_scenes["train"], self.num_scenes["val"] + self.num_scenes["test"]) > MAX_SCENES:
-            raise UsageError(f"--rooms: there can be {MAX_SCENES} of train, and as many of val and test together")
+            raise UsageError(f"rooms: there can be {MAX_SCENES} of train, and as many of val and test together")
         low, high = VERTICES_RANGE
         if not low <= self.num_vertices <= high:
-            raise UsageError(f"--vertices {self.num_vertices}: the vertices of a room must be {low:,} to {high:,}")
+            raise UsageError(f"vertices {self.num_vertices}: the vertices of a room must be {low:,} to {high:,}")
 
 
 @dataclass(frozen=True)

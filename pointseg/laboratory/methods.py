@@ -219,6 +219,11 @@ DEFAULT_NAMES = (*(method.name for method in METHODS if method.name not in BESID
 _BY_NAME = MappingProxyType({method.name: method for method in METHODS})
 
 
+def is_method(name: str) -> bool:
+    """Whether the table has it, alone."""
+    return name in _BY_NAME
+
+
 def vary(of: str, name: str, changes: Mapping[str, Any]) -> Method:
     """A method with other keys of the config: one row more in the table.
 
@@ -231,7 +236,7 @@ def vary(of: str, name: str, changes: Mapping[str, Any]) -> Method:
         UsageError: as :func:`find_method`, or the name is a method's own.
     """
     base = find_method(of)
-    if name in _BY_NAME or "+" in name:
+    if is_method(name) or "+" in name:
         raise UsageError(f"{name}: is the name of a method; give the variation of {of} another")
     about = ", ".join(f"{key}={json.dumps(value)}" for key, value in changes.items())
     return replace(base, name=name, about=f"{base.name} with {about}", of=base.name, changes=dict(changes))

@@ -33,12 +33,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, ValidationError
 
-from pointseg.config import flatten_config, read_yaml
+from pointseg.config import read_yaml
 from pointseg.config.sections import PositiveCount, Section
 from pointseg.errors import UsageError
 from pointseg.laboratory.comparison import Comparison
 from pointseg.laboratory.data import RoomSettings
-from pointseg.laboratory.methods import Method, choose_methods, vary
+from pointseg.laboratory.methods import Method, choose_methods, is_method, vary
 from pointseg.laboratory.plan import fingerprint_config
 from pointseg.scans.tree import SPLITS
 
@@ -51,7 +51,11 @@ def _flatten(keys: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """``{train: {passes: 2}}`` is ``{train.passes: 2}``, and no section that takes the place of a whole one."""
     flat: dict[str, JsonValue] = {}
     for key, value in keys.items():
-        for each, leaf in (flatten_config(value, f"{key}.") if isinstance(value, dict) else {key: value}).items():
+        if value == {}:
+            raise ValueError(f"{key} is a section without a key; leave it out")
+        inner = _flatten(value) if isinstance(value, dict) else {"": value}
+        for rest, leaf in inner.items():
+            each = f"{key}.{rest}" if rest else key
             if each in flat:
                 raise ValueError(f"{each} stands in it twice; leave one of them")
             flat[each] = leaf
@@ -184,10 +188,10 @@ def _vary(section: ComparisonSection) -> list[Method]:
         UsageError: as :func:`pointseg.laboratory.methods.vary`, or one is named where a method has to be.
     """
     for name in section.methods:
-        if name in section.variations:
+        if name in section.variations and not is_method(name):
             raise UsageError(f"methods: {name} is a variation, which is a row without that; leave it out")
     for name, variation in section.variations.items():
-        if variation.of in section.variations:
+        if variation.of in section.variations and not is_method(variation.of):
             raise UsageError(
                 f"variations.{name}: {variation.of} is a variation, too; say of which method, with the keys of both"
             )
@@ -204,7 +208,7 @@ def _check_shared_names(comparison: Comparison, before: Sequence[Comparison]) ->
     methods = {method.name: (other.name, method) for other in alike for method in other.methods}
     for method in comparison.methods:
         name, same = methods.get(method.name, ("", method))
-        if same != method:
+        if replace(same, about=method.about) != method:  # 1 and 1.0 are told differently, and are the same
             raise UsageError(
                 f"variations.{method.name}: {name} has another of that name on the same rooms with the same keys; "
                 "give it another name"

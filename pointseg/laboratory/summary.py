@@ -10,7 +10,6 @@ from pointseg.laboratory.table import GAINS, SCORE_COLUMNS, align, format_gain
 from pointseg.output.gain_plot import GainPoint, draw_gains
 
 Table = Mapping[str, Any]
-_BUDGET = "train.passes"
 
 
 class Line(NamedTuple):
@@ -68,10 +67,11 @@ def format_summary(tables: Mapping[str, Table]) -> str:
     return "\n".join(lines)
 
 
-def draw_summary(path: Path, tables: Mapping[str, Table]) -> None:
-    """The gain against the budget; no picture where no table says it.
+def draw_summary(path: Path, tables: Mapping[str, Table]) -> bool:
+    """The gain against the budget; where a line has several budgets, those of one are left to the text.
 
-    Where a line has several budgets, those of one are left to the text.
+    Returns:
+        whether there was something to draw.
 
     Raises:
         UsageError: matplotlib is not installed.
@@ -81,6 +81,7 @@ def draw_summary(path: Path, tables: Mapping[str, Table]) -> None:
     points = [GainPoint(line.name, table["passes"], _gain_of(table)) for line in curves for table in line.tables]
     if points:
         draw_gains(path, points, "gain of center collapse")
+    return bool(points)
 
 
 def _gain_of(table: Table) -> Mapping[str, Any]:
@@ -96,10 +97,7 @@ def _num_gains(table: Table) -> int:
 
 def _describe_settings(table: Table) -> str:
     """All that two tables have to share for their budgets to be compared."""
-    # The last one counts where a key is set twice.
-    overrides = dict(override.partition("=")[::2] for override in table["overrides"])
-    overrides.pop(_BUDGET, None)
-    return json.dumps([table["law"], table["rooms"], table["vertices"], table["config"], sorted(overrides.items())])
+    return json.dumps([table["law"], table["rooms"], table["vertices"], table["settings"]])
 
 
 def _rows_of_baseline(tables: Sequence[Table]) -> list[list[str]]:

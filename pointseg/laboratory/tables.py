@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pointseg.atomic import write_text
-from pointseg.errors import UsageError
+from pointseg.errors import DataError, UsageError, regular_file
 from pointseg.laboratory.campaign import Prepared
 from pointseg.laboratory.class_gains import compare_classes, format_class_gains
 from pointseg.laboratory.methods import BASELINE, COLLAPSE
@@ -18,27 +18,28 @@ from pointseg.laboratory.table import build_table, format_table
 from pointseg.output.longtail_plot import draw_longtail
 from pointseg.taxonomy import load_taxonomy
 
+TABLE_NAME = "table.json"
 Say = Callable[[str], None]
 
 
 class Tables:
-    """Writes ``table.md``, ``.json`` and ``.png`` of comparisons, and ``campaign.*`` of a whole plan.
+    """Writes ``table.md``, ``.json`` and ``.png`` of comparisons.
 
     Args:
-        prepared: the comparisons, in the order of the plan.
+        prepared: the comparisons.
         split: whose scores: ``val`` or ``test``.
         call: what each table keeps of the call: ``command`` and ``jobs``.
-        campaign: folder of what they say together; None: there is no plan.
+        summary: is written with them, where there is a plan.
         say: takes the line that tells of a missing matplotlib.
     """
 
     def __init__(
-        self, prepared: Sequence[Prepared], split: str, call: Mapping[str, Any], campaign: Path | None, say: Say
+        self, prepared: Sequence[Prepared], split: str, call: Mapping[str, Any], summary: "Summary | None", say: Say
     ) -> None:
-        self.written: list[Path] = []
+        self.paths: list[Path] = []
+        """All that is written."""
         self._prepared, self._split, self._call = prepared, split, call
-        self._campaign, self._say = campaign, say
-        self._tables: dict[str, dict[str, Any]] = {}
+        self._summary, self._say = summary, say
 
     def update(self, run: PlannedRun) -> None:
         """A run has got its result: write the tables that it is in."""
@@ -46,58 +47,78 @@ class Tables:
 
     def write(self) -> dict[str, dict[str, Any]]:
         """Write all, and return the tables by the names of their comparisons."""
-        self._write(self._prepared)
-        return self._tables
+        return self._write(self._prepared)
 
-    def format_summary(self) -> str:
-        """What the tables say together, in Markdown."""
-        return format_summary(self._tables)
+    def _write(self, changed: Sequence[Prepared]) -> dict[str, dict[str, Any]]:
+        tables = {one.comparison.name: self._write_table(one) for one in changed}
+        if self._summary is not None:
+            self._summary.write(tables, self._call["command"])
+        return tables
 
-    def _write(self, changed: Sequence[Prepared]) -> None:
-        for one in self._prepared:
-            name = one.comparison.name
-            if one in changed or name not in self._tables:
-                own = {"config": one.comparison.cfg, "overrides": list(one.comparison.overrides)}
-                call = {**self._call, **own}
-                self._tables[name] = build_table(one.runs, one.comparison.methods, self._split, one.rooms, call)
-        self._tables = {one.comparison.name: self._tables[one.comparison.name] for one in self._prepared}
-        for one in changed:
-            self._write_table(one, self._tables[one.comparison.name])
-        if self._campaign is not None:
-            self._write_summary(self._campaign / CAMPAIGN_NAME)
-
-    def _write_table(self, one: Prepared, table: Mapping[str, Any]) -> None:
+    def _write_table(self, one: Prepared) -> dict[str, Any]:
         """And ``classes.md``, where it has center collapse beside cross-entropy."""
-        out = one.comparison.out
-        self._write_text(out / "table.md", format_table(table) + "\n")
-        self._write_text(out / "table.json", as_json(table))
+        comparison, out = one.comparison, one.comparison.out
+        own = {
+            "config": comparison.cfg,
+            "overrides": list(comparison.overrides),
+            "settings": comparison.settings_but_budget,
+        }
+        table = build_table(one.runs, comparison.methods, self._split, one.rooms, {**self._call, **own})
+        texts = {"table.md": format_table(table) + "\n", TABLE_NAME: as_json(table)}
         classes = _describe_class_gains(one.runs, self._split)
         if classes is not None:
-            self._write_text(out / "classes.md", classes + "\n")
-        self._draw(out / "table.png", lambda path: draw_longtail(path, table, BASELINE))
+            texts["classes.md"] = classes + "\n"
+        for name, text in texts.items():
+            write_text(out / name, text)
+        drawn = _draw(out / "table.png", lambda path: draw_longtail(path, table, BASELINE), self._say)
+        _note(self.paths, [*(out / name for name in texts), *drawn])
+        return table
 
-    def _write_summary(self, path: Path) -> None:
-        summary = describe_campaign(self._tables, self._call["command"])
-        self._write_text(path.with_suffix(".md"), self.format_summary() + "\n")
-        self._write_text(path.with_suffix(".json"), as_json(summary))
-        self._draw(path.with_suffix(".png"), lambda picture: draw_summary(picture, self._tables))
 
-    def _draw(self, path: Path, draw: Callable[[Path], None]) -> None:
-        """Without matplotlib there is no picture, and a line that says so: the tables are what counts."""
-        try:
-            draw(path)
-        except UsageError as error:
-            self._say(str(error))
-        else:
-            self._note(path)
+class Summary:
+    """Writes ``campaign.md``, ``.json`` and ``.png``: what the tables of a plan say together.
 
-    def _write_text(self, path: Path, text: str) -> None:
-        write_text(path, text)
-        self._note(path)
+    Tables of other calls count as they were written last.
 
-    def _note(self, path: Path) -> None:
-        if path not in self.written and path.exists():
-            self.written.append(path)
+    Args:
+        out: folder of the campaign.
+        names: of all comparisons of the plan, in its order.
+        split: whose scores; tables of the other are left out.
+        say: takes the line that tells of a missing matplotlib.
+
+    Raises:
+        DataError: a table is damaged.
+    """
+
+    def __init__(self, out: Path, names: Sequence[str], split: str, say: Say) -> None:
+        self.paths: list[Path] = []
+        """All that is written."""
+        self.text = ""
+        """``campaign.md`` as it was written last."""
+        self._out, self._names, self._split, self._say = out, names, split, say
+        self._tables: dict[str, dict[str, Any]] = {}
+        for name in names:
+            table = _read_table(out / name / TABLE_NAME)
+            if table is not None:
+                self._tables[name] = table
+
+    def write(self, tables: Mapping[str, dict[str, Any]], command: str) -> None:
+        """Write it anew, with tables that have changed.
+
+        Args:
+            tables: by the names of their comparisons.
+            command: of this call.
+        """
+        self._tables |= tables
+        shown = {name: self._tables[name] for name in self._names if name in self._tables}
+        shown = {name: table for name, table in shown.items() if table["split"] == self._split}
+        self.text = format_summary(shown)
+        path = self._out / CAMPAIGN_NAME
+        texts = {".md": self.text + "\n", ".json": as_json(describe_campaign(shown, command))}
+        for ending, text in texts.items():
+            write_text(path.with_suffix(ending), text)
+        drawn = _draw(path.with_suffix(".png"), lambda picture: draw_summary(picture, shown), self._say)
+        _note(self.paths, [*map(path.with_suffix, texts), *drawn])
 
 
 def as_json(content: Any) -> str:
@@ -114,7 +135,9 @@ def _describe_class_gains(runs: Sequence[PlannedRun], split: str) -> str | None:
             of_method[run.method].append(result)
     baseline, collapse = of_method[BASELINE], of_method[COLLAPSE]
     config = runs[0].read_config()
-    seeds = {result["seed"] for result in baseline} & {result["seed"] for result in collapse}
+    # Results of before confusions were kept say nothing of classes.
+    of_both = ({result["seed"] for result in results if "confusion" in result} for results in (baseline, collapse))
+    seeds = set.intersection(*of_both)
     if not seeds:
         return None
     purity = measure_purity(str(config.data.root), split, config.taxonomy, config.data.voxel_size_m)
@@ -123,4 +146,28 @@ def _describe_class_gains(runs: Sequence[PlannedRun], split: str) -> str | None:
         f"`{COLLAPSE}` over `{BASELINE}` on the {split} split after {config.train.passes} passes, mean of seeds "
         f"{', '.join(map(str, sorted(seeds)))}; training vertices are counted on the training rooms."
     )
-    return format_class_gains(gains, about) if gains else None
+    return format_class_gains(gains, about)
+
+
+def _read_table(path: Path) -> dict[str, Any] | None:
+    """A table of an earlier call; None where there is none, or one of before a table said its settings."""
+    try:
+        table: dict[str, Any] = json.loads(regular_file(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, RecursionError):
+        raise DataError(f"{path}: is damaged; delete it, and --tables writes it anew") from None
+    return table if isinstance(table, dict) and "settings" in table else None
+
+
+def _draw(path: Path, draw: Callable[[Path], bool | None], say: Say) -> list[Path]:
+    """What was drawn. Without matplotlib there is no picture, and a line that says so: the tables are what counts."""
+    try:
+        return [] if draw(path) is False else [path]
+    except UsageError as error:
+        say(str(error))
+        return []
+
+
+def _note(paths: list[Path], new: Sequence[Path]) -> None:
+    paths += [path for path in new if path not in paths]

@@ -17,7 +17,7 @@ class GainPoint(NamedTuple):
     """One budget of one line."""
 
     line: str
-    """What the legend calls it: the law of its rooms."""
+    """What the legend calls it."""
     passes: int
     gain: Mapping[str, Mapping[str, Any] | None]
     """Key -> ``mean``, ``low`` and ``high``, shares of 1."""

@@ -256,6 +256,19 @@ def test_of_a_center_of_each_scene_that_many_points_are_drawn_of_each() -> None:
         branch(torch.randn(10_005, 7), labels)
 
 
+def test_to_draw_takes_as_many_random_numbers_whatever_the_number_of_points() -> None:
+    """Processes have different numbers, and what they draw after that, the dropout of centers, has to be alike."""
+    branch = CenterCollapse.paper(7, 8, points_per_center=20)
+    states = []
+    for num_points in (3000, 4001):
+        torch.manual_seed(1)
+        labels = torch.zeros(num_points, dtype=torch.long)
+        first, second = branch.draw_points(labels, 20), branch.draw_points(labels, 20)
+        assert (first != second).any()
+        states.append(torch.get_rng_state())
+    assert torch.equal(*states)
+
+
 @pytest.mark.parametrize("scope", ["batch", "scene"])
 def test_class_weights_weigh_the_terms_of_the_sum_and_of_the_mean(scope: str) -> None:
     torch.manual_seed(7)

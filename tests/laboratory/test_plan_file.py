@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pointseg.errors import StoppedError, UsageError
+from pointseg.errors import DataError, StoppedError, UsageError
 from pointseg.laboratory import scheduler
 from pointseg.laboratory.comparison import Comparison
 from pointseg.laboratory.configuring import configure
@@ -113,11 +113,30 @@ def with_comparison(**changes: object) -> dict:
             r"comparisons.a.set: train.passes stands in it twice",
         ),
         ("comparisons: {a: {methods: [collapse], set: {train.wandb: 2020-01-01}}}", r"a.set.train.wandb.*JSON"),
-        ("comparisons: {a: {methods: [collapse], set: &x {train.wandb: *x}}}", r"a.set.train.wandb.*"),
+        ("comparisons: {a: {methods: [collapse], set: &x {train.wandb: *x}}}", r"a.set.train.wandb.*cyclic"),
         (with_comparison(method=["focal"]), r"unknown key comparisons.a.method; .* comparisons.a.methods"),
         (
-            with_comparison(variations={"b": {"off": "focal", "set": {"loss.lovasz": 1}}}),
-            r"unknown key comparisons.a.variations.b.off; .* comparisons.a.variations.b.of$|b.of: Field required",
+            with_comparison(variations={"b": {"of": "focal", "sets": {}, "set": {"loss.lovasz": 1}}}),
+            r"unknown key comparisons.a.variations.b.sets; .* comparisons.a.variations.b.set$",
+        ),
+        (with_comparison(set={"train": {}}), r"a.set: train is a section without a key"),
+        (
+            with_comparison(set={"loss": {"collapse": {"scale": 2}, "collapse.scale": 3}}),
+            r"a.set: collapse.scale stands in it twice",
+        ),
+        (
+            with_comparison(variations={"collapse": {"of": "collapse", "set": {"loss.lovasz": 1}}}),
+            r"collapse: is the name of a method",
+        ),
+        (
+            with_comparison(
+                methods=["focal"],
+                variations={
+                    "x": {"of": "cross_entropy", "set": {"loss.collapse.weight": 0.5}},
+                    "y": {"of": "collapse", "set": {"loss.collapse.scale": 3}},
+                },
+            ),
+            r"comparisons.a: x: is the same as collapse",
         ),
         (
             with_comparison(methods=["b"], variations={"b": {"of": "focal", "set": {"loss.lovasz": 1}}}),
@@ -146,8 +165,8 @@ def with_comparison(**changes: object) -> dict:
         ),
         ({"comparisons": {"rooms": {"methods": ["focal"]}}}, r"rooms is a folder or a file of the whole plan"),
         ({"comparisons": {"campaign.md": {"methods": ["focal"]}}}, r"campaign.md is a folder or a file of the whole"),
-        (with_comparison(vertices=5), r"comparisons.a: --vertices 5: the vertices of a room must be"),
-        (with_comparison(rooms=[1, 3000, 1]), r"comparisons.a: --rooms: there can be 3000"),
+        (with_comparison(vertices=5), r"comparisons.a: vertices 5: the vertices of a room must be"),
+        (with_comparison(rooms=[1, 3000, 1]), r"comparisons.a: rooms: there can be 3000"),
         (with_comparison(law="longtial"), r"comparisons.a: 'longtial' is no frequency law"),
         (with_comparison(variations={"lovasz": {"of": "focal", "set": {"loss.lovasz": 1}}}), r"lovasz: is the name of"),
         (with_comparison(variations={"b": {"of": "focal", "set": {}}}), r"variations.b.set: .*at least 1"),
@@ -177,7 +196,7 @@ def test_what_the_plan_compares_can_not_be_said_beside_it(tmp_path: Path) -> Non
         main([*call, "--methods", "focal", "--law", "longtail"])
     with pytest.raises(UsageError, match=r"--seeds 0: there must be at least one"):
         main([*call, "--seeds", "0"])
-    with pytest.raises(UsageError, match=r"--vertices 0: the vertices of a room must be"):
+    with pytest.raises(UsageError, match=r"vertices 0: the vertices of a room must be"):
         main([*call, "--vertices", "0"])
     with pytest.raises(UsageError, match=r"no such plan"):
         main([*call[:2], "--plan", ""])
@@ -231,7 +250,9 @@ def test_two_variations_of_one_name_do_not_share_a_folder(tmp_path: Path) -> Non
             "b": {"methods": ["collapse"], "variations": {"weak": _weak(weight)}, **changes}
         }
 
-    for fine in (plan(0.1), plan(0.2, set={"train.passes": 3})):
+    alike = with_comparison(variations={"weak": _weak(1)})["comparisons"]
+    alike["b"] = {"methods": ["collapse"], "variations": {"weak": _weak(1.0)}}
+    for fine in (plan(0.1), plan(0.2, set={"train.passes": 3}), alike):
         assert len(read(tmp_path, {"comparisons": fine})) == 2
     with pytest.raises(UsageError, match=r"comparisons.b: variations.weak: a has another of that name"):
         read(tmp_path, {"comparisons": plan(0.2)})
@@ -342,7 +363,7 @@ def of_plan(campaign: list[str]) -> list[Comparison]:
 
 
 def test_tables_are_written_again_without_a_run(
-    campaign: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    campaign: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of what is done, also where a run and whole rooms are missing; and nothing is made where nothing is."""
     out = shutil.copytree(campaign[1], tmp_path / "out")
@@ -359,17 +380,38 @@ def test_tables_are_written_again_without_a_run(
     assert tables["short"]["missing"] == ["collapse, seed 1"]
     assert "collapse (1 of 2 seeds) | " in (out / "short" / "table.md").read_text()
     assert not (out / "balanced" / "table.md").exists()
-    with pytest.raises(UsageError, match="--tables: no run has a result yet"):
+    assert "balanced: left out, its rooms are not there" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="--tables: there is nothing to write"):
         main(["--out", str(tmp_path / "new"), *campaign[2:], "--tables"])
     assert not (tmp_path / "new").exists()
 
 
-def test_what_is_chosen_is_not_all_that_the_summary_tells_of(campaign: list[str], tmp_path: Path) -> None:
+def test_what_is_not_chosen_stays_as_it_is_and_is_part_of_the_summary(campaign: list[str], tmp_path: Path) -> None:
+    """Whatever the call says of seeds, and though the plan says by now that another run should be in its folder."""
     out = shutil.copytree(campaign[1], tmp_path / "out")
-    whole = (out / "campaign.md").read_text()
+    whole, long = (out / "campaign.md").read_text(), (out / "long" / "table.json").read_text()
+    changed = json.loads(json.dumps(PLAN))
+    changed["comparisons"]["long"]["variations"]["weak"]["set"] = {"loss.collapse.weight": 0.02}
+    call = ["--out", str(out), "--plan", str(write(tmp_path, changed)), "--only", "short"]
     (out / "campaign.md").unlink()
-    assert main(["--out", str(out), *campaign[2:], "--only", "long"]) == 0
+    assert main(call) == 0
     assert (out / "campaign.md").read_text() == whole
+    assert main([*call, "--tables", "--seeds", "1"]) == 0
+    assert json.loads((out / "short" / "table.json").read_text())["num_seeds"] == 1
+    assert (out / "long" / "table.json").read_text() == long
+    assert list(json.loads((out / "campaign.json").read_text())["comparisons"]) == ["short", "long", "balanced"]
+    with pytest.raises(UsageError, match="weak/seed0: holds a run with another config"):
+        main([*call[:-1], "long"])
+
+
+def test_a_damaged_table_is_named(campaign: list[str], tmp_path: Path) -> None:
+    out = shutil.copytree(campaign[1], tmp_path / "out")
+    (out / "long" / "table.json").write_text("{")
+    call = ["--out", str(out), *campaign[2:], "--tables"]
+    with pytest.raises(DataError, match=r"long/table.json: is damaged; delete it"):
+        main([*call, "--only", "short"])
+    (out / "long" / "table.json").unlink()
+    assert main(call) == 0
 
 
 def test_runs_are_done_though_their_rooms_are_gone(
