@@ -68,7 +68,7 @@ def format_summary(tables: Mapping[str, Table]) -> str:
 
 
 def draw_summary(path: Path, tables: Mapping[str, Table]) -> bool:
-    """The gain against the budget; where a line has several budgets, those of one are left to the text.
+    """The gain against the budget, on all rooms; lines with other settings than the first are left to the text.
 
     Returns:
         whether there was something to draw.
@@ -76,9 +76,11 @@ def draw_summary(path: Path, tables: Mapping[str, Table]) -> bool:
     Raises:
         UsageError: matplotlib is not installed.
     """
-    lines = find_lines(tables)
-    curves = [line for line in lines if len(line.tables) > 1] or lines
-    points = [GainPoint(line.name, table["passes"], _gain_of(table)) for line in curves for table in line.tables]
+    shown = [table for line in find_lines(tables) for table in line.tables]
+    drawn = {name: table for name, table in tables.items() if shown and table["settings"] == shown[0]["settings"]}
+    points = [
+        GainPoint(line.name, table["passes"], _gain_of(table)) for line in find_lines(drawn) for table in line.tables
+    ]
     if points:
         draw_gains(path, points, "gain of center collapse")
     return bool(points)

@@ -22,59 +22,6 @@ TABLE_NAME = "table.json"
 Say = Callable[[str], None]
 
 
-class Tables:
-    """Writes ``table.md``, ``.json`` and ``.png`` of comparisons.
-
-    Args:
-        prepared: the comparisons.
-        split: whose scores: ``val`` or ``test``.
-        call: what each table keeps of the call: ``command`` and ``jobs``.
-        summary: is written with them, where there is a plan.
-        say: takes the line that tells of a missing matplotlib.
-    """
-
-    def __init__(
-        self, prepared: Sequence[Prepared], split: str, call: Mapping[str, Any], summary: "Summary | None", say: Say
-    ) -> None:
-        self.paths: list[Path] = []
-        """All that is written."""
-        self._prepared, self._split, self._call = prepared, split, call
-        self._summary, self._say = summary, say
-
-    def update(self, run: PlannedRun) -> None:
-        """A run has got its result: write the tables that it is in."""
-        self._write([one for one in self._prepared if any(other.directory == run.directory for other in one.runs)])
-
-    def write(self) -> dict[str, dict[str, Any]]:
-        """Write all, and return the tables by the names of their comparisons."""
-        return self._write(self._prepared)
-
-    def _write(self, changed: Sequence[Prepared]) -> dict[str, dict[str, Any]]:
-        tables = {one.comparison.name: self._write_table(one) for one in changed}
-        if self._summary is not None:
-            self._summary.write(tables, self._call["command"])
-        return tables
-
-    def _write_table(self, one: Prepared) -> dict[str, Any]:
-        """And ``classes.md``, where it has center collapse beside cross-entropy."""
-        comparison, out = one.comparison, one.comparison.out
-        own = {
-            "config": comparison.cfg,
-            "overrides": list(comparison.overrides),
-            "settings": comparison.settings_but_budget,
-        }
-        table = build_table(one.runs, comparison.methods, self._split, one.rooms, {**self._call, **own})
-        texts = {"table.md": format_table(table) + "\n", TABLE_NAME: as_json(table)}
-        classes = _describe_class_gains(one.runs, self._split)
-        if classes is not None:
-            texts["classes.md"] = classes + "\n"
-        for name, text in texts.items():
-            write_text(out / name, text)
-        drawn = _draw(out / "table.png", lambda path: draw_longtail(path, table, BASELINE), self._say)
-        _note(self.paths, [*(out / name for name in texts), *drawn])
-        return table
-
-
 class Summary:
     """Writes ``campaign.md``, ``.json`` and ``.png``: what the tables of a plan say together.
 
@@ -119,6 +66,59 @@ class Summary:
             write_text(path.with_suffix(ending), text)
         drawn = _draw(path.with_suffix(".png"), lambda picture: draw_summary(picture, shown), self._say)
         _note(self.paths, [*map(path.with_suffix, texts), *drawn])
+
+
+class Tables:
+    """Writes ``table.md``, ``.json`` and ``.png`` of comparisons.
+
+    Args:
+        prepared: the comparisons.
+        split: whose scores: ``val`` or ``test``.
+        call: what each table keeps of the call: ``command`` and ``jobs``.
+        summary: is written with them, where there is a plan.
+        say: takes the line that tells of a missing matplotlib.
+    """
+
+    def __init__(
+        self, prepared: Sequence[Prepared], split: str, call: Mapping[str, Any], summary: Summary | None, say: Say
+    ) -> None:
+        self.paths: list[Path] = []
+        """All that is written."""
+        self._prepared, self._split, self._call = prepared, split, call
+        self._summary, self._say = summary, say
+
+    def update(self, run: PlannedRun) -> None:
+        """A run has got its result: write the tables that it is in."""
+        self._write([one for one in self._prepared if any(other.directory == run.directory for other in one.runs)])
+
+    def write(self) -> dict[str, dict[str, Any]]:
+        """Write all, and return the tables by the names of their comparisons."""
+        return self._write(self._prepared)
+
+    def _write(self, changed: Sequence[Prepared]) -> dict[str, dict[str, Any]]:
+        tables = {one.comparison.name: self._write_table(one) for one in changed}
+        if self._summary is not None:
+            self._summary.write(tables, self._call["command"])
+        return tables
+
+    def _write_table(self, one: Prepared) -> dict[str, Any]:
+        """And ``classes.md``, where it has center collapse beside cross-entropy."""
+        comparison, out = one.comparison, one.comparison.out
+        own = {
+            "config": comparison.cfg,
+            "overrides": list(comparison.overrides),
+            "settings": comparison.settings_but_budget,
+        }
+        table = build_table(one.runs, comparison.methods, self._split, one.rooms, {**self._call, **own})
+        texts = {"table.md": format_table(table) + "\n", TABLE_NAME: as_json(table)}
+        classes = _describe_class_gains(one.runs, self._split)
+        if classes is not None:
+            texts["classes.md"] = classes + "\n"
+        for name, text in texts.items():
+            write_text(out / name, text)
+        drawn = _draw(out / "table.png", lambda path: draw_longtail(path, table, BASELINE), self._say)
+        _note(self.paths, [*(out / name for name in texts), *drawn])
+        return table
 
 
 def as_json(content: Any) -> str:

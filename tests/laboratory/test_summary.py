@@ -83,12 +83,15 @@ def test_the_text_has_every_line_with_its_seeds() -> None:
     assert rows[3][:3] == ["80", "1", "-5.0"]
 
 
-def test_a_line_of_one_budget_is_drawn_where_there_is_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_picture_has_all_rooms_and_the_settings_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drawn: list[GainPoint] = []
     monkeypatch.setattr(summary, "draw_gains", lambda path, points, title: drawn.extend(points))
     one = table(80, -0.05, settings="other")
-    draw_summary(tmp_path / "a.png", {"short": table(20, 0.03), "long": table(80, 0.01), "one": one})
-    assert [(point.line, point.passes) for point in drawn] == [("lookalikes (short)", 20), ("lookalikes (short)", 80)]
+    mild = table(20, 0.02, law="milder")
+    draw_summary(tmp_path / "a.png", {"short": table(20, 0.03), "long": table(80, 0.01), "one": one, "mild": mild})
+    assert [(point.line, point.passes) for point in drawn] == [("lookalikes", 20), ("lookalikes", 80), ("milder", 20)]
     drawn.clear()
     assert draw_summary(tmp_path / "a.png", {"one": one})
     assert [point.passes for point in drawn] == [80]
