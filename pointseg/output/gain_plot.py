@@ -66,7 +66,7 @@ def _draw_line(axes: Any, points: Sequence[GainPoint], key: str, color: str, num
     known = [(point.passes, gain) for point in points if (gain := point.gain[key]) is not None]
     if not known:
         return
-    shift = 1.04 ** (number - (num_lines - 1) / 2)
+    shift = 1.08 ** (number - (num_lines - 1) / 2)
     x = [passes * shift for passes, _ in known]
     mean = [100 * gain["mean"] for _, gain in known]
     style = {"color": color, "linestyle": _LINES[number % len(_LINES)], "marker": _MARKERS[number % len(_MARKERS)]}
