@@ -96,10 +96,8 @@ def _counting_time(run: PlannedRun) -> Iterator[None]:
     seconds_before, start, ends = _training_seconds(run), time.perf_counter(), threading.Event()
 
     def count() -> None:
-        while True:
+        while not ends.wait(_COUNT_EVERY_S):
             _claim_folder(run, seconds_before + time.perf_counter() - start)
-            if ends.wait(_COUNT_EVERY_S):
-                return
 
     count_now_and_then = threading.Thread(target=count, daemon=True)
     _claim_folder(run, seconds_before)  # before the first step: the folder is this run's from here on

@@ -18,6 +18,7 @@ RESULT_VERSION = 1
 """Raised when the same weights get another result."""
 RESULT_NAME = "result.json"
 CLAIM_NAME = "laboratory.json"
+_DELETE_RUN = "delete the folder of the run"
 # They change where and how fast a run is computed, not what. Of rooms and of other runs, their fingerprints count and
 # not where they lie.
 _NOT_IN_FINGERPRINT = {
@@ -181,26 +182,31 @@ def read_result(run: PlannedRun) -> dict[str, Any] | None:
         if RunDirectory(run.directory).config_path.exists():
             raise UsageError(f"{run.directory}: holds a run that is not of the laboratory; choose another --out")
         return None
-    result = _read_json(run.result_path)
-    for content in (claim, result or claim):
-        if run.fingerprint not in (None, content.get("fingerprint")):
-            raise UsageError(
-                f"{run.directory}: holds a run with another config or on other rooms; "
-                "choose another --out, or delete the run"
-            )
+    result = read_json(run.result_path, _DELETE_RUN)
+    held = {content.get("fingerprint") for content in (claim, result) if content is not None}
+    if run.fingerprint is not None and held != {run.fingerprint}:
+        raise UsageError(
+            f"{run.directory}: holds a run with another config or on other rooms; "
+            "choose another --out, or delete the run"
+        )
     return result
 
 
 def read_claim(run: PlannedRun) -> dict[str, Any] | None:
     """What was noted of the run when it began; None where it has not."""
-    return _read_json(run.claim_path)
+    return read_json(run.claim_path, _DELETE_RUN)
 
 
 def _run_folder(folder: Path, method: str, seed: int) -> str:
     return str(folder / method / f"seed{seed}")
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path, remedy: str) -> dict[str, Any] | None:
+    """What the laboratory wrote earlier; None where it has not.
+
+    Raises:
+        DataError: it is damaged; says ``remedy``.
+    """
     try:
         content: dict[str, Any] = json.loads(regular_file(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -208,5 +214,5 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         content = {}
     if not isinstance(content, dict) or not content:
-        raise DataError(f"{path}: is damaged; delete the folder of the run") from None
+        raise DataError(f"{path}: is damaged; {remedy}") from None
     return content

@@ -29,11 +29,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, JsonValue, ValidationError
 
-from pointseg.config import read_yaml
+from pointseg.config import load_config, read_yaml
 from pointseg.config.sections import PositiveCount, Section
 from pointseg.errors import UsageError
 from pointseg.laboratory.comparison import Comparison
@@ -45,6 +45,7 @@ from pointseg.scans.tree import SPLITS
 CAMPAIGN_NAME = "campaign"
 """Of the files that tell of the whole plan, without their endings."""
 _ROOMS, _RUNS = "rooms", "runs"
+_T = TypeVar("_T")
 
 
 def _flatten(keys: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -164,21 +165,25 @@ def _plan_comparison(plan: PlanFile, section: ComparisonSection, given: Given, o
         raise UsageError("has no methods; name at least one")
     settings = RoomSettings(
         law=section.law or plan.law,
-        num_scenes=dict(zip(SPLITS, given.rooms or section.rooms or plan.rooms, strict=True)),
-        num_vertices=next(n for n in (given.vertices, section.vertices, plan.vertices) if n is not None),
+        num_scenes=dict(zip(SPLITS, _first_said(given.rooms, section.rooms, plan.rooms), strict=True)),
+        num_vertices=_first_said(given.vertices, section.vertices, plan.vertices),
     )
     rooms = "-".join(map(str, (settings.law, *settings.num_scenes.values(), settings.num_vertices)))
-    comparison = Comparison(
+    overrides = [*_as_overrides({**plan.set, **section.set}), *given.overrides]
+    return Comparison(
         out=out,
-        runs=campaign / _RUNS,
+        runs=campaign / _RUNS / f"{rooms}-{fingerprint_config(load_config(plan.cfg, overrides))[:8]}",
         data=campaign / _ROOMS / rooms,
         room_settings=settings,
         methods=choose_methods([*section.methods, *_vary(section)]),
-        num_seeds=next(n for n in (given.seeds, section.seeds, plan.seeds) if n is not None),
+        num_seeds=_first_said(given.seeds, section.seeds, plan.seeds),
         cfg=plan.cfg,
-        overrides=[*_as_overrides({**plan.set, **section.set}), *given.overrides],
+        overrides=overrides,
     )
-    return replace(comparison, runs=comparison.runs / f"{rooms}-{fingerprint_config(comparison.shared_config)[:8]}")
+
+
+def _first_said(of_call: _T | None, of_comparison: _T | None, of_plan: _T) -> _T:
+    return next((value for value in (of_call, of_comparison) if value is not None), of_plan)
 
 
 def _vary(section: ComparisonSection) -> list[Method]:

@@ -137,10 +137,12 @@ def _end(children: list[Child]) -> None:
 def _describe_end(child: Child) -> str:
     """How a process without a result ended, and the last lines of what it said."""
     log, status = Path(child.run.directory) / LOG_NAME, child.process.returncode
-    killed = f"killed by signal {-status}" + (", perhaps for want of memory" if status == -signal.SIGKILL else "")
+    killed = f"killed by signal {-status}; " if status < 0 else ""
+    if status == -signal.SIGKILL:
+        killed = f"killed by signal {-status}, perhaps for want of memory; "
     with open(log, "rb") as file:
         file.seek(child.log_begins)
         text = file.read().decode(errors="replace")
     lines = [line for line in text.splitlines() if line.strip()][-_SHOWN_LINES:]
     said = f"all it said is in {log}, in the end" if lines else "it said nothing"
-    return "\n  ".join([f"{killed}; {said}" if status < 0 else said, *lines])
+    return "\n  ".join([killed + said, *lines])

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from pointseg.atomic import write_text
-from pointseg.errors import DataError, UsageError, regular_file
+from pointseg.errors import UsageError
 from pointseg.laboratory.campaign import Prepared
 from pointseg.laboratory.class_gains import compare_classes, format_class_gains
 from pointseg.laboratory.methods import BASELINE, COLLAPSE
 from pointseg.laboratory.neighbourhood import measure_purity
-from pointseg.laboratory.plan import PlannedRun, read_result
+from pointseg.laboratory.plan import PlannedRun, read_json, read_result
 from pointseg.laboratory.plan_file import CAMPAIGN_NAME
 from pointseg.laboratory.summary import describe_campaign, draw_summary, format_summary
 from pointseg.laboratory.table import build_table, format_table
@@ -130,8 +130,7 @@ def _describe_class_gains(runs: Sequence[PlannedRun], split: str) -> str | None:
     """What center collapse changes of each class; None where it, or cross-entropy, has no result."""
     of_method: dict[str, list[dict[str, Any]]] = {BASELINE: [], COLLAPSE: []}
     for run in runs:
-        result = read_result(run)
-        if run.method in of_method and result is not None:
+        if run.method in of_method and (result := read_result(run)) is not None:
             of_method[run.method].append(result)
     baseline, collapse = of_method[BASELINE], of_method[COLLAPSE]
     config = runs[0].read_config()
@@ -151,13 +150,8 @@ def _describe_class_gains(runs: Sequence[PlannedRun], split: str) -> str | None:
 
 def _read_table(path: Path) -> dict[str, Any] | None:
     """A table of an earlier call; None where there is none, or one of before a table said its settings."""
-    try:
-        table: dict[str, Any] = json.loads(regular_file(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (ValueError, RecursionError):
-        raise DataError(f"{path}: is damaged; delete it, and --tables writes it anew") from None
-    return table if isinstance(table, dict) and "settings" in table else None
+    table = read_json(path, "delete it, and --tables writes it anew")
+    return table if table is not None and "settings" in table else None
 
 
 def _draw(path: Path, draw: Callable[[Path], bool | None], say: Say) -> list[Path]:
