@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 TEMPORARY_PREFIX = ".writing-"
+# A file system takes 255 bytes, and what makes a name unlike all others comes on top.
+_MOST_NAME_BYTES = 200
 
 
 @contextmanager
@@ -19,7 +21,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with errors_name(path, path.parent / TEMPORARY_PREFIX):
-        handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY_PREFIX}{path.stem}-", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=temporary_prefix(path.stem), suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -36,6 +38,11 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write ``text`` (UTF-8) to ``path``, atomically."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def temporary_prefix(name: str) -> str:
+    """How the name of what is not yet ``name`` begins; a name that is nearly too long is cut."""
+    return f"{TEMPORARY_PREFIX}{name.encode()[:_MOST_NAME_BYTES].decode(errors='ignore')}-"
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pointseg.atomic import TEMPORARY_PREFIX, errors_name, read_umask
+from pointseg.atomic import TEMPORARY_PREFIX, errors_name, read_umask, temporary_prefix
 
 
 @contextmanager
@@ -19,14 +19,14 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with errors_name(path, path.parent / TEMPORARY_PREFIX):
-        temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{path.name}-", dir=path.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=temporary_prefix(path.name), dir=path.parent))
     try:
         with errors_name(path, temporary):
             yield temporary
             temporary.chmod(0o777 & ~read_umask())
             if path.exists():
                 # Two renames: a folder that holds something can't be replaced in one.
-                old = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{path.name}-old-", dir=path.parent))
+                old = Path(tempfile.mkdtemp(prefix=f"{temporary_prefix(path.name)}old-", dir=path.parent))
                 os.replace(path, old)
                 os.replace(temporary, path)
                 shutil.rmtree(old, ignore_errors=True)

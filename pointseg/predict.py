@@ -14,12 +14,12 @@ from pointseg.commands import format_complaint, run_command
 from pointseg.engine.inference import Segmenter, Wanted
 from pointseg.engine.inference.prediction import infer_scan
 from pointseg.engine.inference.scan_segments import segment_files
-from pointseg.errors import DataError, PointsegError, UsageError
+from pointseg.errors import PointsegError, UsageError
 from pointseg.folder_lock import hold_folder
 from pointseg.formats.companions import companion_files
 from pointseg.formats.scan_file import check_is_readable_file
 from pointseg.metrics.class_shares import count_ids, format_shares
-from pointseg.output.prediction_files import ArrayFiles, is_predicted_mesh, write_predicted_mesh
+from pointseg.output.prediction_files import ArrayFiles, write_predicted_mesh
 from pointseg.output.prediction_record import SUFFIXES, PredictionRecord, fingerprint, hash_files
 from pointseg.output.submission import read_prediction, write_prediction
 from pointseg.processes import Processes, join_processes
@@ -62,8 +62,9 @@ def main(argv: Sequence[str]) -> int:
             share = fingerprint(settings)
             held.enter_context(hold_folder(out, "predicts", "choose another folder with --out", share=share))
             record = PredictionRecord(out, settings, segmenter.taxonomy)
-            for path in paths:
-                _refuse_to_overwrite(path, record, "ply" in further)
+            _refuse_to_overwrite(paths, record, further)
+            if processes.is_first:
+                record.claim(map(scan_name, paths), further)
         return predict_scans(paths, _Work(segmenter, record, arguments.tta, further, options), processes)
 
 
@@ -152,7 +153,9 @@ class _Work:
         if not path.is_dir():
             check_is_readable_file(path)
         files = geometry_files(path) if path.is_dir() else [path, *companion_files(path)]
-        input_sha256 = hash_files([*files, *(segment_files(path) if self._segmenter.votes else ())])
+        # The suffix says how the same bytes are read.
+        segments = segment_files(path) if self._segmenter.votes else ()
+        input_sha256 = hash_files([*files, *segments], kind=path.suffix.lower())
         if self.record.is_finished(name, input_sha256, self.further):
             self._points_of_id += count_ids(read_prediction(self.record.path(name)))
             self.times["reused"] += 1
@@ -206,27 +209,15 @@ def _say(line: str) -> None:
     tqdm.write(format_complaint(line), file=sys.stderr)
 
 
-def _refuse_to_overwrite(path: Path, record: PredictionRecord, ply: bool) -> None:
+def _refuse_to_overwrite(paths: Sequence[Path], record: PredictionRecord, further: Sequence[str]) -> None:
     """No output may take the place of an input, or of a file that is no prediction, as ScanNet's <scene>.txt."""
-    mesh, prediction = (record.path(scan_name(path), key) for key in ("ply", "prediction"))
-    for file in (mesh, prediction) if ply else (prediction,):
-        if file.exists() and path.exists() and file.samefile(path):
-            raise UsageError(f"{path}: would be written over by its own prediction; choose another folder with --out")
-    if ply and mesh.is_file():
-        try:
-            is_ours = is_predicted_mesh(mesh)
-        except DataError:
-            is_ours = False
-        if not is_ours:
-            raise UsageError(
-                f"{mesh}: is there already and has no label and confidence, so it is no prediction; "
-                "choose another folder with --out"
-            )
-    if prediction.is_file():
-        with open(prediction, "rb") as text:
-            first = text.readline(64).strip()
-        if first and not first.removeprefix(b"-").isdigit():
-            raise UsageError(f"{prediction}: is there already and is no prediction; choose another folder with --out")
+    for path in paths:
+        for file in (record.path(scan_name(path), key) for key in ("prediction", *further)):
+            if file.exists() and path.exists() and file.samefile(path):
+                raise UsageError(
+                    f"{path}: would be written over by its own prediction; choose another folder with --out"
+                )
+    record.refuse_other_files(map(scan_name, paths), further)
 
 
 def _refuse_equal_names(paths: list[Path]) -> None:

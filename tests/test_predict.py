@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -138,30 +139,65 @@ def test_another_input_predicts_that_scene_again(call: _Call, root: Path, capsys
     assert first != second
 
 
-def test_a_prediction_that_was_touched_or_lost_is_made_again(call: _Call, tmp_path: Path) -> None:
+def test_a_prediction_that_was_touched_is_made_again(call: _Call, tmp_path: Path) -> None:
     call()
     path = tmp_path / "out" / "scene11800_00.txt"
     good = path.read_bytes()
     path.write_bytes(good[: len(good) // 2])
     assert call() == ["scene11800_00"]
     assert path.read_bytes() == good
+
+
+def test_without_the_record_nothing_there_is_a_prediction(call: _Call, tmp_path: Path) -> None:
+    """Labels made by hand have the form of a prediction, too."""
+    call()
     (tmp_path / "out" / RECORD_NAME).unlink()
+    with pytest.raises(UsageError, match=r"scene11800_00\.txt: is there already and no prediction"):
+        call()
+    for path in (tmp_path / "out").glob("*.txt"):
+        path.unlink()
     assert len(call()) == 2
 
 
 def test_an_interrupted_scene_is_not_finished(call: _Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stopped while its prediction is written, or between that and the record."""
+    """Stopped while its prediction is written, or between that and the record. What is there then is ours."""
 
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    for stopped in ("pointseg.predict.write_prediction", "pointseg.output.prediction_record.write_text"):
+    for stopped in ("pointseg.predict.write_prediction", "pointseg.predict.PredictionRecord.add"):
         with monkeypatch.context() as patch:
             patch.setattr(stopped, interrupt)
             with pytest.raises(KeyboardInterrupt):
                 call()
-        assert not (tmp_path / "out" / RECORD_NAME).exists()
+        assert json.loads((tmp_path / "out" / RECORD_NAME).read_text())["scenes"] == {}
+    assert (tmp_path / "out" / "scene11800_00.txt").exists()
     assert len(call()) == 2
+
+
+@pytest.mark.parametrize("ending", [".txt", ".ply", ".probabilities.npy", ".features.npy"])
+def test_no_file_of_somebody_is_written_over(call: _Call, tmp_path: Path, ending: str) -> None:
+    """Labels in ScanNet's own format, one id a line, and arrays of the same name."""
+    (tmp_path / "out").mkdir()
+    mine = tmp_path / "out" / f"scene11800_00{ending}"
+    mine.write_text("3\n4\n")
+    with pytest.raises(UsageError, match=f"{re.escape(mine.name)}: is there already and no prediction"):
+        call("--ply", "--probabilities", "--features")
+    assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["3\n4\n"]
+
+
+def test_the_suffix_decides_how_the_same_bytes_are_read(trained_run: Path, tmp_path: Path) -> None:
+    """Seven numbers a line are colour and label in a .txt, and intensity and colour in a .pts."""
+    rows = np.random.default_rng(0).random((50, 3))
+    scan = tmp_path / "room.txt"
+    scan.write_text("\n".join(f"{x} {y} {z} 9 10 20 30 0 0 1" for x, y, z in rows))
+    words = ["--run", str(trained_run), "--out", str(tmp_path / "out"), "--input"]
+    scan.write_text("x y z i r g b nx ny nz\n" + scan.read_text())
+    assert predict.main([*words, str(scan)]) == 0
+    before = (tmp_path / "out" / RECORD_NAME).read_text()
+    assert predict.main([*words, str(scan.rename(tmp_path / "room.asc"))]) == 0
+    after = (tmp_path / "out" / RECORD_NAME).read_text()
+    assert json.loads(before)["scenes"]["room"]["input"] != json.loads(after)["scenes"]["room"]["input"]
 
 
 def test_a_mesh_asked_for_later_is_made_once(call: _Call, tmp_path: Path) -> None:
@@ -256,7 +292,7 @@ def test_no_file_is_written_over_but_a_prediction(trained_run: Path, tmp_path: P
     assert mesh.read_bytes() == before
     text = tmp_path / "room.txt"
     text.write_text("axisAlignment = 1 0 0 0\n")
-    with pytest.raises(UsageError, match=r"room\.txt: is there already and is no prediction"):
+    with pytest.raises(UsageError, match=r"room\.txt: is there already and no prediction"):
         predict.main(arguments)
     text.unlink()
     assert predict.main(arguments) == 0
@@ -401,7 +437,7 @@ def test_a_full_disk_leaves_no_prediction(call: _Call, tmp_path: Path, monkeypat
         with pytest.raises(OSError, match="No space left") as error:
             call("--probabilities")
     assert error.value.filename == str(tmp_path / "out" / "scene11800_00.probabilities.npy")
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [RECORD_NAME]
 
 
 def test_a_mesh_of_somebody_is_not_written_over(run: Path, tmp_path: Path) -> None:
@@ -413,7 +449,7 @@ def test_a_mesh_of_somebody_is_not_written_over(run: Path, tmp_path: Path) -> No
     write_mesh(tmp_path / "room.ply", Mesh(np.zeros((1, 3), np.float32)))
     before = (tmp_path / "room.ply").read_bytes()
     words = ["--run", str(run), "--input", str(tmp_path / "room.xyz"), "--out", str(tmp_path), "--ply"]
-    with pytest.raises(UsageError, match=r"room\.ply: is there already and has no label and confidence"):
+    with pytest.raises(UsageError, match=r"room\.ply: is there already and no prediction"):
         predict.main(words)
     assert (tmp_path / "room.ply").read_bytes() == before
     (tmp_path / "room.ply").unlink()

@@ -1,9 +1,8 @@
-"""Point clouds: LAS and LAZ through laspy, PCD, and tables of text through NumPy.
+"""Point clouds: LAS and LAZ through laspy, and PCD.
 
 PCD is read here because Open3D ends the process on a damaged file.
 """
 
-import codecs
 import contextlib
 import os
 import re
@@ -15,17 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from pointseg.errors import DataError, first_line
+from pointseg.errors import DataError
+from pointseg.formats.columns import NORMAL, find_columns, scan_of_columns, whole_columns
 from pointseg.formats.libraries import require
 from pointseg.formats.lzf import decompress
-from pointseg.formats.scan_file import ScanFile, scan_of_values, whole_numbers
+from pointseg.formats.scan_file import ScanFile, scan_of_values
+from pointseg.formats.text_table import split_lines
 
 _CHUNK_POINTS = 1_000_000
 _LAS_RECORD_BYTES, _SMALLEST_LAS_POINT = 54, 20
 _LAS_RGB = ("red", "green", "blue")
 # Its 0 is "created, never classified" by the standard.
 _LAS_CLASSIFICATION = "classification"
-_NORMAL_NAMES = (("nx", "ny", "nz"), ("normalx", "normaly", "normalz"), ("normal_x", "normal_y", "normal_z"))
 _PCD_KEYS = ("VERSION", "FIELDS", "SIZE", "TYPE", "COUNT", "WIDTH", "HEIGHT", "VIEWPOINT", "POINTS", "DATA")
 _MOST_PCD_HEADER_BYTES = 1 << 16
 
@@ -62,8 +62,9 @@ def read_las(path: Path) -> ScanFile:
     if rgb is not None and not rgb.any():
         notes.append("all colours are zero and count as not given")
         rgb = None
-    normal = _pop_normal(columns)
-    scan = scan_of_values(path, xyz, rgb=rgb, normal=normal, fields=_whole_columns(columns), notes=notes)
+    normal, used = find_columns(columns, NORMAL)
+    fields = whole_columns({name: column for name, column in columns.items() if name not in used}, notes)
+    scan = scan_of_values(path, xyz, rgb=rgb, normal=normal, fields=fields, notes=notes)
     scan.fields_with_unclassified_zero = frozenset({_LAS_CLASSIFICATION})
     return scan
 
@@ -164,8 +165,17 @@ def read_pcd(path: Path) -> ScanFile:
                 at += piece.nbytes
         else:
             table = np.frombuffer(body, dtype, num_points)
-    columns = {name: np.ascontiguousarray(table[name]) for name in dtype.names or () if table[name].ndim == 1}
-    return _scan_of_columns(path, columns)
+    columns = {
+        name: np.ascontiguousarray(table[name])
+        for name in dtype.names or ()
+        if table[name].ndim == 1 and not name.startswith("_")
+    }
+    packed = next((name for name in columns if name.lower() in ("rgb", "rgba")), None)
+    rgb = None
+    if packed is not None and columns[packed].dtype.itemsize == 4:
+        bits = columns.pop(packed).view("<u4")
+        rgb = np.stack([(bits >> shift) & 255 for shift in (16, 8, 0)], axis=1).astype(np.uint8)
+    return scan_of_columns(path, columns, rgb=rgb, notes=[])
 
 
 def _pcd_header(path: Path, content: bytes) -> tuple[dict[str, Any], int]:
@@ -173,7 +183,7 @@ def _pcd_header(path: Path, content: bytes) -> tuple[dict[str, Any], int]:
     if end is None:
         raise DataError(f"{path}: is not a PCD file, or its header does not end; export the cloud again")
     words = {}
-    for line in _split_lines(content[: end.end()]):
+    for line in split_lines(content[: end.end()]):
         key, *rest = line.split() or [""]
         if key in _PCD_KEYS:
             words[key] = rest
@@ -197,7 +207,7 @@ def _pcd_header(path: Path, content: bytes) -> tuple[dict[str, Any], int]:
 
 
 def _pcd_text(path: Path, body: bytes, dtype: np.dtype, num_points: int) -> np.ndarray:
-    lines = [line for line in _split_lines(body) if line.strip()]
+    lines = [line for line in split_lines(body) if line.strip()]
     if len(lines) < num_points:
         raise DataError(f"{path}: is truncated, it announces {num_points} points; fetch it again")
     if num_points == 0:
@@ -212,99 +222,3 @@ def _pcd_text(path: Path, body: bytes, dtype: np.dtype, num_points: int) -> np.n
         table[name] = piece.reshape(num_points, *dtype[name].shape)
         at += width
     return table
-
-
-def _scan_of_columns(path: Path, columns: dict[str, np.ndarray]) -> ScanFile:
-    """A scan of named columns, as PCD has them."""
-    if not columns.keys() >= set("xyz"):
-        raise DataError(f"{path}: its points have no x, y and z; export the cloud again")
-    notes: list[str] = []
-    kind = np.result_type(*(columns[axis] for axis in "xyz"))
-    xyz = np.stack([columns.pop(axis) for axis in "xyz"], axis=1).astype(kind if kind == np.float32 else np.float64)
-    rgb = None
-    packed = next((columns.pop(name) for name in ("rgb", "rgba") if name in columns), None)
-    if packed is not None and packed.dtype.itemsize == 4:
-        bits = packed.view("<u4")
-        rgb = np.stack([(bits >> shift) & 255 for shift in (16, 8, 0)], axis=1).astype(np.uint8)
-    elif columns.keys() >= set("rgb"):
-        rgb = np.stack([columns.pop(name) for name in "rgb"], axis=1)
-    normal = _pop_normal(columns)
-    return scan_of_values(path, xyz, rgb=rgb, normal=normal, fields=_whole_columns(columns), notes=notes)
-
-
-def _split_lines(content: bytes) -> list[str]:
-    """The lines of a text in any encoding. Split as bytes: part of a letter may be an end of line in latin-1."""
-    return [line.decode("latin-1") for line in content.splitlines()]
-
-
-def _pop_normal(columns: dict[str, np.ndarray]) -> np.ndarray | None:
-    names_of = {name.lower(): name for name in columns}
-    for names in _NORMAL_NAMES:
-        if names_of.keys() >= set(names):
-            return np.stack([columns.pop(names_of[name]) for name in names], axis=1)
-    return None
-
-
-def _whole_columns(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    found = {name: whole_numbers(name, values) for name, values in columns.items() if not name.startswith("_")}
-    return {name: values for name, values in found.items() if values is not None}
-
-
-def read_table(path: Path) -> ScanFile:
-    """Read a table of text, a point a line: XYZ, XYZN, XYZRGB, PTS, TXT and ASC; spaces, commas or semicolons.
-
-    Three numbers are x y z; four have an intensity after them, which is left out; six have a normal (``.xyzn``, or
-    all of unit length with some below zero) or a colour; seven have intensity and colour (``.pts``), or colour and
-    a whole number, which becomes ``fields["label"]``. Nine have a colour and a normal, in the order in which they
-    fit. A first line of words, or with the number of points, is skipped.
-
-    Raises:
-        DataError: a line is not numbers, or has another number of them than the first, or there are more or fewer
-            lines than announced.
-    """
-    lines = _split_lines(path.read_bytes().removeprefix(codecs.BOM_UTF8))
-    lines = [line for line in lines if line.strip() and not line.lstrip().startswith(("#", "//"))]
-    if lines and re.match(r"\s*[a-zA-Z]", lines[0]) and not re.match(r"\s*(nan|inf)", lines[0], re.IGNORECASE):
-        lines = lines[1:]
-    announced = None
-    if lines and lines[0].strip().isdecimal():
-        announced, lines = int(lines[0]), lines[1:]
-    if not lines:
-        raise DataError(f"{path}: has no points; scan it again or leave it out")
-    delimiter = next((mark for mark in ",;" if mark in lines[0]), None)
-    try:
-        table = np.loadtxt(lines, dtype=np.float64, ndmin=2, delimiter=delimiter, comments=None)
-    except ValueError as error:
-        reason = first_line(error).split(";")[0]
-        raise DataError(f"{path}: can't be read as a table of points ({reason}); export the cloud again") from None
-    if announced is not None and len(table) != announced:
-        raise DataError(f"{path}: announces {announced} points and has {len(table)}; fetch or export it again")
-    if table.shape[1] < 3:
-        raise DataError(f"{path}: a line has {table.shape[1]} numbers, expected x y z and more; export the cloud again")
-    return _scan_of_table(path, table)
-
-
-def _scan_of_table(path: Path, table: np.ndarray) -> ScanFile:
-    xyz, rest = np.ascontiguousarray(table[:, :3]), table[:, 3:]
-    width, suffix = rest.shape[1], path.suffix.lower()
-    notes: list[str] = []
-    rgb = normal = label = None
-    if width == 3 and (suffix == ".xyzn" or (suffix not in (".xyzrgb", ".pts") and _look_like_normals(rest))):
-        normal = rest
-    elif width == 3 or (width == 4 and suffix != ".pts"):
-        rgb, label = rest[:, :3], rest[:, 3] if width == 4 else None
-    elif width == 4:
-        rgb = rest[:, 1:]
-    elif width == 6:
-        rgb, normal = (rest[:, 3:], rest[:, :3]) if _look_like_normals(rest[:, :3]) else (rest[:, :3], rest[:, 3:])
-    elif width:
-        notes.append(f"{width} numbers after x y z are not known and were left out")
-    whole = None if label is None else whole_numbers("label", label)
-    fields = {} if whole is None else {"label": whole}
-    return scan_of_values(path, xyz, rgb=rgb, normal=normal, fields=fields, notes=notes)
-
-
-def _look_like_normals(values: np.ndarray) -> bool:
-    """Whether most rows have unit length (or are zero), and some number is below zero as no colour is."""
-    length = np.linalg.norm(values, axis=1)
-    return bool((values < 0).any() and ((np.abs(length - 1) < 0.02) | (length == 0)).mean() > 0.9)

@@ -4,6 +4,7 @@ Read here because the libraries that read OBJ split and order vertices anew by m
 coordinates in single precision, and predictions have to come back a line a vertex.
 """
 
+import codecs
 import re
 import warnings
 from dataclasses import dataclass, field
@@ -24,6 +25,10 @@ from pointseg.formats.scan_file import (
 from pointseg.formats.texture import Material, choose_colors, read_image, sample_texture
 
 _COMMENT = re.compile(rb"^[ \t]*#[^\r\n]*", re.MULTILINE)
+_CONTINUED = re.compile(rb"\\\r?\n")
+# What ends in a folder of Windows, C:\scans\, and does not go on in the next line: a comment behind numbers, a name.
+_COMMENT_BEHIND = re.compile(rb"^([ \t]*(?:v|vt|vn|f)[ \t][^#\r\n]*)#[^\r\n]*", re.MULTILINE)
+_NAME_LIKE_FOLDER = re.compile(rb"^([ \t]*(?!(?:v|vt|vn|f|mtllib)[ \t])[a-zA-Z][^\r\n]*?)\\+(?=\r?\n)", re.MULTILINE)
 
 
 @dataclass
@@ -68,9 +73,12 @@ def read_obj(path: Path) -> ScanFile:
 def _split(content: bytes) -> _Lines:
     lines = _Lines()
     material = ""
-    # Comments first: one that ends in a folder of Windows, C:\scans\, does not go on in the next line.
-    content = _COMMENT.sub(b"", content)
-    for line in content.replace(b"\\\r\n", b" ").replace(b"\\\n", b" ").splitlines():
+    content = _COMMENT.sub(b"", content.removeprefix(codecs.BOM_UTF8))
+    if _CONTINUED.search(content):
+        for ending in (_COMMENT_BEHIND, _NAME_LIKE_FOLDER):
+            content = ending.sub(rb"\1", content)
+        content = _CONTINUED.sub(b" ", content)
+    for line in content.splitlines():
         words = line.split(None, 1)
         if len(words) < 2:
             continue
@@ -213,7 +221,7 @@ def _read_materials(path: Path, library: str, notes: list[str]) -> dict[str, Mat
         return {}
     materials: dict[str, Material] = {}
     name = ""
-    for line in file.read_bytes().decode("utf-8", errors="replace").splitlines():
+    for line in file.read_bytes().decode("utf-8-sig", errors="replace").splitlines():
         key, rest = (*line.split(None, 1), "", "")[:2]
         if key == "newmtl":
             name = rest.strip()

@@ -1,5 +1,6 @@
 """OFF: vertices, colours, normals and polygons as text. Read here because trimesh leaves out the colours."""
 
+import codecs
 import re
 from pathlib import Path
 
@@ -17,7 +18,8 @@ def read_off(path: Path) -> ScanFile:
     Raises:
         DataError: the file is no OFF, or has fewer lines or numbers than its counts say.
     """
-    text = re.sub(r"#[^\n]*", "", path.read_bytes().decode("latin-1").replace("\r\n", "\n"))
+    content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    text = re.sub(r"#[^\n]*", "", content.decode("latin-1").replace("\r\n", "\n"))
     first = _FIRST_WORD.match(text)
     if first is None:
         raise DataError(f"{path}: is not a text OFF file; give a file that starts with 'OFF' or export it again")

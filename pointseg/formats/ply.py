@@ -11,20 +11,12 @@ from plyfile import PlyData, PlyElementParseError, PlyHeaderParseError
 
 from pointseg.atomic import atomic_file
 from pointseg.errors import DataError, first_line
+from pointseg.formats.columns import NORMAL, RGB, XYZ, scan_of_columns
 from pointseg.formats.mesh import Mesh
 from pointseg.formats.ply_header import MeshHeader, read_mesh_header
-from pointseg.formats.scan_file import (
-    ScanFile,
-    fan_triangles,
-    scan_of_values,
-    whole_numbers,
-)
+from pointseg.formats.scan_file import ScanFile, fan_triangles
 
 BINARY_LITTLE_ENDIAN = "binary_little_endian"
-_XYZ = [("x", "y", "z")]
-_RGB = [("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"), ("r", "g", "b")]
-_NORMAL = [("nx", "ny", "nz"), ("normal_x", "normal_y", "normal_z")]
-_ALPHA = {"alpha", "diffuse_alpha", "a"}
 _SPLATS = {"f_dc_0", "opacity", "scale_0", "rot_0"}
 _PLY_TYPES = {"u1": "uchar", "i1": "char", "u2": "ushort", "i2": "short", "u4": "uint", "i4": "int"}
 _PLY_TYPES |= {"f4": "float", "f8": "double"}
@@ -68,29 +60,10 @@ def read_ply(path: str | os.PathLike[str]) -> ScanFile:
     _check_vertex_properties(path, header)
     data = _read_elements(path, header)
     vertices = data["vertex"].data
-    names_of = {name.lower(): name for name in vertices.dtype.names}
     notes: list[str] = []
-    xyz, used = _find_columns(vertices, names_of, _XYZ)
-    assert xyz is not None, "checked in the header"
-    rgb, used_by_rgb = _find_columns(vertices, names_of, _RGB)
-    normal, used_by_normal = _find_columns(vertices, names_of, _NORMAL)
-    used |= used_by_rgb | used_by_normal | {names_of[name] for name in _ALPHA & names_of.keys()}
-    whole = {
-        name: numbers
-        for name in vertices.dtype.names
-        if name not in used and (numbers := whole_numbers(name, vertices[name])) is not None
-    }
     faces, num_dropped = _read_faces(header, data, notes)
-    return scan_of_values(
-        path,
-        xyz if xyz.dtype == np.float32 else xyz.astype(np.float64, copy=False),
-        faces,
-        rgb=rgb,
-        normal=normal,
-        fields=whole,
-        num_dropped_faces=num_dropped,
-        notes=notes,
-    )
+    columns = {name: vertices[name] for name in vertices.dtype.names}
+    return scan_of_columns(path, columns, faces, notes=notes, num_dropped_faces=num_dropped)
 
 
 def write_mesh(
@@ -164,7 +137,7 @@ def _check_vertex_properties(path: Path, header: MeshHeader) -> None:
     if not names >= set("xyz"):
         raise DataError(f"{path}: the vertices have no x, y and z; export the mesh again")
     lists = {name.lower() for name in header.lists.get("vertex", [])}
-    for wanted in (*_XYZ, *_RGB, *_NORMAL):
+    for wanted in (*XYZ, *RGB, *NORMAL):
         if wrong := lists.intersection(wanted):
             raise DataError(f"{path}: {sorted(wrong)[0]} of a vertex is a list, expected a number; export it again")
 
@@ -239,14 +212,3 @@ def _strip_triangles(strip: np.ndarray) -> np.ndarray:
     a, b, c = triangles.T
     # Strips are sewn together with triangles of no area, which name a vertex twice.
     return triangles[(triangles >= 0).all(axis=1) & (a != b) & (b != c) & (c != a)]
-
-
-def _find_columns(
-    vertices: np.ndarray, names_of: dict[str, str], choices: list[tuple[str, str, str]]
-) -> tuple[np.ndarray | None, set[str]]:
-    """(N, 3) of the first choice of which all names are there, in any case, and the names in the file; else None."""
-    for choice in choices:
-        if names_of.keys() >= set(choice):
-            names = [names_of[name] for name in choice]
-            return np.stack([vertices[name] for name in names], axis=1), set(names)
-    return None, set()

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.errors import DataError, PointsegError, describe_os_error
-from pointseg.formats.clouds import read_las, read_pcd, read_table
+from pointseg.formats.clouds import read_las, read_pcd
 from pointseg.formats.gltf import read_gltf
 from pointseg.formats.libraries import require
 from pointseg.formats.obj import read_obj
 from pointseg.formats.off import read_off
 from pointseg.formats.ply import read_ply
 from pointseg.formats.scan_file import ScanFile, check_is_readable_file
+from pointseg.formats.text_table import read_text_table
 
 
 def read_scan_file(path: str | os.PathLike[str]) -> ScanFile:
@@ -72,7 +73,7 @@ READERS: dict[str, Callable[[Path], ScanFile]] = {
     ".las": read_las,
     ".laz": read_las,
     ".pcd": read_pcd,
-    **dict.fromkeys((".xyz", ".xyzn", ".xyzrgb", ".pts", ".txt", ".asc"), read_table),
+    **dict.fromkeys((".xyz", ".xyzn", ".xyzrgb", ".pts", ".txt", ".asc"), read_text_table),
 }
 """Suffix -> reader."""
 

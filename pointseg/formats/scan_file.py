@@ -16,8 +16,10 @@ _MAX_COORDINATE_M = 2.0**14
 # In any unit: a map grid in millimetres reaches 1e10.
 _LARGEST_COORDINATE = 1e12
 _UP = (0.0, 0.0, 1.0)
-# Colours of 0..1 that went through float16 or a renderer can be a little above 1.
-_LARGEST_UNIT_COLOR = 1.001
+# Fractions below it are colours of 0..1, of which a renderer may have made some larger: none of 0..255 is so dark.
+_LARGEST_UNIT_COLOR = 2
+# What float16 makes of colours of 0..1 is not worth a word.
+_JUST_ABOVE_ONE = 1.001
 _NO_COLOR = 128
 _LABEL_WORDS = ("label", "class", "segment", "instance", "object", "category", "semantic", "scalar_")
 
@@ -178,8 +180,8 @@ def rgb_from_values(path: Path, values: np.ndarray, notes: list[str]) -> np.ndar
     Args:
         path: of the file, for the message.
         values: (N, 3) of any number type: floats 0..1 or 0..255, integers 0..255 or 0..65535. The largest
-            value decides: up to 1 of floats, up to 255 of integers.
-        notes: gets a line where a colour is not finite; it becomes black.
+            value decides: up to 1 of floats, or 2 where some are fractions, and up to 255 of integers.
+        notes: gets a line where a colour is not finite and becomes black, or is above 1 and becomes 1.
 
     Returns:
         (N, 3) uint8.
@@ -198,8 +200,12 @@ def rgb_from_values(path: Path, values: np.ndarray, notes: list[str]) -> np.ndar
         raise DataError(
             f"{path}: colours are {values.dtype} in {low:.6g}..{high:.6g}; write them as integers 0..255 or floats 0..1"
         )
+    if is_float and (high <= 1 or (high < _LARGEST_UNIT_COLOR and not are_whole(values).all())):
+        if num_high := int((values > _JUST_ABOVE_ONE).any(axis=1).sum()):
+            notes.append(f"{num_high:,} colours are above 1, as far as {high:.4g}, and count as 1")
+        return bytes_from_unit(values)
     if is_float:
-        return bytes_from_unit(values) if high <= _LARGEST_UNIT_COLOR else np.rint(values).astype(np.uint8)
+        return np.rint(values).astype(np.uint8)
     return (values if high <= 255 else values >> 8).astype(np.uint8)
 
 
@@ -238,15 +244,17 @@ def unit_normals(values: np.ndarray, is_finite: np.ndarray, notes: list[str]) ->
     return (normal / length[:, None]).astype(np.float32)
 
 
-def whole_numbers(name: str, values: np.ndarray) -> np.ndarray | None:
+def whole_numbers(name: str, values: np.ndarray, notes: list[str]) -> np.ndarray | None:
     """A property of the points as integers, where it is one; else None.
 
-    Some programs, CloudCompare among them, write labels as floats: those count where every value is whole and the name
-    says label, class, segment, instance, object, category or semantic, or begins with CloudCompare's ``scalar_``.
+    Some programs, CloudCompare among them, write labels as floats, and NaN for a point without: those count where
+    every other value is whole and the name says label, class, segment, instance, object, category or semantic, or
+    begins with CloudCompare's ``scalar_``. NaN becomes -1.
 
     Args:
         name: of the property in the file.
         values: (N,) number.
+        notes: gets a line where values are NaN.
 
     Returns:
         (N,) of an integer type.
@@ -255,7 +263,12 @@ def whole_numbers(name: str, values: np.ndarray) -> np.ndarray | None:
         return np.ascontiguousarray(values)
     if not any(word in name.lower() for word in _LABEL_WORDS) or not np.issubdtype(values.dtype, np.floating):
         return None
-    return values.astype(np.int64) if are_whole(values).all() else None
+    is_missing = np.isnan(values)
+    if is_missing.all() or not (are_whole(values) | is_missing).all():
+        return None
+    if is_missing.any():
+        notes.append(f"{int(is_missing.sum()):,} points have no {name!r}, and count as -1 there")
+    return np.where(is_missing, -1, values).astype(np.int64)
 
 
 def are_whole(values: np.ndarray) -> np.ndarray:

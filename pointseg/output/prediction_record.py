@@ -3,23 +3,27 @@
 ``predictions.json`` lies beside the predictions: ``settings``, all that decided them but the scenes; ``classes``, the
 table of the classes that their ids are of, in the order of the columns of probabilities; and ``scenes``, for each
 finished one the SHA-256 of its input, of its prediction, and of each further file that was asked for. A prediction
-counts as finished while all files that are wanted and all settings are what they were.
+counts as finished while all files that are wanted and all settings are what they were. ``files`` are the names of all
+that predictions were ever written to, or were about to be: nothing else in the folder is written over.
 """
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from pointseg.atomic import write_text
-from pointseg.errors import DataError, regular_file
+from pointseg.errors import DataError, UsageError, regular_file
 from pointseg.folder_lock import LOCK_NAME, hold_folder
 from pointseg.taxonomy import NAMES, Taxonomy, load_taxonomy, parse_class_table
 
 RECORD_NAME = "predictions.json"
 SUFFIXES = {"ply": ".ply", "probabilities": ".probabilities.npy", "features": ".features.npy"}
 """What may be written beside ``<scene>.txt`` -> how its name ends."""
+_ENDINGS = {"prediction": ".txt", **SUFFIXES}
 _CHUNK_BYTES = 1 << 20
 
 
@@ -44,6 +48,7 @@ class PredictionRecord:
             self.changed = []
         self.scenes: dict[str, Any] = stored["scenes"] if before == self.settings else {}
         self._earlier: dict[str, Any] = stored["scenes"]
+        self._files: set[str] = stored["files"]
 
     def is_finished(self, scene: str, input_sha256: str | None, further: Iterable[str] = ()) -> bool:
         """Whether the scene's prediction is what these settings make of this input.
@@ -60,6 +65,32 @@ class PredictionRecord:
             recorded.get(key) is not None and self._hash(scene, key) == recorded[key]
             for key in ("prediction", *further)
         )
+
+    def refuse_other_files(self, scenes: Iterable[str], further: Iterable[str] = ()) -> None:
+        """Check that no prediction would take the place of a file that is none, such as a scan or labels in a text.
+
+        Raises:
+            UsageError: one is there, and the record does not know it.
+        """
+        for path in self._paths(scenes, further):
+            if os.path.lexists(path) and path.name not in self._files:
+                raise UsageError(
+                    f"{path}: is there already and no prediction of {RECORD_NAME}; move it away, or choose another "
+                    "folder with --out"
+                )
+
+    def claim(self, scenes: Iterable[str], further: Iterable[str] = ()) -> None:
+        """Note that the predictions' files are this folder's, before the first is written: a killed call leaves some.
+
+        Raises:
+            OSError: the disk is full or can't be written.
+        """
+        names = {path.name for path in self._paths(scenes, further)}
+        with self._hold():
+            stored = _read(self.folder)
+            if not stored["settings"]:
+                stored = {**stored, "settings": self.settings, "classes": self.classes.splitlines()}
+            self._write(stored, names)
 
     def refuse_other_source(self, scene: str, source: Path) -> None:
         """Check that a prediction that is there is not of another scan that is called the same, as in S3DIS's areas.
@@ -104,22 +135,35 @@ class PredictionRecord:
             finished = self.scenes[scene] | finished
         else:
             removed = [path for key in SUFFIXES if key not in further and (path := self._remove(scene, key, earlier))]
-        with hold_folder(self.folder, "keeps the record", "predict again", wait=True, name=f"{LOCK_NAME}-record"):
+        with self._hold():
             # Another call with the same settings may have finished scenes meanwhile.
             stored = _read(self.folder)
             others = stored["scenes"] if stored["settings"] == self.settings else {}
             self.scenes = {**self.scenes, **others, scene: finished}
-            content = {
-                "settings": self.settings,
-                "classes": self.classes.splitlines(),
-                "scenes": dict(sorted(self.scenes.items())),
-            }
-            write_text(self.folder / RECORD_NAME, json.dumps(content, indent=1) + "\n")
+            content = {"settings": self.settings, "classes": self.classes.splitlines(), "scenes": self.scenes}
+            self._write({**content, "files": stored["files"]}, {path.name for path in self._paths([scene], further)})
         return removed
 
     def path(self, scene: str, key: str = "prediction") -> Path:
         """Of a scene's prediction, or of a file beside it: a key of ``SUFFIXES``."""
-        return self.folder / f"{scene}{SUFFIXES.get(key, '.txt')}"
+        return self.folder / f"{scene}{_ENDINGS[key]}"
+
+    def _paths(self, scenes: Iterable[str], further: Iterable[str]) -> list[Path]:
+        return [self.path(scene, key) for scene in scenes for key in ("prediction", *further)]
+
+    def _hold(self) -> AbstractContextManager[None]:
+        return hold_folder(self.folder, "keeps the record", "predict again", wait=True, name=f"{LOCK_NAME}-record")
+
+    def _write(self, content: Mapping[str, Any], names: set[str]) -> None:
+        """Replace the record by one with more files."""
+        self._files = content["files"] | names
+        ordered = {
+            "settings": content["settings"],
+            "classes": content["classes"],
+            "scenes": dict(sorted(content["scenes"].items())),
+            "files": sorted(self._files),
+        }
+        write_text(self.folder / RECORD_NAME, json.dumps(ordered, indent=1) + "\n")
 
     def _remove(self, scene: str, key: str, earlier: Mapping[str, str]) -> Path | None:
         """Remove a file of an earlier prediction, if it is still the one that was recorded."""
@@ -133,9 +177,9 @@ class PredictionRecord:
         return hash_files([self.path(scene, key)])
 
 
-def hash_files(paths: Iterable[Path]) -> str | None:
-    """The SHA-256, in hex, of files one after the other; None where one can't be read."""
-    sha256 = hashlib.sha256()
+def hash_files(paths: Iterable[Path], kind: str = "") -> str | None:
+    """The SHA-256, in hex, of files one after the other, read as a ``kind``; None where one can't be read."""
+    sha256 = hashlib.sha256(kind.encode())
     try:
         for path in paths:
             with open(regular_file(path), "rb") as file:
@@ -179,13 +223,23 @@ def read_taxonomy(folder: Path) -> Taxonomy | None:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    """``settings``, ``scenes`` and ``classes``; all empty where there is no record, or none that can be read."""
+    """``settings``, ``scenes``, ``classes`` and ``files``; all empty where there is no record that can be read."""
     try:
         content = json.loads(regular_file(folder / RECORD_NAME).read_text(encoding="utf-8"))
         if isinstance(content["settings"], dict) and isinstance(content["scenes"], dict):
-            classes = content.get("classes")
+            classes, files = content.get("classes"), content.get("files")
             scenes = {name: files for name, files in content["scenes"].items() if isinstance(files, dict)}
-            return {**content, "scenes": scenes, "classes": classes if isinstance(classes, list) else []}
+            return {
+                "settings": content["settings"],
+                "scenes": scenes,
+                "classes": classes if isinstance(classes, list) else [],
+                "files": set(map(str, files)) if isinstance(files, list) else _files_of(scenes),
+            }
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
-    return {"settings": {}, "scenes": {}, "classes": []}
+    return {"settings": {}, "scenes": {}, "classes": [], "files": set()}
+
+
+def _files_of(scenes: Mapping[str, Any]) -> set[str]:
+    """The names of the files of scenes in a record that does not list them, as they were once."""
+    return {f"{scene}{_ENDINGS[key]}" for scene, hashes in scenes.items() for key in hashes if key in _ENDINGS}

@@ -14,10 +14,15 @@ from typing import Any
 import numpy as np
 
 import pointseg
-from pointseg.atomic import TEMPORARY_PREFIX
+from pointseg.atomic import TEMPORARY_PREFIX, temporary_prefix
 from pointseg.errors import DataError, describe_os_error, regular_file
 from pointseg.preparation.parallel import map_scenes
-from pointseg.preparation.prepared_source import arrays_are_complete, read_source, write_scene
+from pointseg.preparation.prepared_source import (
+    arrays_are_complete,
+    read_source,
+    refuse_to_replace_other,
+    write_scene,
+)
 from pointseg.taxonomy import Taxonomy
 
 SceneKey = tuple[str, str]
@@ -116,6 +121,7 @@ def prepare_scene(job: SceneJob) -> SceneOutcome:
         made_from = job.describe_source()
         if _is_done(job, made_from):
             return SceneOutcome(job, "skipped", made_from=made_from)
+        refuse_to_replace_other(job.out)
         content = job.make_scene()
     except DataError as error:
         return SceneOutcome(job, "failed", str(error), made_from)
@@ -186,13 +192,13 @@ def label_objects(label: np.ndarray, instance: np.ndarray | None, num_classes: i
 
 def remove_leftovers(jobs: Sequence[SceneJob]) -> None:
     """Delete what a killed run left half-written of these scenes."""
-    scenes_of_parent: dict[Path, set[str]] = {}
+    prefixes_of_parent: dict[Path, set[str]] = {}
     for job in jobs:
-        scenes_of_parent.setdefault(job.out.parent, set()).add(job.out.name)
-    for parent, scenes in scenes_of_parent.items():
+        prefixes_of_parent.setdefault(job.out.parent, set()).add(temporary_prefix(job.out.name))
+    for parent, prefixes in prefixes_of_parent.items():
         for leftover in parent.glob(f"{TEMPORARY_PREFIX}*"):
-            name = re.fullmatch(rf"{re.escape(TEMPORARY_PREFIX)}(.+?)-(old-)?[a-z0-9_]+", leftover.name)
-            if name and name[1] in scenes:
+            name = re.fullmatch(r"(.+?-)(old-)?[a-z0-9_]+", leftover.name)
+            if name and name[1] in prefixes:
                 _remove_leftover(leftover, name[1])
 
 
@@ -207,9 +213,9 @@ def remove_leftovers_of_tree(root: Path) -> None:
                 leftover.unlink(missing_ok=True)
 
 
-def _remove_leftover(leftover: Path, scene: str) -> None:
+def _remove_leftover(leftover: Path, prefix: str) -> None:
     """Move it away, then delete it: should somebody be writing there after all, they fail, and leave no half scene."""
-    aside = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{scene}-old-", dir=leftover.parent))
+    aside = Path(tempfile.mkdtemp(prefix=f"{prefix}old-", dir=leftover.parent))
     try:
         os.replace(leftover, aside)
     except FileNotFoundError:

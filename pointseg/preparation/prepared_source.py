@@ -11,8 +11,11 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from pointseg.atomic_directory import atomic_directory
+from pointseg.errors import DataError, and_more
 from pointseg.scans.prepared import load_source
-from pointseg.scans.tree import SOURCE_NAME
+from pointseg.scans.tree import ANNOTATION, GEOMETRY, SOURCE_NAME, SURFACE
+
+_WRITTEN = {SOURCE_NAME, *(f"{name}.npy" for name in (*GEOMETRY, *ANNOTATION, *SURFACE))}
 
 
 def write_scene(folder: str | os.PathLike[str], arrays: dict[str, np.ndarray], source: dict[str, Any]) -> None:
@@ -37,6 +40,26 @@ def write_scene(folder: str | os.PathLike[str], arrays: dict[str, np.ndarray], s
             }
         text = json.dumps({**source, "arrays": written}, indent=1, sort_keys=True)
         (temporary / SOURCE_NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def refuse_to_replace_other(folder: Path) -> None:
+    """Check that what stands where a scene is to go is a scene that a preparation wrote, if anything.
+
+    Raises:
+        DataError: it is something else: raw scans, another program's tree, or a scene with a file of somebody in it.
+        OSError: it can't be read.
+    """
+    if not os.path.lexists(folder):
+        return
+    remedy = "move it away, or choose another --out"
+    if folder.is_symlink() or not folder.is_dir():
+        raise DataError(f"{folder}: is there already, and is no folder of a prepared scene; {remedy}")
+    names = {child.name for child in folder.iterdir() if not child.name.startswith(".")}
+    if others := sorted(names - _WRITTEN):
+        listed = ", ".join(others[:3]) + and_more(others, 3)
+        raise DataError(f"{folder}: is there already and holds what no preparation wrote ({listed}); {remedy}")
+    if names and SOURCE_NAME not in names:
+        raise DataError(f"{folder}: is there already and has no {SOURCE_NAME}, so another program made it; {remedy}")
 
 
 def read_source(folder: Path) -> dict[str, Any] | None:

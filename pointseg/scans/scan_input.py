@@ -74,4 +74,4 @@ def read_scan_input(path: Path, taxonomy: Taxonomy, needs_normal: bool, options:
 
 def scan_name(path: Path) -> str:
     """ScanNet's id of the scene where the file is named as in its release, else the file's stem."""
-    return path.resolve().name if path.is_dir() else path.stem.removesuffix(_MESH_SUFFIX)
+    return path.resolve().name if path.is_dir() else path.stem.removesuffix(_MESH_SUFFIX) or path.stem

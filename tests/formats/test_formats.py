@@ -306,6 +306,18 @@ def test_lzf_of_a_piece_that_overlaps_itself():
         ("a.pts", "2\r\n1 2 3 -5 1 2 3\r\n4 5 6 -9 4 5 6\r\n", [[1, 2, 3], [4, 5, 6]], None),
         ("a.pts", "2\n1 2 3 -5\n4 5 6 -9\n", None, None),
         ("a.txt", "// X Y Z R G B Label\n1 2 3 1 2 3 7\n4 5 6 4 5 6 8\n", [[1, 2, 3], [4, 5, 6]], None),
+        ("a.txt", "1 2 3 1 2 3 7\n4 5 6 4 5 6 8\n", [[1, 2, 3], [4, 5, 6]], None),
+        ("a.txt", '"id","x","y","z","r","g","b"\n9,1,2,3,1,2,3\n8,4,5,6,4,5,6\n', [[1, 2, 3], [4, 5, 6]], None),
+        ("a.txt", "x y z intensity red green blue\n1 2 3 -9 1 2 3\n4 5 6 7 4 5 6\n", [[1, 2, 3], [4, 5, 6]], None),
+        ("a.xyz", "x\ty\tz\tlabel\n1\t2\t3\t7\n4\t5\t6\t8\n", None, None),
+        ("a.asc", "# metres, z up\n# Y X Z\n2 1 3\n5 4 6\n", None, None),
+        (
+            "a.asc",
+            "//X Y Z R G B Nx Ny Nz\n2\n1 2 3 1 2 3 0 0 1\n4 5 6 4 5 6 0 0 1\n",
+            [[1, 2, 3], [4, 5, 6]],
+            [[0, 0, 1]] * 2,
+        ),
+        ("a.txt", "from the scanner of room 7\n1 2 3\n4 5 6\n", None, None),
         (
             "a.asc",
             "x;y;z;nx;ny;nz;r;g;b\n1;2;3;0;0;-1;1;2;3\n4;5;6;0;1;0;4;5;6\n",
@@ -319,7 +331,44 @@ def test_tables_of_text(tmp_path, name, text, rgb, normal):
     assert scan.xyz.tolist() == [[1, 2, 3], [4, 5, 6]]
     assert (None if scan.rgb is None else scan.rgb.tolist()) == rgb
     assert (None if scan.normal is None else scan.normal.tolist()) == normal
-    assert [values.tolist() for values in scan.fields.values()] == ([[7, 8]] if "Label" in text else [])
+    names = {"Label": "Label", "label": "label", "1 2 3 7": "label", '"id"': "id", "intensity": "intensity"}
+    found = next((name for part, name in names.items() if part in text), None)
+    values = {"id": [9, 8], "intensity": [-9, 7]}.get(str(found), [7, 8])
+    assert {name: numbers.tolist() for name, numbers in scan.fields.items()} == ({found: values} if found else {})
+
+
+@pytest.mark.parametrize(
+    ("text", "notes"),
+    [
+        ("1 2 3 0.5", []),
+        ("1 2 3 5", ["the fourth number of a line counts as an intensity and was left out; a first line with the"]),
+        ("1 2 3 9 8 7", []),
+        ("1 2 3 9 8 7 6", ["a line was read as x y z r g b label; a first line with the names of the columns says"]),
+        ("1 2 3 9 8 7 0 0 1", ["a line was read as x y z r g b nx ny nz; a first line with the names of the columns"]),
+        ("1 2 3 4 5 6 7 8", ["5 numbers after x y z are not known and were left out; a first line with the names of"]),
+    ],
+)
+def test_what_a_table_without_names_is_taken_for(tmp_path, text, notes):
+    found = read_scan_file(write(tmp_path / "a.txt", f"{text}\n")).notes
+    assert [note[: len(notes[0]) if notes else None] for note in found] == notes
+
+
+def test_colors_that_a_renderer_made_too_bright(tmp_path):
+    """One of 600 above 1 does not make the others black; whole numbers up to 255 are what they were."""
+    rows = [f"v {i} 0 0 0.5 0.25 1" for i in range(599)]
+    scan = read_scan_file(write(tmp_path / "a.obj", "\n".join([*rows, "v 0 0 1 1.02 0 0"])))
+    assert scan.rgb[[0, -1]].tolist() == [[128, 64, 255], [255, 0, 0]]
+    assert scan.notes == ["1 colours are above 1, as far as 1.02, and count as 1"]
+    dark = read_scan_file(write(tmp_path / "b.obj", "v 0 0 0 0 1 2\nv 1 1 1 0 0 0\n"))
+    assert dark.rgb[0].tolist() == [0, 1, 2]
+
+
+def test_a_label_that_is_missing_is_no_label(tmp_path):
+    """CloudCompare writes NaN for a point without; a column that is all NaN says nothing."""
+    rows = "x y z scalar_Label scalar_Empty\n1 2 3 7 nan\n4 5 6 nan nan\n"
+    scan = read_scan_file(write(tmp_path / "a.txt", rows))
+    assert {name: values.tolist() for name, values in scan.fields.items()} == {"scalar_Label": [7, -1]}
+    assert scan.notes == ["1 points have no 'scalar_Label', and count as -1 there"]
 
 
 @pytest.mark.parametrize(
@@ -329,6 +378,8 @@ def test_tables_of_text(tmp_path, name, text, rgb, normal):
         ("a.xyz", "1 2\n", "has 2 numbers"),
         ("a.pts", "3\n1 2 3\n4 5 6\n", "announces 3 points and has 2"),
         ("a.xyz", "# nothing\n", "no points"),
+        ("a.xyz", "x y z label\n1 2 3 4 5 6\n", "names 4 columns .x y z label. and a line has 6 numbers"),
+        ("a.xyz", "east north up\n1 2 3\n", "names 3 columns .east north up."),
         ("a.blend", "BLENDER", "is of a kind that is not read; give one of .ply"),
         ("a.glb", "no", "not a GLB"),
         ("a.off", "OFF BINARY\n1 1 1\n", "not a text OFF"),
@@ -383,6 +434,31 @@ def test_letters_that_hold_an_end_of_line_in_latin_1(tmp_path):
     """The second byte of an A with a ring is such an end."""
     path = write(tmp_path / "a.asc", "# \u00c5land\n0 0 0 1 2 3\n# \u00c5\n1 1 1 4 5 6\n")
     assert read_scan_file(path).rgb.tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+BOX = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 1 1 0\nf 2 3 4\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff" + BOX,
+        "o C:\\scans\\\n" + BOX,
+        BOX.replace("v 1 0 0", "v 1 0 0 # from D:\\a\\", 1),
+        BOX.replace("f 2 3 4", "g one \\\nf 2 \\\n 3 \\\n4 # four"),
+    ],
+)
+def test_no_vertex_of_an_obj_is_lost(tmp_path, text):
+    """Neither to a byte order mark nor to a name or comment that ends in a backslash."""
+    scan = read_scan_file(write(tmp_path / "a.obj", text))
+    assert (scan.num_points, scan.faces.tolist()) == (4, [[1, 2, 3]])
+
+
+def test_a_byte_order_mark_is_no_part_of_what_is_read(tmp_path):
+    write(tmp_path / "a.mtl", "\ufeffnewmtl m\nKd 1 0 0\n")
+    obj = write(tmp_path / "a.obj", "mtllib a.mtl\nusemtl m\n" + BOX)
+    assert read_scan_file(obj).rgb[1:].tolist() == [[255, 0, 0]] * 3
+    assert read_scan_file(write(tmp_path / "a.off", "\ufeffOFF\n1 0 0\n1 2 3\n")).xyz.tolist() == [[1, 2, 3]]
 
 
 def test_a_comment_of_an_obj_ends_with_its_line(tmp_path):

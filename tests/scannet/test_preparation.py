@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -289,6 +290,50 @@ def test_report_counts_classes(raw, out):
     assert train["classes"]["scannet200"]["objects"] == (2 * (expected > 0)).tolist()
     assert train["annotated_share"] == pytest.approx((labels >= 0).mean())
     assert read_report(out)["splits"]["test"]["classes"] is None
+
+
+FOREIGN = {
+    "raw scan": (
+        lambda scene: (scene / "scene0000_00_vh_clean_2.ply").write_text("mine"),
+        r"holds what no preparation wrote",
+    ),
+    "another program's": (lambda scene: (scene / "coord.npy").write_text("mine"), "another program made it"),
+    "ours with more": (
+        lambda scene: [(scene / name).write_text("mine") for name in ("source.json", "superpoint.npy")],
+        r"holds what no preparation wrote .superpoint\.npy.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_what_no_preparation_wrote_is_not_replaced(raw, out, case):
+    """Such as raw scans that lie by split where the tree is to go, or a tree that another program prepared."""
+    put, message = FOREIGN[case]
+    scene = out / "train" / "scene0000_00"
+    scene.mkdir(parents=True)
+    put(scene)
+    before = {path.name: path.read_bytes() for path in scene.iterdir()}
+    done = prepare(raw, out)
+    assert done.status == 1
+    assert re.search(message, done.err)
+    assert "move it away, or choose another --out" in done.err
+    assert {path.name: path.read_bytes() for path in scene.iterdir()} == before
+    assert (out / "train" / "scene0001_00" / "coord.npy").exists()  # the others are done
+
+
+@pytest.mark.parametrize("is_link", [True, False])
+def test_what_stands_for_a_scene_is_not_replaced(raw, out, tmp_path, is_link):
+    """A link to a folder on another disk, or a file, costs that scene and leaves nothing beside it."""
+    (out / "train").mkdir(parents=True)
+    place = out / "train" / "scene0000_00"
+    if is_link:
+        place.symlink_to(tmp_path)
+    else:
+        place.write_text("mine")
+    done = prepare(raw, out)
+    assert done.status == 1
+    assert "scene0000_00: is there already, and is no folder of a prepared scene" in done.err
+    assert sorted(path.name for path in (out / "train").iterdir()) == ["scene0000_00", "scene0001_00"]
 
 
 def test_leftovers_of_a_killed_run_are_removed(raw, out):

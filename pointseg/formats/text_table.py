@@ -1,0 +1,131 @@
+"""Tables of text, a point a line: XYZ, XYZN, XYZRGB, PTS, TXT and ASC, through NumPy."""
+
+import codecs
+import re
+from pathlib import Path
+
+import numpy as np
+
+from pointseg.errors import DataError, first_line
+from pointseg.formats.columns import scan_of_columns
+from pointseg.formats.scan_file import ScanFile, are_whole
+
+_COMMENTS = ("#", "//")
+_NAME_THEM = "a first line with the names of the columns says otherwise"
+
+
+def read_text_table(path: Path) -> ScanFile:
+    """Read a table of text, its columns parted by spaces, commas or semicolons.
+
+    What a column is, its name says, where the first line has names, also behind ``#`` or ``//``: ``x y z``,
+    ``r g b`` or ``red green blue``, ``nx ny nz``, in any order; columns of whole numbers with other names become
+    ``fields``. Without names three numbers are x y z; four have an intensity after them, which is left out; six have
+    a normal (``.xyzn``, or all of unit length with some below zero) or a colour; seven have intensity and colour
+    (``.pts``), or colour and a whole number, which becomes ``fields["label"]``. Nine have a colour and a normal, in
+    the order in which they fit. A first line with the number of points is skipped, and so is a sentence.
+
+    Raises:
+        DataError: a line is not numbers, or has another number of them than the first, or than there are names; or
+            there are more or fewer lines than announced, or no names x, y and z among others.
+    """
+    lines = [line for line in split_lines(path.read_bytes().removeprefix(codecs.BOM_UTF8)) if line.strip()]
+    start = next((i for i, line in enumerate(lines) if not line.lstrip().startswith(_COMMENTS)), len(lines))
+    header = lines[start - 1] if start else ""
+    lines = [line for line in lines[start:] if not line.lstrip().startswith(_COMMENTS)]
+    is_sure = bool(lines) and _is_text(lines[0])
+    if is_sure:
+        header, lines = lines[0], lines[1:]
+    announced = None
+    if lines and lines[0].strip().isdecimal():
+        announced, lines = int(lines[0]), lines[1:]
+    if not lines:
+        raise DataError(f"{path}: has no points; scan it again or leave it out")
+    delimiter = next((mark for mark in ",;" if mark in lines[0]), None)
+    try:
+        table = np.loadtxt(lines, dtype=np.float64, ndmin=2, delimiter=delimiter, comments=None)
+    except ValueError as error:
+        reason = first_line(error).split(";")[0]
+        raise DataError(f"{path}: can't be read as a table of points ({reason}); export the cloud again") from None
+    if announced is not None and len(table) != announced:
+        raise DataError(f"{path}: announces {announced} points and has {len(table)}; fetch or export it again")
+    if table.shape[1] < 3:
+        raise DataError(f"{path}: a line has {table.shape[1]} numbers, expected x y z and more; export the cloud again")
+    names = _column_names(path, header, delimiter, table.shape[1], is_sure)
+    if names is None:
+        return _scan_of_unnamed(path, table)
+    return scan_of_columns(path, dict(zip(names, table.T, strict=True)), notes=[], is_text=True)
+
+
+def split_lines(content: bytes) -> list[str]:
+    """The lines of a text in any encoding. Split as bytes: part of a letter may be an end of line in latin-1."""
+    return [line.decode("latin-1") for line in content.splitlines()]
+
+
+def _is_text(line: str) -> bool:
+    """Whether a line begins with a letter, or with one in quotes, and not with ``nan`` or ``inf``."""
+    begin = re.match(r"\s*[\"']?([a-zA-Z]+)", line)
+    return begin is not None and begin[1].lower() not in ("nan", "inf", "infinity")
+
+
+def _column_names(path: Path, header: str, delimiter: str | None, width: int, is_sure: bool) -> list[str] | None:
+    """The names of ``width`` columns; None where the header is a sentence.
+
+    Args:
+        path: of the file.
+        header: the line before the numbers.
+        delimiter: of the numbers; None: spaces.
+        width: how many there are in a line.
+        is_sure: whether the line stands there as it is; behind ``#`` there may be anything.
+
+    Raises:
+        DataError: it has names, but not of the columns.
+    """
+    text = re.sub(r"^\s*(#|//)+", "", header)
+    names = [word.strip().strip("\"'") for word in text.split(delimiter)]
+    if delimiter and len(names) == 1:
+        names = text.split()
+    has_place = {name.lower() for name in names} >= set("xyz")
+    if len(names) == width and len(set(names)) == width and has_place:
+        return names
+    if not is_sure or (len(names) != width and not has_place):
+        return None
+    raise DataError(
+        f"{path}: its first line names {len(names)} columns ({' '.join(names[:12])}) and a line has {width} numbers; "
+        "name each column once, x, y and z among them, or leave that line out"
+    )
+
+
+def _scan_of_unnamed(path: Path, table: np.ndarray) -> ScanFile:
+    rest = table[:, 3:]
+    width, suffix = rest.shape[1], path.suffix.lower()
+    notes: list[str] = []
+    if width == 0:
+        names = ""
+    elif width == 1:
+        names = "intensity"
+        if are_whole(rest).all():
+            notes.append(f"the fourth number of a line counts as an intensity and was left out; {_NAME_THEM}")
+    elif width == 3 and (suffix == ".xyzn" or (suffix not in (".xyzrgb", ".pts") and _look_like_normals(rest))):
+        names = "nx ny nz"
+    elif width == 3:
+        names = "r g b"
+    elif width == 4 and suffix == ".pts":
+        names = "intensity r g b"
+    elif width == 4:
+        names = "r g b label"
+    elif width == 6:
+        names = "nx ny nz r g b" if _look_like_normals(rest[:, :3]) else "r g b nx ny nz"
+    else:
+        names = ""
+        notes.append(f"{width} numbers after x y z are not known and were left out; {_NAME_THEM}")
+    if width in (4, 6) and suffix != ".pts":
+        notes.append(f"a line was read as x y z {names}; {_NAME_THEM}")
+    columns = dict(zip(["x", "y", "z", *names.split()], table.T, strict=False))
+    columns.pop("intensity", None)
+    return scan_of_columns(path, columns, notes=notes)
+
+
+def _look_like_normals(values: np.ndarray) -> bool:
+    """Whether most rows have unit length (or are zero), and some number is below zero as no colour is."""
+    length = np.linalg.norm(values, axis=1)
+    return bool((values < 0).any() and ((np.abs(length - 1) < 0.02) | (length == 0)).mean() > 0.9)
