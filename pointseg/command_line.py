@@ -1,6 +1,7 @@
 """The parser that every command shares: arguments in, and one line for a mistake in them."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -52,6 +53,15 @@ class CommandParser(argparse.ArgumentParser):
         if others:
             arguments.overrides += others
         return arguments
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """As argparse, but no empty argument: it is a variable of the shell that is not set."""
+        words = sys.argv[1:] if args is None else list(args)
+        for before, word in zip(["", *words], words, strict=False):
+            if not word or (word.startswith("--") and word.endswith("=")):
+                option = before if not word else word[:-1]
+                self.error(f"{option}: has no value" if option.startswith("-") else "an argument is empty")
+        return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage and leaving."""

@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -37,6 +37,8 @@ _PATIENCE_S = 2.0
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
 _MANY_TIMES = 1000
 _held: set[int] = set()
+_folders: dict[str, int] = {}
+"""The folders that this process holds -> an open descriptor of each, so that no other one can be taken for it."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ def hold_folder(
         toucher = threading.Thread(target=_touch, args=(file, left), daemon=True)
         try:
             toucher.start()
-            yield
+            with _remember(folder) if name == LOCK_NAME else nullcontext():
+                yield
         finally:
             if os.getpid() == me.pid:  # and not a forked process on its way out
                 left.set()
@@ -93,6 +96,33 @@ def hold_folder(
         for parent in made:
             with suppress(OSError):
                 parent.rmdir()
+
+
+def refuse_if_lost(folder: Path) -> None:
+    """Check that a folder that this process holds, if it does, is still the one of this name.
+
+    Raises:
+        UsageError: it was moved or removed; another one may stand there, of somebody else.
+    """
+    descriptor = _folders.get(str(Path(folder).absolute()))
+    if descriptor is None or _is_at(folder, descriptor):
+        return
+    raise UsageError(
+        f"{folder}: was moved away or replaced during the work; what was written before lies where it is now, and "
+        "nothing more is written"
+    )
+
+
+@contextmanager
+def _remember(folder: Path) -> Iterator[None]:
+    place = str(Path(folder).absolute())
+    descriptor = os.open(folder, os.O_RDONLY)
+    _folders[place] = descriptor
+    try:
+        yield
+    finally:
+        del _folders[place]
+        os.close(descriptor)
 
 
 def _acquire(path: Path, me: _Holder, remedy: str, wait: bool) -> int:
@@ -216,7 +246,7 @@ def _is_at(path: Path, file: int) -> bool:
     """Whether the open file is the one of this name: another may have taken it away."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 

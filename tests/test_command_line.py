@@ -60,6 +60,22 @@ def test_a_defect_is_not_hidden() -> None:
         run_command(lambda argv: 1 // 0)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--json", ""], "--json: has no value"),
+        (["--json="], "--json: has no value"),
+        ([""], "an argument is empty"),
+    ],
+)
+def test_an_empty_argument_is_a_variable_that_is_not_set(words: list[str], message: str) -> None:
+    parser = CommandParser(prog="x")
+    parser.add_argument("--json")
+    parser.add_argument("inputs", nargs="*")
+    with pytest.raises(UsageError, match=message):
+        parser.parse_args(words)
+
+
 def test_a_wrong_argument_is_a_usage_error() -> None:
     parser = CommandParser(prog="x")
     parser.add_argument("--split", choices=("train", "val"))

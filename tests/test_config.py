@@ -71,12 +71,26 @@ def test_the_run_is_named_after_the_config() -> None:
         ("model.width=.inf", "model.width: .*finite"),
         ("inference.logit_adjustment=.nan", "inference.logit_adjustment: .*finite"),
         ("run.seed=100000000000000000000", "run.seed: .*less than 9223372036854775808"),
+        ("model.init=", "model.init=: has no value; write model.init=null if none is meant"),
+        ("run.dir= ", "has no value"),
+        ("run.dir=~/runs/x", "run.dir: expected a path without ~"),
+        ("train.passes=1:30", "train.passes: .*integer.*'1:30'"),
+        ("train.passes=yes", "train.passes: expected something else than true or false"),
+        ("optimizer.lr=on", "optimizer.lr: expected something else than true or false"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_key(override: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         load_config("demo", [override])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("010", 10), ("1_000", 1000), ("1e-3", 0.001), ("1.5e-3", 0.0015), (".5", 0.5), ("+2", 2)]
+)
+def test_numbers_are_read_as_everybody_reads_them(text: str, value: float) -> None:
+    """YAML 1.1 has octal numbers and such of base 60."""
+    assert load_config("demo", [f"optimizer.lr={text}"]).optimizer.lr == value
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 A YAML names every key (a test sees to it). ``key.sub=value`` on the command line overrides one.
 """
 
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from functools import lru_cache
@@ -50,7 +51,11 @@ __all__ = [
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice in a mapping: YAML forbids it, and PyYAML takes the last."""
+    """Numbers as everybody reads them, and each key once.
+
+    PyYAML reads 010 as 8 and 1:30 as 90, as YAML 1.1 had it: here they are texts, of which pydantic takes the first for
+    10 and refuses the other. A key that stands twice in a mapping is forbidden by YAML, and PyYAML takes the last.
+    """
 
     def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
@@ -61,6 +66,18 @@ class _Loader(yaml.SafeLoader):
                 where = f"line {line} has the key {key.value!r} of line {line_of_key[key.value]} again"
                 raise yaml.MarkedYAMLError(problem=f"{where}; leave one of them")
         return node
+
+
+_TAGS = {
+    "int": r"[-+]?(0|[1-9][0-9_]*)$",
+    "float": r"[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$",
+}
+_Loader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in _TAGS]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _name, _pattern in _TAGS.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(_pattern), list("-+0123456789."))
 
 
 class Config(Section):
@@ -225,6 +242,8 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise UsageError(f"{override!r} is not key.sub=value; write for example train.passes=10")
+    if not value.strip():  # a variable of the shell that is not set
+        raise UsageError(f"{override}: has no value; write {key}=null if none is meant")
     *sections, last = key.split(".")
     for section in sections:
         child = tree.setdefault(section, {})

@@ -1,8 +1,8 @@
 """The sections of a config, and what each key means: declarations alone."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, ValidationInfo, field_validator
 
 Feature = Literal["xyz", "rgb", "normal"]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -22,6 +22,8 @@ Metres = Annotated[float, Field(ge=0, le=1000)]
 def _refuse_what_names_no_file(text: str) -> str:
     if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
         raise ValueError("expected a name that a file can have")
+    if text.startswith("~"):
+        raise ValueError("expected a path without ~, which stands for the home folder in a shell alone; write it out")
     return text
 
 
@@ -32,6 +34,15 @@ class Section(BaseModel):
     """A part of the config: fixed after reading, and no key that is not known."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_yes_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML's yes, on and true would be 1."""
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and kind is not bool and bool not in get_args(kind):
+            raise ValueError("expected something else than true or false (in YAML also yes, no, on, off)")
+        return value
 
 
 class RunConfig(Section):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pointseg.atomic import write_text
+from pointseg.commands import complain
 from pointseg.config import Config, config_from_dict
 from pointseg.engine.training_state import check_training_state, unusable_part
 from pointseg.errors import UsageError, first_line
@@ -58,6 +59,13 @@ def restore(trainer: "Trainer", state: dict[str, Any]) -> None:
         raise unusable_part(path, "state of training", f"can't be loaded ({first_line(error)})") from error
     known = vars(trainer.progress).keys()
     vars(trainer.progress).update({name: value for name, value in state["progress"].items() if name in known})
+    if state.get("validated_on", trainer.validated_on) != trainer.validated_on:
+        trainer.progress.best_miou = -1.0
+        if trainer.processes.is_first:
+            complain(
+                f"note: {directory.path}: the validation scenes, their labels, inference.vote or logit_adjustment are "
+                "others than before, and so are the scores; the best checkpoint is chosen anew"
+            )
     if trainer.processes.is_first:
         directory.clear_unfinished()
         drop_metrics_after(directory, trainer.progress.step, not trainer.progress.validation_is_due)

@@ -19,11 +19,13 @@ from pointseg.engine.objective import Losses, Objective
 from pointseg.engine.optimizer import Update, build_schedule
 from pointseg.engine.run_log import Tally, open_log
 from pointseg.errors import DataError, StoppedError, UsageError
+from pointseg.folder_lock import refuse_if_lost
 from pointseg.models import Network, build_network
 from pointseg.processes import Processes, StopRequest, set_num_threads
 from pointseg.runs.checkpoint import load_initial_weights, read_checkpoint, save_checkpoint
 from pointseg.runs.directory import RunDirectory
 from pointseg.scans.prepared import check_labels, check_scenes, list_scenes, refuse_scenes_without_labels
+from pointseg.scans.tree import name_splits
 from pointseg.taxonomy import load_taxonomy
 
 if TYPE_CHECKING:
@@ -120,7 +122,14 @@ class Trainer:
         self.val_folders = list_scenes(data.root, data.val_split) if data.val_split else []
         refuse_scenes_without_labels(self.val_folders)
         check_scenes([*train_folders, *self.val_folders], self.taxonomy, data.features)
-        check_labels(self.val_folders, self.taxonomy)
+        labels = check_labels(self.val_folders, self.taxonomy)
+        if self.val_folders and not labels.num_labelled:
+            raise UsageError(
+                f"{data.root}: no point of its scenes in {name_splits(data.val_split or ())} has a label to validate "
+                "against; label some, or set data.val_split=null"
+            )
+        scoring = self.config.inference
+        self.validated_on = f"{labels.fingerprint} {scoring.vote} {scoring.logit_adjustment}"
         if self.config.inference.vote == "segments":
             from pointseg.scans.scene_segments import check_segments
 
@@ -246,6 +255,7 @@ class Trainer:
             with autocast(self.amp, self.processes.device):
                 measures_pull = self.branch_moves_features and self.is_step_to_log(self.progress.step + 1)
                 losses: Losses = self.parallel(batch, teacher_labels, measures_pull)
+            self.rate = self.update.optimizer.param_groups[0]["lr"]
             self.update(losses.total)
         if self.average is not None:
             self.average.update(self.network)
@@ -282,7 +292,7 @@ class Trainer:
                 "collapse": collapse,
                 **({"collapse_pull": pull} if self.branch_moves_features else {}),
                 **({} if self.teacher is None else {"taught": taught}),
-                "lr": self.update.optimizer.param_groups[0]["lr"],
+                "lr": self.rate,
                 **self.tally.read(self.processes, None if self.teacher is None else self.teacher.read_seconds()),
             },
         )
@@ -307,12 +317,18 @@ class Trainer:
         if miou > self.progress.best_miou:
             self.progress.best_miou = miou
             if self.processes.is_first:
+                refuse_if_lost(self.directory.path)
                 weights = {key: value for key, value in self.state().items() if key in _WEIGHTS}
                 save_checkpoint(self.directory.best_checkpoint, self.config, self.taxonomy, weights)
 
     def save_last(self) -> None:
-        """Write everything that resuming needs."""
+        """Write everything that resuming needs.
+
+        Raises:
+            UsageError: the run's folder was moved away meanwhile.
+        """
         if self.processes.is_first:
+            refuse_if_lost(self.directory.path)
             save_checkpoint(self.directory.last_checkpoint, self.config, self.taxonomy, self.state())
 
     def state(self) -> dict[str, Any]:
@@ -329,6 +345,7 @@ class Trainer:
             "collapse": None if collapse is None else collapse.state_dict(),
             "class_counts": self.class_counts.state_dict(),
             "train_scenes": self.train_scenes,
+            "validated_on": self.validated_on,
             "optimizer": self.update.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.update.scaler.state_dict(),

@@ -9,6 +9,7 @@ from typing import Any
 from pointseg.atomic import TEMPORARY_PREFIX, errors_name, write_text
 from pointseg.config import Config, dump_config, load_config
 from pointseg.errors import DataError, UsageError, regular_file
+from pointseg.folder_lock import refuse_if_lost
 from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy
 
 
@@ -102,7 +103,9 @@ class RunDirectory:
 
         Raises:
             OSError: the disk is full or can't be written.
+            UsageError: the folder was moved away meanwhile.
         """
+        refuse_if_lost(self.path)
         line = (json.dumps(row) + "\n").encode()
         path = regular_file(self.metrics_path)
         with errors_name(path, path), open(path, "ab", buffering=0) as file:

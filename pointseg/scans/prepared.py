@@ -9,10 +9,12 @@ them. A scene of a mesh has ``over_segment`` (N,) int32, the pieces of its surfa
 ``source.json``: what they were made from (:mod:`pointseg.preparation.prepared_source`).
 """
 
+import hashlib
 import json
 import math
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -130,11 +132,30 @@ def check_scenes(folders: Sequence[Path], taxonomy: Taxonomy, features: Sequence
                 )
 
 
-def check_labels(folders: Sequence[Path], taxonomy: Taxonomy) -> None:
-    """Read the labels of prepared scenes that have any, before the work begins. Raises: DataError as read_labels."""
+@dataclass(frozen=True)
+class LabelsFound:
+    """What the labels of several scenes are."""
+
+    num_labelled: int
+    """Points that have one."""
+    fingerprint: str
+    """The same where the scenes have the same names and labels, so that scores on them can be compared."""
+
+
+def check_labels(folders: Sequence[Path], taxonomy: Taxonomy) -> LabelsFound:
+    """Read the labels of prepared scenes that have any, before the work begins.
+
+    Raises:
+        DataError: as :func:`read_labels`.
+    """
+    num_labelled, sha256 = 0, hashlib.sha256()
     for folder in folders:
+        sha256.update(f"{folder.name}\n".encode())
         if has_annotation(folder):
-            read_labels(folder, taxonomy)
+            label = read_labels(folder, taxonomy)
+            num_labelled += int((label != IGNORE).sum())
+            sha256.update(np.ascontiguousarray(label).data)
+    return LabelsFound(num_labelled, sha256.hexdigest())
 
 
 def _refuse_other_segment(folder: Path, taxonomy: Taxonomy) -> None:

@@ -107,12 +107,13 @@ class Taxonomy:
     def with_counted_groups(self, points: Sequence[int]) -> "Taxonomy":
         """These classes, in three groups of as many classes each by their points in training.
 
-        Classes that have their groups keep them, and those of a benchmark that has none stay without.
+        Classes that were given groups keep them, and those of a benchmark that has none stay without; groups that were
+        counted on other scenes are counted anew.
 
         Args:
             points: (K,) labelled points of each class; the most frequent third is head.
         """
-        if self.groups is not None or self.is_benchmark:
+        if self.is_benchmark or (self.groups is not None and not self.groups_are_counted):
             return self
         rank = np.argsort(np.argsort(-np.asarray(points), kind="stable"))
         groups = tuple(GROUPS[r * len(GROUPS) // self.num_classes] for r in rank.tolist())
@@ -221,6 +222,8 @@ def parse_class_table(text: str, name: str, where: str, segment: str = "segment"
             raise DataError(f"{where}: has colours of some classes or channels alone; give r, g and b of all, or none")
         colors = choose_colors(len(rows))
     groups = tuple(row.group or row.group_by_points for row in rows)
+    if None in groups and any(groups):
+        raise DataError(f"{where}: has groups of some classes alone; give a group of all, or none")
     counts = [row.annotated_objects for row in rows]
     return Taxonomy(
         name=name,

@@ -10,7 +10,7 @@ import pointseg
 from pointseg.config import load_config
 from pointseg.engine.inference import Segmenter, load_segmenter
 from pointseg.engine.inference.views import view_matrices
-from pointseg.errors import DataError
+from pointseg.errors import DataError, UsageError
 from pointseg.models import build_network
 from pointseg.scans.prepared import read_scene
 from pointseg.scans.scene import Scene
@@ -145,3 +145,18 @@ def test_logits_that_are_not_finite_are_refused_with_the_scene(
         next(reversed(list(segmenter.network.parameters())))[-1] = value
     with pytest.raises(DataError, match=rf"^{scene.name}: the network's logits are not finite, it has diverged; use "):
         segmenter.predict_scene(scene, tta)
+
+
+@pytest.mark.parametrize(("key", "value"), [("voxel_size_m", 0.3), ("color_range", [-1, 1]), ("center", "extremes")])
+def test_a_checkpoint_of_a_run_with_other_inputs_is_refused(
+    trained_run: Path, tmp_path: Path, key: str, value: object
+) -> None:
+    """It would be run on voxels, colours or origins that it was not trained on, under the other run's name."""
+    state = torch.load(trained_run / "checkpoints" / "best.pt", weights_only=True)
+    own = tmp_path / "own.pt"
+    torch.save(state, own)
+    load_segmenter(trained_run, own)
+    state["config"]["data"][key] = value
+    torch.save(state, own)
+    with pytest.raises(UsageError, match=rf"own\.pt: was trained with data\.{key} .*, and {trained_run} has"):
+        load_segmenter(trained_run, own)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,24 @@ def test_a_training_row_has_the_loss_its_parts_the_rate_and_the_speed(trained_ru
     weight = load_config(str(trained_run / "config.yaml")).loss.collapse.weight
     assert row["loss"] == pytest.approx(row["recognition"] + weight * row["collapse"], rel=1e-5)
     assert row["scenes_per_s"] > 0
+
+
+def test_the_rate_of_a_row_is_that_of_its_step(trained_run: Path) -> None:
+    """The one-cycle schedule of the run, computed anew: the highest rate is among them, and none stands twice."""
+    config = load_config(str(trained_run / "config.yaml"))
+    logged = [row["lr"] for row in _rows(trained_run)]
+    from pointseg.engine.optimizer import build_schedule
+
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.AdamW([weight], lr=config.optimizer.lr)
+    schedule = build_schedule(optimizer, config.optimizer, len(logged))
+    expected = []
+    for step in range(len(logged)):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if step + 1 < len(logged):
+            schedule.step()
+    assert logged == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -270,6 +289,69 @@ def test_a_val_split_without_labels_is_refused_before_training(tiny_overrides: l
     with pytest.raises(UsageError, match="has no labels to evaluate against"):
         train(["--cfg", "demo.yaml", *tiny_overrides, "data.val_split=test"])
     assert not (tmp_path / "run").exists()
+
+
+def test_a_val_split_in_which_no_point_has_a_label_is_refused(
+    prepared_root: Path, tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    """Its score would be none, and the first weights the best for ever."""
+    root = _copy_with_val_labels(prepared_root, tmp_path, lambda label: np.full_like(label, -1))
+    with pytest.raises(UsageError, match=r"no point of its scenes in val has a label .* set data\.val_split=null"):
+        train(["--cfg", "demo.yaml", *tiny_overrides, f"data.root={root}"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_labels_to_validate_against_begin_the_choice_of_the_best_anew(
+    prepared_root: Path, tiny_overrides: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--cfg", "demo.yaml", *tiny_overrides, "train.validate_every=1"]
+    train(arguments)
+    run = tmp_path / "run"
+    last = run / "checkpoints" / "last.pt"
+    state = torch.load(last, weights_only=True)
+    state["progress"] |= {"pass_index": 1, "step": 3, "best_miou": 0.99, "validation_is_due": False}
+    state["schedule"]["last_epoch"], state["schedule"]["_step_count"] = 3, 4
+    torch.save(state, last)
+    best = (run / "checkpoints" / "best.pt").read_bytes()
+    train([*arguments, "--resume"])
+    assert "best checkpoint is chosen anew" not in capsys.readouterr().err
+    assert (run / "checkpoints" / "best.pt").read_bytes() == best
+    torch.save(state, last)
+    root = _copy_with_val_labels(prepared_root, tmp_path, lambda label: np.roll(label, 1))
+    train([*arguments, f"data.root={root}", "--resume"])
+    assert "the best checkpoint is chosen anew" in capsys.readouterr().err
+    assert (run / "checkpoints" / "best.pt").read_bytes() != best
+
+
+def _copy_with_val_labels(prepared_root: Path, tmp_path: Path, change: Callable[[np.ndarray], np.ndarray]) -> Path:
+    root = tmp_path / "other"
+    shutil.copytree(prepared_root, root)
+    for path in (root / "val").glob("*/segment200.npy"):
+        np.save(path, change(np.load(path)))
+    return root
+
+
+def test_a_folder_that_was_moved_away_gets_nothing_more(
+    tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run may stand there by then: neither its metrics nor its checkpoints are written over."""
+    from pointseg.engine.trainer import Trainer
+
+    step, run, moved = Trainer.train_step, tmp_path / "run", tmp_path / "moved"
+
+    def move_away(self: Trainer, batch: object) -> object:
+        if self.progress.step == 4:
+            run.rename(moved)
+            (run / "checkpoints").mkdir(parents=True)
+            (run / "metrics.jsonl").write_text("another's\n")
+        return step(self, batch)
+
+    monkeypatch.setattr(Trainer, "train_step", move_away)
+    with pytest.raises(UsageError, match=r"run: was moved away or replaced during the work"):
+        train(["--cfg", "demo.yaml", *tiny_overrides])
+    assert sorted(path.name for path in run.rglob("*")) == ["checkpoints", "metrics.jsonl"]
+    assert (run / "metrics.jsonl").read_text() == "another's\n"
+    assert (moved / "checkpoints" / "last.pt").is_file()
 
 
 def test_a_run_is_not_resumed_with_other_scenes(

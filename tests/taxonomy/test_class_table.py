@@ -63,6 +63,13 @@ def test_groups_of_the_table_and_of_a_benchmark_stay() -> None:
     assert twenty.with_counted_groups([1] * 20) is twenty
 
 
+def test_groups_that_were_counted_are_counted_anew_on_other_scenes() -> None:
+    """A run that begins from another one has the other's table, with the groups of its scenes."""
+    first = parse_class_table(PLANT, "plant", "x").with_counted_groups([5, 900, 0, 30])
+    stored = parse_class_table(first.as_table(), "plant", "x")
+    assert stored.with_counted_groups([900, 5, 30, 0]).groups == ("head", "common", "head", "tail")
+
+
 def test_a_spreadsheets_file_is_read() -> None:
     """A BOM, CRLF, a comment, empty lines, spaces about the values."""
     text = "# of the plant\r\nid\tname\r\n\r\n 1 \t pipe \r\n2\tvalve\r\n"
@@ -86,6 +93,7 @@ def test_a_spreadsheets_file_is_read() -> None:
         ("id\tname\n1\twall\n99999999999\tfloor\n", "x.tsv:3: id is '99999999999'"),
         ("id\tname\n1\twall\n2\n", "x.tsv:3: has another number of columns"),
         ("id\tname\n1\twall\n2\tfloor\tmore\n", "x.tsv:3: has another number of columns"),
+        ("id\tname\tgroup\n1\ta\thead\n2\tb\t\n", "has groups of some classes alone; give a group of all"),
         ("id\tname\tr\n1\ta\t1\n2\tb\t2\n", "has colours of some classes or channels alone"),
         (
             "id\tname\tr\tg\tb\n1\ta\t1\t1\t1\n2\tb\t2\t2\t256\n",

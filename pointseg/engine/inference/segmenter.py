@@ -1,5 +1,6 @@
 """A trained network, ready for scenes of any size: every point gets a prediction."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 
 from pointseg import __version__
-from pointseg.config import Config, config_from_dict
+from pointseg.config import Config, DataConfig, config_from_dict
 from pointseg.data.class_counts import ClassCounts
 from pointseg.data.points import Points, center_points, points_from_scene
 from pointseg.data.voxelize import TooWideError, Voxels
@@ -284,6 +285,8 @@ def load_segmenter(
         config = config_from_dict(tree, str(run))
     path = Path(checkpoint) if checkpoint is not None else directory.find_checkpoint()
     state = read_checkpoint(path, config)
+    if checkpoint is not None:
+        _refuse_other_inputs(path, state["config"]["data"], config.data, run)
     chosen_device = choose_device(device)
     counts = ClassCounts.from_state_dict(state["class_counts"]) if "class_counts" in state else None
     network = build_network(config, chosen_device)
@@ -292,6 +295,17 @@ def load_segmenter(
     segmenter.weights_sha256 = fingerprint(state)
     segmenter.run = str(run)
     return segmenter
+
+
+def _refuse_other_inputs(path: Path, trained: Mapping[str, Any], data: DataConfig, run: str | Path) -> None:
+    """Raises: UsageError where a checkpoint of another run was trained on other voxels, colours or origins."""
+    for key in ("voxel_size_m", "color_range", "center"):
+        own = getattr(data, key)
+        its = trained.get(key, DataConfig.model_fields[key].default)
+        if (tuple(its) if isinstance(its, list) else its) != own:
+            raise UsageError(
+                f"{path}: was trained with data.{key} {its}, and {run} has {own}; give the run that it is of with --run"
+            )
 
 
 def _check_unit_length(scene: Scene) -> None:
