@@ -117,11 +117,15 @@ def refuse_if_lost(folder: Path) -> None:
 def _remember(folder: Path) -> Iterator[None]:
     place = str(Path(folder).absolute())
     descriptor = os.open(folder, os.O_RDONLY)
+    outer = _folders.get(place)  # of a hold that shares the folder with this one
     _folders[place] = descriptor
     try:
         yield
     finally:
-        del _folders[place]
+        if outer is None:
+            del _folders[place]
+        else:
+            _folders[place] = outer
         os.close(descriptor)
 
 

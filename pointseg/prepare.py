@@ -35,6 +35,7 @@ def main(argv: Sequence[str]) -> int:
     run = report["run"]
     counts = f"{run['written']} scenes prepared, {run['skipped']} were done and still valid, {run['failed']} failed"
     print(f"shard {args.shard}: {counts}" if args.shard else counts)
+    print(f"splits by {report['settings']['splits']}")
     print("\n".join(summarize_report(report)))
     if args.shard and not report["pending"]:
         print(f"all {args.shard.count} shards are done, {len(report['failed'])} scenes failed in all")

@@ -112,6 +112,11 @@ def find_problems(report: Mapping[str, Any], taxonomy: Taxonomy, source: Path, r
         problems.append(
             f"{source}: {len(report['unlisted'])} scans lie outside {', '.join(SPLITS)} ({names}); move them into one"
         )
+    if len(fields := [place for place in report["labels_from"] if place.startswith("property ")]) > 1:
+        problems.append(
+            f"{source}: the labels of some scans are in {' and of others in '.join(fields)}, in which one number may "
+            "mean different classes; name one of them by --label-field"
+        )
     for part, scenes in report["uneven"].items():
         problems.append(
             f"{root / scenes[0]}: has no {part}, as {len(scenes)} scenes, while others have; {_REMEDIES[part]}"

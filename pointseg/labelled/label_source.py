@@ -54,17 +54,26 @@ def find_labels(scan: ScanFile, label_field: str | None = None) -> FoundLabels |
         if not chosen:
             raise DataError(f"{scan.path}: has no property {label_field!r} of whole numbers; {_describe_fields(scan)}")
         return _labels_of_field(scan, chosen[0])
-    beside = [path for path in (scan.path.with_name(scan.path.stem + end) for end in BESIDE) if path.exists()]
+    beside = labels_beside(scan.path)
     if len(beside) > 1:
         raise DataError(f"{scan.path}: has labels in {beside[0].name} and in {beside[1].name}; leave one of them")
     if beside:
-        return FoundLabels(_read_label_file(beside[0], scan), f"file <scan>.labels{beside[0].suffix}")
+        return FoundLabels(_read_label_file(beside[0], scan), f"file <scan>.labels{beside[0].suffix.lower()}")
     found = _match(scan.fields, _LABEL_NAMES)
     if not found:
         return None
     others = ", ".join(repr(name) for name in found[1:])
     note = f"labels are those of {found[0]!r}, not of {others}; --label-field takes another" if others else None
     return _labels_of_field(scan, found[0], note)
+
+
+def labels_beside(path: Path) -> list[Path]:
+    """The files of labels that lie beside a scan, their endings in any case."""
+    try:
+        names = sorted(child.name for child in path.parent.iterdir() if child.name.startswith(path.stem))
+    except OSError:
+        return []
+    return [path.with_name(n) for end in BESIDE for n in names if n[len(path.stem) :].lower() == end]
 
 
 def find_instances(scan: ScanFile) -> np.ndarray | None:
@@ -101,13 +110,17 @@ def _match(fields: dict[str, np.ndarray], names: Sequence[str]) -> list[str]:
 
 def _as_int64(scan: ScanFile, name: str) -> np.ndarray:
     values = scan.fields[name]
-    if values.dtype == np.uint64 and len(values) and values.max() > np.iinfo(np.int64).max:
-        raise DataError(f"{scan.path}: {name!r} holds {values.max()}, which is no id of a class; take another property")
-    return values.astype(np.int64)
+    is_none = np.zeros(len(values), dtype=bool)
+    if values.dtype in (np.uint32, np.uint64):  # their largest number is what -1 becomes there
+        is_none = values == np.iinfo(values.dtype).max
+    largest = values.max(where=~is_none, initial=0)
+    if largest > np.iinfo(np.int64).max:
+        raise DataError(f"{scan.path}: {name!r} holds {largest}, which is no id; take another property")
+    return np.where(is_none, -1, values.astype(np.int64))
 
 
 def _read_label_file(path: Path, scan: ScanFile) -> np.ndarray:
-    values = _read_npy(path) if path.suffix == ".npy" else _read_text(path)
+    values = _read_npy(path) if path.suffix.lower() == ".npy" else _read_text(path)
     if len(values) != scan.num_points:
         raise DataError(
             f"{path}: has {len(values)} labels, {scan.path.name} has {scan.num_points} points; make it anew"

@@ -2,18 +2,23 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pointseg.errors import DataError, UsageError, regular_file
 from pointseg.formats.reading import READERS
-from pointseg.labelled.label_source import BESIDE
+from pointseg.labelled.label_source import BESIDE, labels_beside
 from pointseg.preparation.split_lists import is_scene_name
 from pointseg.scans.tree import SPLITS
 
 COMPANIONS = (".mtl", ".bin", ".png", ".jpg", ".jpeg")
 """Suffixes of the files that a scan may need beside it, and that are no scans themselves."""
+_SPLIT_OF_WORD = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,13 @@ def find_scans(source: Path, out: Path) -> FoundScans:
         raise UsageError(f"{out}: is the folder of the scans; choose another folder by --out")
     path_of_scene: dict[str, dict[str, Path]] = {split: {} for split in ("", *SPLITS)}
     others: Counter[str] = Counter()
+    label_files: set[Path] = set()
     for path in sorted(_walk(source, out.resolve())):
         suffix = path.suffix.lower()
-        if path.name.lower().endswith(BESIDE) or suffix in COMPANIONS:
+        if path.name.lower().endswith(BESIDE):
+            label_files.add(path)
+            continue
+        if suffix in COMPANIONS:
             continue
         if suffix not in READERS or (suffix == ".txt" and not _begins_with_points(path)):
             others[suffix or path.name] += 1
@@ -67,7 +76,32 @@ def find_scans(source: Path, out: Path) -> FoundScans:
     if not any(path_of_scene.values()):
         raise UsageError(f"{source}: has no scans; give a folder with files of {', '.join(READERS)}")
     _refuse_scenes_of_two_splits(found)
+    if not found.has_splits:
+        _refuse_folders_like_splits(source, found.path_of_scene[""].values())
+    scans = [path for paths in path_of_scene.values() for path in paths.values()]
+    if lost := sorted(label_files.difference(*map(labels_beside, scans))):
+        stem = lost[0].name.lower().removesuffix(BESIDE[0]).removesuffix(BESIDE[1])
+        raise UsageError(f"{lost[0]}: there is no scan {stem} beside it; call it as its scan, or move it away")
     return found
+
+
+def _refuse_folders_like_splits(source: Path, paths: Iterable[Path]) -> None:
+    """Test scans would be trained on where ``Train``, ``Val`` and ``Test`` are only folders of any name.
+
+    Raises:
+        UsageError: a scan lies in a folder that is called like a split, and is none.
+    """
+    for path in paths:
+        for folder in path.relative_to(source).parents:
+            if (split := _SPLIT_OF_WORD.get(folder.name.lower())) is None:
+                continue
+            remedy = f"rename it to {split}" if folder.name != split else f"give {source / folder.parent}"
+            if folder.name != split and folder.parent != Path():
+                remedy += f" and give {source / folder.parent}"
+            raise UsageError(
+                f"{source / folder}: is called like a split, and is none: those are train, val and test, right below "
+                f"the folder that is given; {remedy}, or call the folder otherwise"
+            )
 
 
 def _begins_with_points(path: Path) -> bool:

@@ -128,7 +128,7 @@ class _Report:
         for key in self._prepared | self._missing | self._failed.keys() | self._pending.keys() | here:
             problem = self._describe(key, here)
             if problem is None and key in here and key not in table_of_scene:
-                problem = f"has lost its {SOURCE_NAME}; run: {self._command}"
+                problem = f"has lost its {SOURCE_NAME}; delete {self._root.joinpath(*key)} and run: {self._command}"
             made_with = table_of_scene.get(key)
             if problem is None and table is not None and made_with not in (None, table.fingerprint):
                 problem = f"was made with another {table.kind} than {table.path} is now; run: {self._command}"

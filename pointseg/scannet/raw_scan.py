@@ -293,8 +293,8 @@ def _read_objects(path: Path) -> list[ScanObject]:
         if not isinstance(group, dict) or not isinstance(group.get("label"), str):
             raise DataError(f"{path}: {what} has no label; {_DOWNLOAD_AGAIN}")
         object_id = group.get("id", index)
-        if type(object_id) is not int or not -(2**63) <= object_id < 2**63:
-            raise DataError(f"{path}: the id of {what} is no whole number; {_DOWNLOAD_AGAIN}")
+        if type(object_id) is not int or not 0 <= object_id < 2**63:
+            raise DataError(f"{path}: the id of {what} is no whole number from 0; {_DOWNLOAD_AGAIN}")
         segments = _as_integers(path, f"segments of {what}", group.get("segments"))
         objects.append(ScanObject(object_id, group["label"], segments))
     return objects

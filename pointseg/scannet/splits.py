@@ -6,7 +6,7 @@ from pointseg.errors import UsageError
 from pointseg.preparation.split_lists import read_list, refuse_shared
 from pointseg.scans.tree import SPLITS
 
-_PUBLISHED_LISTS = Path(__file__).parent / "split_lists"
+PUBLISHED_LISTS = Path(__file__).parent / "split_lists"
 
 
 def split_list_path(folder: Path, split: str) -> Path:
@@ -15,17 +15,24 @@ def split_list_path(folder: Path, split: str) -> Path:
 
 
 def find_split_dir(raw: Path, given: Path | None) -> Path:
-    """The folder with the split lists: ``given``, else ``raw/splits`` if it has lists, else the benchmark's.
+    """The folder with the split lists: ``given``, else ``raw/splits`` if there is one, else the benchmark's.
 
     Raises:
-        UsageError: ``given`` is no folder.
+        UsageError: ``given`` is no folder, or ``raw/splits`` has lists of other names.
     """
     if given is not None:
         if not given.is_dir():
             raise UsageError(f"{given}: is no folder; give the folder with scannetv2_train.txt, _val and _test")
         return given
     of_raw = raw / "splits"
-    return of_raw if any(split_list_path(of_raw, split).is_file() for split in SPLITS) else _PUBLISHED_LISTS
+    if any(split_list_path(of_raw, split).is_file() for split in SPLITS):
+        return of_raw
+    if lists := sorted(of_raw.glob("*.txt")):
+        raise UsageError(
+            f"{of_raw}: has {lists[0].name}, and not scannetv2_train.txt, _val and _test; rename the lists, or give a "
+            "folder with --splits"
+        )
+    return PUBLISHED_LISTS
 
 
 def read_split(folder: Path, split: str) -> list[str]:

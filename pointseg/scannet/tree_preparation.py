@@ -20,7 +20,7 @@ from pointseg.scannet.sharding import (
     remove_parts,
     write_part,
 )
-from pointseg.scannet.splits import read_splits
+from pointseg.scannet.splits import PUBLISHED_LISTS, read_splits
 from pointseg.scans.tree import SPLITS
 from pointseg.taxonomy import CLASS_TABLE
 
@@ -131,11 +131,12 @@ def describe_settings(raw: Path, split_dir: Path, label_map: Path, align: bool) 
     options = ["--raw", str(raw.absolute())]
     if label_map != raw / LABEL_MAP_NAME:
         options += ["--label-map", str(label_map.absolute())]
-    if split_dir != raw / "splits":
+    if split_dir not in (raw / "splits", PUBLISHED_LISTS):
         options += ["--splits", str(split_dir.absolute())]
     if not align:
         options.append("--no-align")
-    paths = {"raw": str(raw), "splits": str(split_dir), "label_map": str(label_map)}
+    splits = "the benchmark's lists" if split_dir == PUBLISHED_LISTS else str(split_dir)
+    paths = {"raw": str(raw), "splits": splits, "label_map": str(label_map)}
     return {**paths, "align": align, "command_options": options}
 
 

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from pointseg.errors import UsageError
+from pointseg.formats.scan_file import finite_rows
 
 METRES_OF_UNIT = {"m": 1.0, "cm": 0.01, "mm": 0.001, "in": 0.0254}
 """Units of length that a file may be in -> metres."""
 FAR_M = 1000.0
 """Coordinates below stay where they are: float32 keeps them to 0.06 mm or better."""
+FARTHEST_M = 5000.0
+"""Points farther from the origin are strays, whose place says nothing: they are put there, or no grid holds them."""
 # Rows are the scene's axes, in those of the file. Each is a rotation, never a reflection: left stays left.
 _AXES_OF_UP = {
     "x": ((0, 1, 0), (0, 0, 1), (1, 0, 0)),
@@ -35,9 +38,17 @@ class SceneFrame:
     """(3,) float64: the file's coordinates, in metres, of the scene's origin."""
 
     def to_scene(self, xyz: np.ndarray) -> np.ndarray:
-        """(N, 3) float32 coordinates of the scene. All is computed in float64 until the offset is taken off."""
+        """(N, 3) float32 coordinates of the scene, none above ``FARTHEST_M``.
+
+        All is computed in float64 until the offset is taken off.
+        """
         near = np.asarray(xyz, dtype=np.float64) * self.metres - self.offset_m
-        return self.turn(near)
+        return self.turn(near.clip(-FARTHEST_M, FARTHEST_M, out=near))
+
+    def count_too_far(self, xyz: np.ndarray) -> int:
+        """How many of (N, 3) points of the file lie beyond ``FARTHEST_M``."""
+        near = np.asarray(xyz, dtype=np.float64) * self.metres - self.offset_m
+        return int((np.abs(near) > FARTHEST_M).any(axis=1).sum())
 
     def turn(self, vectors: np.ndarray) -> np.ndarray:
         """(N, 3) float32: directions, as normals, of the file in the scene."""
@@ -77,9 +88,12 @@ def find_frame(xyz: np.ndarray, unit: str = "m", up: str = "z") -> SceneFrame:
 def near_origin(xyz: np.ndarray) -> np.ndarray:
     """Coordinates in metres, z up, as float32 near the origin (:func:`find_frame`); of any shape and kind.
 
-    What is no (N, 3) array, or has a number that is not finite, is only cast: whoever makes a scene of it refuses it.
+    What is no (N, 3) array, or has a number that is no place (which becomes NaN), is only cast: whoever makes a scene
+    of it refuses it.
     """
     xyz = np.asarray(xyz)
-    if xyz.ndim != 2 or xyz.shape[1] != 3 or not np.isfinite(xyz).all():
+    if xyz.ndim != 2 or xyz.shape[1] != 3:
         return xyz.astype(np.float32)
+    if not (is_place := finite_rows(xyz)).all():
+        return np.where(is_place[:, None], xyz, np.nan).astype(np.float32)
     return find_frame(xyz).to_scene(xyz)

@@ -6,11 +6,13 @@ import numpy as np
 
 from pointseg.errors import UsageError
 from pointseg.formats.scan_file import ScanFile
-from pointseg.scans.frame import SceneFrame, find_frame
+from pointseg.scans.frame import FARTHEST_M, SceneFrame, find_frame
 from pointseg.scans.frame_check import describe_doubts, guess_frame
 from pointseg.scans.normals import vertex_normals
 from pointseg.scans.scene import Scene
 
+# Half a voxel of the main recipe.
+_COARSE_M = 0.01
 NORMALS_ESTIMATED = (
     "there are neither normals nor faces, so normals were estimated from neighbouring points; "
     "about one in eight faces the wrong way, and predictions are less accurate than with measured ones"
@@ -46,6 +48,11 @@ class OwnScan:
     """What the user should know, a line each, without the name of the file."""
 
 
+def _coarsest_step_m(xyz: np.ndarray, frame: SceneFrame) -> float:
+    """The distance of neighbouring float32 numbers where the middle of the scan lies, metres: a stray says nothing."""
+    return float(np.spacing(np.abs(np.median(xyz, axis=0)).max().astype(np.float32))) * frame.metres
+
+
 def make_scene(name: str, file: ScanFile, options: ScanOptions, needs_normal: bool) -> OwnScan:
     """Make a scene of what a file holds.
 
@@ -70,6 +77,16 @@ def make_scene(name: str, file: ScanFile, options: ScanOptions, needs_normal: bo
     if doubts is not None:
         remarks.append(doubts)
     frame = find_frame(xyz, options.unit or "m", up)
+    if num_too_far := frame.count_too_far(xyz):
+        remarks.append(
+            f"{num_too_far:,} of {len(xyz):,} points are more than {FARTHEST_M / 1000:.0f} km away from the scan, and "
+            "count as so far"
+        )
+    if xyz.dtype == np.float32 and (step := _coarsest_step_m(xyz, frame)) > _COARSE_M:
+        remarks.append(
+            f"its coordinates are in single precision and so large that they keep no more than {step:.2g} m; export it "
+            "in double precision, or shifted to the origin"
+        )
     scene_xyz, scene_normal = frame.to_scene(xyz), None if normal is None else frame.turn(normal)
     if scene_normal is None and needs_normal:
         from pointseg.scans.normal_estimation import estimate_normals

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -347,6 +348,42 @@ def test_scans_outside_the_folders_of_splits(out, tmp_path):
     done = import_scans(tmp_path / "scans", out)
     assert done.status == 1
     assert "1 scans lie outside train, val, test (stray.ply); move them into one" in done.err
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (("Train", "Val"), r"scans/Train: is called like a split, and is none: .*; rename it to train, or call"),
+        (("training", "validation"), r"scans/training: .*; rename it to train"),
+        (("data/train", "data/test"), r"scans/data/t\w+: .*; give \S*scans/data, or call the folder otherwise"),
+        (("set/Test", "set/rest"), r"scans/set/Test: .*; rename it to test and give \S*scans/set"),
+    ],
+)
+def test_folders_that_only_look_like_splits_are_no_training_scans(out, tmp_path, folders, message):
+    """Else the scans of a test set would be learned from."""
+    write_rooms(tmp_path / "scans", [f"{folder}/room{i}" for i, folder in enumerate(folders)])
+    done = import_scans(tmp_path / "scans", out)
+    assert done.status == 2
+    assert re.search(message, done.err), done.err
+    assert not out.exists()
+
+
+def test_a_file_of_labels_without_its_scan_is_named(out, tmp_path):
+    write_rooms(tmp_path / "scans", ["room_0"])
+    (tmp_path / "scans" / "room0.labels.txt").write_text("1\n")
+    done = import_scans(tmp_path / "scans", out)
+    assert done.status == 2
+    assert "room0.labels.txt: there is no scan room0 beside it; call it as its scan" in done.err
+
+
+def test_labels_in_different_properties_are_a_problem(out, tmp_path):
+    """Of some scans the usual one is missing, and another name of the list takes its place."""
+    for i, name in enumerate(["label", "label", "classification"]):
+        xyz, label = make_room(i)
+        write_ply(tmp_path / "scans" / f"room{i}.ply", xyz, **{name: ("int", label)})
+    done = import_scans(tmp_path / "scans", out)
+    assert done.status == 1
+    assert "the labels of some scans are in property 'label' and of others in property 'classification'" in done.err
 
 
 def test_some_scans_lack_what_others_have(source, out):

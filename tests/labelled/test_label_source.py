@@ -2,10 +2,13 @@
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pointseg.formats.scan_file import ScanFile
+from pointseg.labelled.label_source import find_instances, find_labels
 from pointseg.taxonomy import read_class_table
 from tests.labelled.labelled_scans import make_room, write_ply, write_table
 from tests.labelled.test_import import import_scans
@@ -221,3 +224,19 @@ def test_classification_of_a_las_file(tmp_path):
         las.write(str(tmp_path / "scans" / split / f"{split}.las"))
     assert import_scans(tmp_path / "scans", tmp_path / "out").err == ""
     assert read_class_table(tmp_path / "out" / "classes.tsv").class_ids.tolist() == [1, 2]
+
+
+def test_the_ending_of_a_label_file_is_read_in_any_case(tmp_path):
+    scan = ScanFile(tmp_path / "room0.ply", np.zeros((2, 3)))
+    (tmp_path / "room0.Labels.TXT").write_text("4\n5\n")
+    (tmp_path / "room00.labels.txt").write_text("6\n7\n")
+    assert find_labels(scan).class_id.tolist() == [4, 5]
+
+
+@pytest.mark.parametrize("kind", [np.uint32, np.uint64])
+def test_minus_one_without_a_sign_is_none(kind):
+    largest = np.iinfo(kind).max
+    fields = {"instance": np.array([7, largest, 0], kind), "label": np.array([1, 2, largest], kind)}
+    scan = ScanFile(Path("a.ply"), np.zeros((3, 3)), fields=fields)
+    assert find_instances(scan).tolist() == [7, -1, 0]
+    assert find_labels(scan).class_id.tolist() == [1, 2, -1]

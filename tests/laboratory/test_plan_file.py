@@ -198,7 +198,7 @@ def test_what_the_plan_compares_can_not_be_said_beside_it(tmp_path: Path) -> Non
         main([*call, "--seeds", "0"])
     with pytest.raises(UsageError, match=r"vertices 0: the vertices of a room must be"):
         main([*call, "--vertices", "0"])
-    with pytest.raises(UsageError, match=r"no such plan"):
+    with pytest.raises(UsageError, match=r"--plan: has no value"):
         main([*call[:2], "--plan", ""])
     with pytest.raises(UsageError, match=r"train=.*: sets a whole section"):
         main([*call, "train={passes: 3}"])

@@ -48,6 +48,14 @@ def test_where_the_lists_are_sought(tmp_path):
         find_split_dir(raw, tmp_path / "no")
 
 
+def test_lists_of_other_names_are_not_passed_over(tmp_path):
+    """The benchmark's would be taken in their place, with other scenes in val."""
+    (tmp_path / "splits").mkdir()
+    (tmp_path / "splits" / "val.txt").write_text("scene0000_00\n")
+    with pytest.raises(UsageError, match=r"splits: has val\.txt, and not scannetv2_train\.txt, _val and _test; rename"):
+        find_split_dir(tmp_path, None)
+
+
 @pytest.mark.parametrize("split", SPLITS)
 def test_scene_in_two_splits(tmp_path, split):
     """A scene in train and test is found from whichever of the two is read."""

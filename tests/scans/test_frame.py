@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
+from pointseg.data.voxelize import build_grid
 from pointseg.errors import UsageError
-from pointseg.scans.frame import METRES_OF_UNIT, UP_AXES, find_frame, near_origin
+from pointseg.scans.frame import FARTHEST_M, METRES_OF_UNIT, UP_AXES, find_frame, near_origin
 
 UTM = np.array([689123.4567, 5335765.4321, 520.125])
 
@@ -53,6 +55,20 @@ def test_map_coordinates_keep_their_millimetres(room: np.ndarray) -> None:
 def test_a_scan_near_the_origin_stays_where_it_is(room: np.ndarray) -> None:
     xyz = (room - (900, 0, 0)).astype(np.float32)
     np.testing.assert_array_equal(near_origin(xyz), xyz)
+
+
+@pytest.mark.parametrize("stray", [(0, 0, 0), (5e6, 0, 0), (-1e11, 1e11, 1e11)])
+def test_one_stray_leaves_a_grid_that_has_indices(room: np.ndarray, stray: tuple[float, float, float]) -> None:
+    """At the main recipe's 2 cm, and the others lie to the bit where they lay without it."""
+    map_xyz = room.astype(np.float64) + np.array([689_123, 5_335_765, 520])
+    without = find_frame(map_xyz).to_scene(map_xyz)
+    xyz = np.concatenate([map_xyz, [stray]])
+    frame = find_frame(xyz)
+    scene = frame.to_scene(xyz)
+    np.testing.assert_array_equal(scene[:-1], without)
+    assert np.abs(scene).max() <= FARTHEST_M
+    assert frame.count_too_far(xyz) == 1
+    build_grid(torch.from_numpy(scene), 0.02)
 
 
 def test_a_wrong_word_is_a_wrong_call(room: np.ndarray) -> None:
