@@ -11,7 +11,6 @@ from pointseg.formats.companions import companion_files
 from pointseg.formats.reading import read_scan_file
 from pointseg.labelled.content import LabelledPoints, make_content
 from pointseg.labelled.label_source import BESIDE, FoundLabels, explain_missing_labels, find_instances, find_labels
-from pointseg.labelled.scan_folder import COMPANIONS
 from pointseg.preparation.jobs import SceneContent, SceneJob, describe_files
 from pointseg.scans.own_scan import ScanOptions
 from pointseg.taxonomy import Taxonomy
@@ -124,6 +123,6 @@ def find_class_ids(query: ClassQuery) -> tuple[np.ndarray, bool] | str:
 
 
 def files_of_scan(path: Path) -> list[Path]:
-    """The files that a scene is made from, be they there or not."""
-    beside = [path.with_name(path.stem + suffix) for suffix in (*COMPANIONS, *BESIDE) if suffix != path.suffix]
-    return list(dict.fromkeys([path, *beside, *companion_files(path)]))
+    """The files that a scene is made from: the scan, labels beside it, be they there or not, and what it names."""
+    labels = [path.with_name(path.stem + end) for end in BESIDE]
+    return list(dict.fromkeys([path, *labels, *companion_files(path)]))

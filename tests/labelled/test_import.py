@@ -102,6 +102,14 @@ def test_what_changed_is_made_anew_and_the_check_says_so(source, out, case):
     assert check(out).err == ""
 
 
+def test_a_picture_called_as_a_scan_is_no_part_of_it(source, out):
+    import_scans(source, out)
+    for suffix in (".png", ".mtl"):
+        (source / f"room3{suffix}").write_bytes(b"of the room")
+    assert check(out).err == ""
+    assert "0 scenes prepared, 10 were done" in import_scans(source, out).out
+
+
 def test_another_table_makes_the_labels_anew(source, out, tmp_path):
     """The check names scenes of another table than the tree's; the import with it mends them."""
     import_scans(source, out)
