@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy_format
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from pointseg.atomic_directory import atomic_directory
 from pointseg.errors import DataError, and_more
 from pointseg.scans.prepared import load_source
 from pointseg.scans.tree import ANNOTATION, GEOMETRY, SOURCE_NAME, SURFACE
 
+_Counts = dict[str, NonNegativeInt]
 _WRITTEN = {SOURCE_NAME, *(f"{name}.npy" for name in (*GEOMETRY, *ANNOTATION, *SURFACE))}
 
 
@@ -62,13 +64,63 @@ def refuse_to_replace_other(folder: Path) -> None:
         raise DataError(f"{folder}: is there already and has no {SOURCE_NAME}, so another program made it; {remedy}")
 
 
+class _Part(BaseModel):
+    """What a part of ``source.json`` has to be, if it is there; it may hold more."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _MadeFrom(_Part):
+    version: int = 0
+    files: dict[str, list[int]] = {}
+    scan: str = ""
+    classes: str = ""
+    label_map: str | None = None
+
+
+class _Facts(_Part):
+    num_points: NonNegativeInt
+    num_objects: NonNegativeInt = 0
+    points: _Counts = {}
+    points20: _Counts = {}
+    points200: _Counts = {}
+    objects: _Counts = {}
+    objects20: _Counts = {}
+    objects200: _Counts = {}
+    unknown_ids: _Counts = {}
+    unknown_labels: _Counts = {}
+    notes: list[str] = []
+    doubts: list[str] = []
+    parts: list[str] = []
+    alignment: str = ""
+    labels_from: str | None = None
+
+
+class _Array(_Part):
+    bytes: NonNegativeInt
+    crc32: NonNegativeInt
+
+
+class _Source(_Part):
+    raw_folder: str
+    made_from: _MadeFrom
+    facts: _Facts
+    arrays: dict[str, _Array]
+
+
 def read_source(folder: Path) -> dict[str, Any] | None:
-    """The ``source.json`` of a scene; None where it has none, or none that can be read."""
+    """The ``source.json`` of a scene, with ``raw_folder``, ``made_from``, ``facts`` and ``arrays`` of the right types.
+
+    None where it has none, or one that is damaged: the scene is then made anew.
+    """
     source = load_source(folder)
-    if source is None or not {"arrays", "facts", "made_from", "raw_folder"} <= source.keys():
+    try:
+        facts = _Source.model_validate(source).facts.model_fields_set
+    except (ValidationError, RecursionError):
         return None
-    facts = source["facts"]
-    return source if isinstance(facts, dict) and "num_points" in facts else None
+    counted = {name.removeprefix("points") for name in facts if name.startswith("points")}
+    of_objects = {f"objects{suffix}" for suffix in counted} | ({"num_objects"} if counted else set())
+    return source if of_objects <= facts else None
 
 
 def arrays_are_complete(folder: Path, source: dict[str, Any]) -> bool:

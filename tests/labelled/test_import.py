@@ -102,6 +102,21 @@ def test_what_changed_is_made_anew_and_the_check_says_so(source, out, case):
     assert check(out).err == ""
 
 
+@pytest.mark.parametrize(
+    "damage", [{"made_from": []}, {"facts": {"num_points": 3, "points": {}}}, {"arrays": {"coord": {}}}]
+)
+def test_a_scene_with_a_damaged_source_is_made_anew(source, out, damage):
+    import_scans(source, out)
+    (path,) = out.glob("*/room3/source.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+    (line,) = check(out).error_lines
+    assert "/room3/source.json: is broken" in line
+    done = import_scans(source, out)
+    assert (done.status, done.err) == (0, "")
+    assert "1 scenes prepared, 9 were done" in done.out
+    assert check(out).err == ""
+
+
 def test_a_picture_called_as_a_scan_is_no_part_of_it(source, out):
     import_scans(source, out)
     for suffix in (".png", ".mtl"):

@@ -1,5 +1,6 @@
 """The prepared tree: ours and Pointcept's."""
 
+import json
 import warnings
 from pathlib import Path
 
@@ -166,14 +167,33 @@ def test_nobody_is_told_to_delete_what_is_no_prepared_scene(tmp_path):
     assert "; delete" not in str(caught.value)
 
 
-def test_a_source_without_its_facts_is_none(tmp_path):
-    folder = tmp_path / "train" / "a"
+DAMAGED_SOURCES = {
+    "no facts": {"facts": {}},
+    "facts are null": {"facts": None},
+    "no number of points": {"facts": {"alignment": "off"}},
+    "text for a number": {"facts": {"num_points": "5"}},
+    "counts are a list": {"facts": {"num_points": 5, "num_objects": 0, "points": [], "objects": {}}},
+    "counts are text": {"facts": {"num_points": 5, "unknown_ids": {"7": "many"}}},
+    "points without objects": {"facts": {"num_points": 5, "num_objects": 0, "points200": {}}},
+    "labelled without objects": {"facts": {"num_points": 5, "points": {}, "objects": {}}},
+    "notes are no list": {"facts": {"num_points": 5, "notes": 3}},
+    "made from a list": {"made_from": []},
+    "made from files of nothing": {"made_from": {"files": ["a"]}},
+    "classes are a list": {"made_from": {"classes": []}},
+    "folder is null": {"raw_folder": None},
+    "arrays are a list": {"arrays": ["coord"]},
+    "array without its size": {"arrays": {"coord": {"crc32": 0}}},
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED_SOURCES)
+def test_a_damaged_source_is_none(tmp_path, case):
     whole = {"facts": {"num_points": 5, "alignment": "off"}, "made_from": {}, "raw_folder": "raw"}
-    write_scene(folder, scene_arrays(), whole)
-    assert read_source(folder) is not None
-    for facts in ({}, None, {"alignment": "off"}):
-        write_scene(folder, scene_arrays(), {**whole, "facts": facts})
-        assert read_source(folder) is None
+    write_scene(tmp_path, scene_arrays(), whole)
+    source = read_source(tmp_path)
+    assert source is not None
+    (tmp_path / "source.json").write_text(json.dumps(source | DAMAGED_SOURCES[case]))
+    assert read_source(tmp_path) is None
 
 
 def test_listing(tmp_path):
