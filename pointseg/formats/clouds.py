@@ -9,6 +9,7 @@ import re
 import struct
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,18 @@ _LAS_RGB = ("red", "green", "blue")
 _LAS_CLASSIFICATION = "classification"
 _PCD_KEYS = ("VERSION", "FIELDS", "SIZE", "TYPE", "COUNT", "WIDTH", "HEIGHT", "VIEWPOINT", "POINTS", "DATA")
 _MOST_PCD_HEADER_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class _LasChunk:
+    """Some points of a LAS file."""
+
+    xyz: np.ndarray
+    """(n, 3) float64."""
+    rgb: np.ndarray | None
+    """(n, 3) uint16; None where the point format has no colours."""
+    columns: dict[str, np.ndarray]
+    """Name in the file -> (n,) number: the classification and the extra dimensions."""
 
 
 def read_las(path: Path) -> ScanFile:
@@ -52,21 +65,26 @@ def read_las(path: Path) -> ScanFile:
             if len(points) == 0:
                 break
             chunks.append(_las_chunk(points))
-    if sum(len(chunk["xyz"]) for chunk in chunks) != num_points:
+    if sum(len(chunk.xyz) for chunk in chunks) != num_points:
         raise DataError(f"{path}: is truncated, the header announces {num_points} points; fetch it again")
     if not chunks:
         raise DataError(f"{path}: has no points; scan it again or leave it out")
-    columns = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
     notes: list[str] = []
-    xyz, rgb = columns.pop("xyz"), columns.pop("rgb", None)
+    rgb = None if chunks[0].rgb is None else np.concatenate([chunk.rgb for chunk in chunks if chunk.rgb is not None])
     if rgb is not None and not rgb.any():
         notes.append("all colours are zero and count as not given")
         rgb = None
+    columns = {name: np.concatenate([chunk.columns[name] for chunk in chunks]) for name in chunks[0].columns}
     normal, used = find_columns(columns, NORMAL)
-    fields = whole_columns({name: column for name, column in columns.items() if name not in used}, notes)
-    scan = scan_of_values(path, xyz, rgb=rgb, normal=normal, fields=fields, notes=notes)
-    scan.fields_with_unclassified_zero = frozenset({_LAS_CLASSIFICATION})
-    return scan
+    return scan_of_values(
+        path,
+        np.concatenate([chunk.xyz for chunk in chunks]),
+        rgb=rgb,
+        normal=normal,
+        fields=whole_columns({name: column for name, column in columns.items() if name not in used}, notes),
+        fields_with_unclassified_zero=frozenset({_LAS_CLASSIFICATION}),
+        notes=notes,
+    )
 
 
 @contextlib.contextmanager
@@ -121,16 +139,16 @@ def _check_laz_chunk_count(path: Path, data_start: int, size: int) -> None:
         raise DataError(f"{path}: is damaged, it announces {num_chunks} chunks of points; fetch it again")
 
 
-def _las_chunk(points: Any) -> dict[str, np.ndarray]:
-    names = set(points.point_format.dimension_names)
-    columns = {"xyz": np.stack([np.asarray(points[axis], dtype=np.float64) for axis in "xyz"], axis=1)}
-    if names >= set(_LAS_RGB):
-        columns["rgb"] = np.stack([np.asarray(points[name]) for name in _LAS_RGB], axis=1)
-    for name in ("classification", *points.point_format.extra_dimension_names):
-        values = np.asarray(points[name])
-        if values.ndim == 1:
-            columns[name] = values
-    return columns
+def _las_chunk(points: Any) -> _LasChunk:
+    dimensions = points.point_format
+    columns = {name: np.asarray(points[name]) for name in (_LAS_CLASSIFICATION, *dimensions.extra_dimension_names)}
+    return _LasChunk(
+        xyz=np.stack([np.asarray(points[axis], dtype=np.float64) for axis in "xyz"], axis=1),
+        rgb=np.stack([np.asarray(points[name]) for name in _LAS_RGB], axis=1)
+        if set(dimensions.dimension_names) >= set(_LAS_RGB)
+        else None,
+        columns={name: values for name, values in columns.items() if values.ndim == 1},
+    )
 
 
 def read_pcd(path: Path) -> ScanFile:

@@ -10,7 +10,14 @@ import numpy as np
 
 from pointseg.errors import DataError, first_line
 from pointseg.formats.libraries import require
-from pointseg.formats.scan_file import ScanFile, bytes_from_unit, fill_missing_colors, rgb_from_values, unit_normals
+from pointseg.formats.scan_file import (
+    ScanFile,
+    bytes_from_unit,
+    fill_missing_colors,
+    finite_rows,
+    rgb_from_values,
+    unit_normals,
+)
 from pointseg.formats.texture import choose_colors, read_image, sample_texture
 
 _DRACO = "KHR_draco_mesh_compression"
@@ -193,18 +200,17 @@ def _join(path: Path, placed: list[tuple[dict[str, Any], np.ndarray]], notes: li
         is_known = np.repeat([colors is not None for colors in rgb], [len(part) for part in xyz])
         filled = [np.zeros((len(a), 3), np.uint8) if b is None else b for a, b in zip(xyz, rgb, strict=True)]
         all_rgb = fill_missing_colors(np.concatenate(filled), is_known, notes)
-    scan = ScanFile(
+    notes = list(dict.fromkeys(notes))
+    given = [part for part, a in zip(normal, xyz, strict=True) if part is not None and len(part) == len(a)]
+    return ScanFile(
         path,
         all_xyz,
         np.concatenate(faces) if faces else None,
         all_rgb,
+        unit_normals(np.concatenate(given), finite_rows(all_xyz), notes) if len(given) == len(xyz) else None,
         up_axis_hint="y",
-        notes=list(dict.fromkeys(notes)),
+        notes=notes,
     )
-    given = [part for part, a in zip(normal, xyz, strict=True) if part is not None and len(part) == len(a)]
-    if len(given) == len(xyz):
-        scan.normal = unit_normals(np.concatenate(given), scan.is_finite, scan.notes)
-    return scan
 
 
 def _base_image(part: dict[str, Any]) -> Any:

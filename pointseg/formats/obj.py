@@ -19,6 +19,7 @@ from pointseg.formats.scan_file import (
     bytes_from_unit,
     fan_triangles,
     fill_missing_colors,
+    finite_rows,
     rgb_from_values,
     unit_normals,
 )
@@ -65,9 +66,9 @@ def read_obj(path: Path) -> ScanFile:
     rgb = choose_colors(
         _vertex_colors(path, vertices, notes), _texture_colors(path, lines, corners, num_corners, len(vertices), notes)
     )
-    scan = ScanFile(path, np.ascontiguousarray(vertices[:, :3]), faces, rgb, num_dropped_faces=num_dropped, notes=notes)
-    scan.normal = _normals(path, lines, corners, scan)
-    return scan
+    xyz = np.ascontiguousarray(vertices[:, :3])
+    normal = _normals(path, lines, corners, xyz, notes)
+    return ScanFile(path, xyz, faces, rgb, normal, num_dropped_faces=num_dropped, notes=notes)
 
 
 def _split(content: bytes) -> _Lines:
@@ -252,16 +253,16 @@ def _read_picture(path: Path, folder: Path, name: str, notes: list[str]) -> np.n
         return None
 
 
-def _normals(path: Path, lines: _Lines, corners: np.ndarray, scan: ScanFile) -> np.ndarray | None:
+def _normals(path: Path, lines: _Lines, corners: np.ndarray, xyz: np.ndarray, notes: list[str]) -> np.ndarray | None:
     """(N, 3) float32; None where no vertex has one."""
     if not lines.vn:
         return None
     vn = _numbers(path, "vn", lines.vn, 3)[:, :3]
-    first = _first_corner(corners[0], corners[2] >= 0, scan.num_points)
+    first = _first_corner(corners[0], corners[2] >= 0, len(xyz))
     if (first >= 0).any():
         values = np.where((first >= 0)[:, None], vn[corners[2][first]], np.nan)
-    elif len(vn) == scan.num_points:
+    elif len(vn) == len(xyz):
         values = vn
     else:
         return None
-    return unit_normals(values, scan.is_finite, scan.notes)
+    return unit_normals(values, finite_rows(xyz), notes)

@@ -24,7 +24,7 @@ _NO_COLOR = 128
 _LABEL_WORDS = ("label", "class", "segment", "instance", "object", "category", "semantic", "scalar_")
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class ScanFile:
     """The points of a file in their order and number there, and what is known of each; None where it says nothing.
 
@@ -54,10 +54,9 @@ class ScanFile:
     """What a person should know of this reading, a line each, without the path."""
 
     def __post_init__(self) -> None:
-        if len(self.xyz) == 0:
-            raise DataError(f"{self.path}: has no points; scan it again or leave it out")
+        _refuse_no_points(self.path, self.xyz)
         if self.faces is not None:
-            self.faces = _checked_faces(self.path, self.faces, len(self.xyz))
+            object.__setattr__(self, "faces", _checked_faces(self.path, self.faces, len(self.xyz)))
         if self.xyz.dtype not in (np.float32, np.float64) or self.xyz.shape[1:] != (3,):
             raise ValueError(f"xyz is {self.xyz.shape} {self.xyz.dtype}, expected (N, 3) float32 or float64")
         for name, dtype in (("rgb", np.uint8), ("normal", np.float32)):
@@ -129,6 +128,7 @@ def scan_of_values(
     normal: np.ndarray | None,
     notes: list[str],
     fields: dict[str, np.ndarray] | None = None,
+    fields_with_unclassified_zero: frozenset[str] = frozenset(),
     num_dropped_faces: int = 0,
 ) -> ScanFile:
     """A scan with colours and normals as its file has them: see :func:`rgb_from_values` and :func:`unit_normals`.
@@ -136,10 +136,18 @@ def scan_of_values(
     Raises:
         DataError: there is no point, colours are out of range, or a face names a vertex that is not there.
     """
-    scan = ScanFile(path, xyz, faces, fields=fields or {}, num_dropped_faces=num_dropped_faces, notes=notes)
-    scan.rgb = None if rgb is None else rgb_from_values(path, rgb, notes)
-    scan.normal = None if normal is None else unit_normals(normal, scan.is_finite, notes)
-    return scan
+    _refuse_no_points(path, xyz)
+    return ScanFile(
+        path,
+        xyz,
+        faces,
+        None if rgb is None else rgb_from_values(path, rgb, notes),
+        None if normal is None else unit_normals(normal, finite_rows(xyz), notes),
+        fields=fields or {},
+        fields_with_unclassified_zero=fields_with_unclassified_zero,
+        num_dropped_faces=num_dropped_faces,
+        notes=notes,
+    )
 
 
 def check_is_readable_file(path: str | os.PathLike[str]) -> None:
@@ -309,6 +317,11 @@ def fill_missing_colors(rgb: np.ndarray, is_known: np.ndarray, notes: list[str])
         rgb[~is_known] = _NO_COLOR
         notes.append(f"{int((~is_known).sum()):,} vertices have no colour and count as grey")
     return rgb
+
+
+def _refuse_no_points(path: Path, xyz: np.ndarray) -> None:
+    if len(xyz) == 0:
+        raise DataError(f"{path}: has no points; scan it again or leave it out")
 
 
 def _checked_faces(path: Path, faces: np.ndarray, num_points: int) -> np.ndarray | None:

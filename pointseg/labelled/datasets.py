@@ -6,7 +6,7 @@ and fetched by the library where they are in neither.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,7 @@ def _threerscan_points(library: Any, scene: str) -> LabelledPoints:
     """The annotated mesh, whose colours are those of the objects, and so no colours of the room."""
     mesh = library.get_mesh(scene, mesh_type="instance")
     points = _mesh_points(mesh, library.scans_dir / scene)
-    points.scan.rgb = None
+    points.scan = replace(points.scan, rgb=None)
     points.class_id = library.get_segmentation(scene, segmentation_type="rio27").labels.astype(np.int64)
     points.instance = _zero_is_none(library.get_segmentation(scene).labels)
     return points

@@ -12,7 +12,7 @@ from pointseg.errors import DataError, UsageError
 from pointseg.formats.companions import companion_files
 from pointseg.formats.ply import Mesh, write_mesh
 from pointseg.formats.reading import read_scan_file
-from pointseg.formats.scan_file import ScanFile, bytes_from_unit
+from pointseg.formats.scan_file import ScanFile, bytes_from_unit, scan_of_values
 from tests.formats.scan_files import (
     BLUE,
     GREEN,
@@ -30,6 +30,13 @@ from tests.formats.scan_files import (
 
 def test_a_colour_a_little_beyond_its_range_does_not_wrap_around():
     assert bytes_from_unit(np.array([-0.01, 0, 0.5, 1, 1.002])).tolist() == [0, 0, 128, 255, 255]
+
+
+@pytest.mark.parametrize("part", ["rgb", "normal"])
+def test_a_scan_of_values_is_checked(tmp_path, part):
+    values = {"rgb": None, "normal": None} | {part: np.ones((2, 3))}
+    with pytest.raises(ValueError, match=rf"{part} is \(2, 3\)"):
+        scan_of_values(tmp_path / "a.ply", np.zeros((3, 3)), notes=[], **values)
 
 
 def test_selected_points_keep_all_that_is_known_of_them():
@@ -240,6 +247,25 @@ def test_las(tmp_path, suffix, factor):
     assert {name: values.tolist() for name, values in scan.fields.items()} == {
         "classification": [2, 6, 30],
         "room": [100, 200, -1],
+    }
+
+
+@pytest.mark.needs("laspy")
+def test_dimensions_of_a_las_file_may_be_called_as_ours(tmp_path):
+    import laspy
+
+    header = laspy.LasHeader(point_format=7, version="1.4")
+    for name in ("rgb", "xyz"):
+        header.add_extra_dim(laspy.ExtraBytesParams(name, "int32"))
+    las = laspy.LasData(header)
+    las.x, las.red, las.rgb, las.xyz = [1, 2], [256, 512], [7, 8], [-1, 5]
+    las.write(tmp_path / "a.las")
+    scan = read_scan_file(tmp_path / "a.las")
+    assert (scan.xyz[:, 0].tolist(), scan.rgb[:, 0].tolist()) == ([1, 2], [1, 2])
+    assert {name: values.tolist() for name, values in scan.fields.items()} == {
+        "classification": [0, 0],
+        "rgb": [7, 8],
+        "xyz": [-1, 5],
     }
 
 
