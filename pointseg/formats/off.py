@@ -29,7 +29,7 @@ def read_off(path: Path) -> ScanFile:
         if min(num_vertices, num_faces) < 0 or num_vertices + num_faces > len(lines) - 1:
             raise DataError(f"{path}: is truncated, it announces more lines than it has; fetch it again")
         vertices = np.array(lines[1 : 1 + num_vertices], dtype="S").astype(np.float64)
-        polygons = [list(map(int, words[1 : 1 + int(words[0])])) for words in lines[1 + num_vertices :][:num_faces]]
+        polygons = [_corners(words) for words in lines[1 + num_vertices :][:num_faces]]
     except (IndexError, ValueError, OverflowError) as error:
         raise DataError(f"{path}: a line can't be read ({error}); export the mesh again") from None
     notes: list[str] = []
@@ -47,3 +47,11 @@ def read_off(path: Path) -> ScanFile:
     faces, num_dropped = fan_triangles(corners, num_corners, notes)
     xyz = np.ascontiguousarray(vertices[:, :3]) if num_vertices else np.zeros((0, 3))
     return scan_of_values(path, xyz, faces, rgb=rgb, normal=normal, num_dropped_faces=num_dropped, notes=notes)
+
+
+def _corners(words: list[str]) -> list[int]:
+    """The vertex indices of a polygon; a colour may follow. Raises: ValueError."""
+    num_corners = int(words[0])
+    if not 0 <= num_corners < len(words):
+        raise ValueError(f"a face of {num_corners} corners has {len(words) - 1}")
+    return list(map(int, words[1 : 1 + num_corners]))

@@ -202,6 +202,13 @@ def test_off(tmp_path):
     assert both.normal.tolist() == [[0, 0, 1]] * 4
 
 
+@pytest.mark.parametrize("face", ["4 0 1 2", "3", "-1 0 1 2", "3 0 1 x"])
+def test_a_polygon_of_an_off_file_that_is_cut_is_refused(tmp_path, face):
+    path = write(tmp_path / "a.off", f"OFF\n3 1 0\n0 0 0\n1 0 0\n1 1 0\n{face}\n")
+    with pytest.raises(DataError, match="a line can't be read"):
+        read_scan_file(path)
+
+
 @pytest.mark.needs("trimesh")
 def test_stl_has_three_vertices_a_face(tmp_path):
     corners = np.array([[[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 0], [1, 0, 0], [1, 1, 0.5]]], dtype="<f4")
