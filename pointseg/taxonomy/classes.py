@@ -6,7 +6,6 @@ label, from 0. Lines that are empty or begin with # don't count, and neither do 
 """
 
 import colorsys
-import csv
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ CLASS_TABLE = "classes.tsv"
 _SEGMENT_OF_BENCHMARK = {"scannet200": "segment200", "scannet20": "segment20"}
 NAMES = tuple(_SEGMENT_OF_BENCHMARK)
 """The benchmarks."""
+_MOST_SHOWN = 200  # characters of a cell, in an error
 
 _Byte = Annotated[int, Field(ge=0, le=255)]
 _Group = Literal["head", "common", "tail"]
@@ -205,14 +205,12 @@ def parse_class_table(text: str, name: str, where: str, segment: str = "segment"
     """
     numbered = enumerate(text.splitlines(), start=1)
     lines = [(number, line) for number, line in numbered if line.strip() and not line.startswith("#")]
-    reader = csv.DictReader((line for _, line in lines), delimiter="\t", quoting=csv.QUOTE_NONE)
-    header = [column.strip() for column in reader.fieldnames or ()]
+    header = [column.strip() for _, line in lines[:1] for column in line.split("\t")]
     missing = [column for column in ("id", "name") if column not in header]
     if missing:
-        found = ", ".join(header) or "nothing"
+        found = _shorten(", ".join(header)) or "nothing"
         raise DataError(f"{where}: has no column {missing[0]!r} (found: {found}); separate the columns by tabs")
-    reader.fieldnames = header
-    rows = [_parse_row(row, f"{where}:{number}") for (number, _), row in zip(lines[1:], reader, strict=True)]
+    rows = [_parse_row(header, line.split("\t"), f"{where}:{number}") for number, line in lines[1:]]
     if len(rows) < 2:
         raise DataError(f"{where}: has {len(rows)} classes; a network needs two or more")
     _refuse_repeated(rows, [f"{where}:{number}" for number, _ in lines[1:]])
@@ -237,15 +235,21 @@ def parse_class_table(text: str, name: str, where: str, segment: str = "segment"
     )
 
 
-def _parse_row(row: dict[str, str | None], where: str) -> _Row:
-    if None in row or None in row.values():
+def _parse_row(header: Sequence[str], cells: Sequence[str], where: str) -> _Row:
+    if len(cells) != len(header):
         raise DataError(f"{where}: has another number of columns than the first line; mend the row")
+    row = dict(zip(header, cells, strict=True))
     try:
         return _Row.model_validate({column: text for column, text in row.items() if text})
     except ValidationError as error:
         first = error.errors()[0]
-        column, text = first["loc"][0], row.get(str(first["loc"][0]))
-        raise DataError(f"{where}: {column} is {text!r}: {first['msg'].lower()}; mend the row") from None
+        column = str(first["loc"][0])
+        shown = repr(_shorten(row.get(column, "")))
+        raise DataError(f"{where}: {column} is {shown}: {first['msg'].lower()}; mend the row") from None
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def _refuse_repeated(rows: Sequence[_Row], places: Sequence[str]) -> None:

@@ -111,6 +111,17 @@ def test_a_wrong_table_is_one_line_that_names_the_row(text: str, message: str) -
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("text", ["id\tname\n1\twall\n{}\tfloor\n", "{}\tname\n1\twall\n2\tfloor\n"])
+def test_a_cell_of_any_length_is_a_short_line(text: str) -> None:
+    with pytest.raises(DataError) as error:
+        parse_class_table(text.format("7" * 200_000), "x", "x.tsv")
+    assert len(str(error.value)) < 400
+
+
+def test_a_name_may_be_long() -> None:
+    assert parse_class_table(f"id\tname\n1\t{'a' * 200_000}\n2\tb\n", "x", "x").class_names[1] == "b"
+
+
 def test_a_table_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no such table of classes"):
         load_taxonomy(str(tmp_path / "none.tsv"))
