@@ -1,15 +1,11 @@
 """The files that a scan names and is read with: materials and pictures of an OBJ file, data and pictures of a glTF."""
 
 import json
-import re
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
 from pointseg.errors import regular_file
-
-_LIBRARY = re.compile(rb"^[ \t]*mtllib[ \t]+([^\r\n]+)", re.MULTILINE)
-_PICTURE = re.compile(rb"^[ \t]*map_kd[ \t]+([^\r\n]+)", re.MULTILINE | re.IGNORECASE)
+from pointseg.formats.obj_lines import mtl_statements, name_of, obj_statements
 
 
 def companion_files(path: Path) -> list[Path]:
@@ -19,9 +15,7 @@ def companion_files(path: Path) -> list[Path]:
     """
     try:
         if path.suffix.lower() == ".obj":
-            libraries = _find_named(path.parent, _LIBRARY, regular_file(path).read_bytes(), find_beside)
-            pictures = [_find_named(file.parent, _PICTURE, file.read_bytes(), find_picture) for file in libraries]
-            return libraries + [file for found in pictures for file in found]
+            return _companions_of_obj(path)
         if path.suffix.lower() == ".gltf":
             header = json.loads(regular_file(path).read_bytes())
             names = [row.get("uri", "") for part in ("buffers", "images") for row in header.get(part, [])]
@@ -32,16 +26,24 @@ def companion_files(path: Path) -> list[Path]:
     return []
 
 
+def find_libraries(folder: Path, text: str) -> dict[str, Path | None]:
+    """The MTL files that a ``mtllib`` line names, None for those that are not there.
+
+    The format has a list of names, and exporters write one with spaces in it: it is a list where every word ends as
+    the name of an MTL file, unless a file is called so.
+    """
+    words = text.split()
+    is_list = all(word.strip('"').lower().endswith(".mtl") for word in words)
+    if is_list and not _is_file(folder / _local(text)):
+        return {word: find_beside(folder, word) for word in words}
+    return {text: find_beside(folder, text)}
+
+
 def find_beside(folder: Path, name: str) -> Path | None:
     """The file of a name as in an OBJ or MTL file, which may hold the path of another machine."""
-    name = name.strip('"').replace("\\", "/")
-    for candidate in (folder / name, folder / name.rsplit("/", 1)[-1]):
-        try:
-            if candidate.is_file():
-                return candidate
-        except (OSError, ValueError, RecursionError):
-            continue
-    return None
+    name = _local(name)
+    candidates = (folder / name, folder / name.rsplit("/", 1)[-1])
+    return next((candidate for candidate in candidates if _is_file(candidate)), None)
 
 
 def find_picture(folder: Path, text: str) -> Path | None:
@@ -51,8 +53,24 @@ def find_picture(folder: Path, text: str) -> Path | None:
     return next((place for place in places if place is not None), None)
 
 
-def _find_named(
-    folder: Path, line: re.Pattern[bytes], content: bytes, find: Callable[[Path, str], Path | None]
-) -> list[Path]:
-    found = [find(folder, name.decode("utf-8", errors="replace").strip()) for name in line.findall(content)]
-    return [file for file in found if file is not None]
+def _companions_of_obj(path: Path) -> list[Path]:
+    libraries, pictures = [], []
+    for key, rest in obj_statements(regular_file(path).read_bytes(), b"mtllib"):
+        if key == b"mtllib":
+            libraries += [file for file in find_libraries(path.parent, name_of(rest)).values() if file is not None]
+    for library in libraries:
+        for word, text in mtl_statements(library.read_bytes()):
+            if word == "map_Kd" and (picture := find_picture(library.parent, text)) is not None:
+                pictures.append(picture)
+    return libraries + pictures
+
+
+def _local(name: str) -> str:
+    return name.strip('"').replace("\\", "/")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError, RecursionError):
+        return False

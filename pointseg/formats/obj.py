@@ -4,8 +4,6 @@ Read here because the libraries that read OBJ split and order vertices anew by m
 coordinates in single precision, and predictions have to come back a line a vertex.
 """
 
-import codecs
-import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.errors import DataError, UsageError, first_line
-from pointseg.formats.companions import find_beside, find_picture
+from pointseg.formats.companions import find_libraries, find_picture
+from pointseg.formats.obj_lines import mtl_statements, name_of, obj_statements
 from pointseg.formats.scan_file import (
     ScanFile,
     bytes_from_unit,
@@ -24,12 +23,6 @@ from pointseg.formats.scan_file import (
     unit_normals,
 )
 from pointseg.formats.texture import Material, choose_colors, read_image, sample_texture
-
-_COMMENT = re.compile(rb"^[ \t]*#[^\r\n]*", re.MULTILINE)
-_CONTINUED = re.compile(rb"\\\r?\n")
-# What ends in a folder of Windows, C:\scans\, and does not go on in the next line: a comment behind numbers, a name.
-_COMMENT_BEHIND = re.compile(rb"^([ \t]*(?:v|vt|vn|f)[ \t][^#\r\n]*)#[^\r\n]*", re.MULTILINE)
-_NAME_LIKE_FOLDER = re.compile(rb"^([ \t]*(?!(?:v|vt|vn|f|mtllib)[ \t])[a-zA-Z][^\r\n]*?)\\+(?=\r?\n)", re.MULTILINE)
 
 
 @dataclass
@@ -74,16 +67,7 @@ def read_obj(path: Path) -> ScanFile:
 def _split(content: bytes) -> _Lines:
     lines = _Lines()
     material = ""
-    content = _COMMENT.sub(b"", content.removeprefix(codecs.BOM_UTF8))
-    if _CONTINUED.search(content):
-        for ending in (_COMMENT_BEHIND, _NAME_LIKE_FOLDER):
-            content = ending.sub(rb"\1", content)
-        content = _CONTINUED.sub(b" ", content)
-    for line in content.splitlines():
-        words = line.split(None, 1)
-        if len(words) < 2:
-            continue
-        key, rest = words
+    for key, rest in obj_statements(content):
         if key == b"v":
             lines.v.append(rest)
         elif key == b"f":
@@ -95,9 +79,9 @@ def _split(content: bytes) -> _Lines:
         elif key == b"vn":
             lines.vn.append(rest)
         elif key == b"usemtl":
-            material = rest.decode("utf-8", errors="replace").strip()
+            material = name_of(rest)
         elif key == b"mtllib":
-            lines.libraries.append(rest.decode("utf-8", errors="replace").strip())
+            lines.libraries.append(name_of(rest))
     return lines
 
 
@@ -185,11 +169,14 @@ def _texture_colors(
     notes: list[str],
 ) -> np.ndarray | None:
     """(N, 3) uint8; None where no vertex has a material with a colour."""
-    materials = {
-        name: material
-        for library in lines.libraries
-        for name, material in _read_materials(path, library, notes).items()
-    }
+    materials: dict[str, Material] = {}
+    for text in lines.libraries:
+        for library, file in find_libraries(path.parent, text).items():
+            if file is None:
+                # The mesh is worth reading without.
+                notes.append(f"{library} is not beside it, so materials give no colours")
+            else:
+                materials |= _read_materials(path, file, notes)
     if not materials:
         return None
     vertex, place, _ = corners
@@ -214,18 +201,13 @@ def _texture_colors(
     return fill_missing_colors(rgb, is_known, notes) if is_known.any() else None
 
 
-def _read_materials(path: Path, library: str, notes: list[str]) -> dict[str, Material]:
-    """The materials of an MTL file by name. What is missing is a note: the mesh is worth reading without."""
-    file = find_beside(path.parent, library)
-    if file is None:
-        notes.append(f"{library} is not beside it, so materials give no colours")
-        return {}
+def _read_materials(path: Path, file: Path, notes: list[str]) -> dict[str, Material]:
+    """The materials of an MTL file by name."""
     materials: dict[str, Material] = {}
     name = ""
-    for line in file.read_bytes().decode("utf-8-sig", errors="replace").splitlines():
-        key, rest = (*line.split(None, 1), "", "")[:2]
+    for key, rest in mtl_statements(file.read_bytes()):
         if key == "newmtl":
-            name = rest.strip()
+            name = rest
             materials[name] = Material()
         elif key == "Kd" and name in materials:
             try:
@@ -234,8 +216,8 @@ def _read_materials(path: Path, library: str, notes: list[str]) -> dict[str, Mat
                 continue
             if values.shape == (3,) and np.isfinite(values).all():
                 materials[name].rgb = bytes_from_unit(values)
-        elif key.lower() == "map_kd" and name in materials:
-            materials[name].image = _read_picture(path, file.parent, rest.strip(), notes)
+        elif key == "map_Kd" and name in materials:
+            materials[name].image = _read_picture(path, file.parent, rest, notes)
     return materials
 
 

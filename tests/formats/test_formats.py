@@ -521,6 +521,39 @@ def test_files_that_a_scan_names(tmp_path):
     assert companion_files(write(tmp_path / "b.gltf", "[1")) == companion_files(tmp_path / "a.ply") == []
 
 
+MATERIALS = {"a.mtl": "newmtl red\nKd 1 0 0\n", "b.mtl": "newmtl blue\nKd 0 0 1\n"}
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("mtllib a.mtl b.mtl", ["a.mtl", "b.mtl"]),
+        ("mtllib ./a.mtl ./b.mtl", ["a.mtl", "b.mtl"]),
+        ('mtllib "a.mtl" "b.mtl"', ["a.mtl", "b.mtl"]),
+        ("mtllib \\\na.mtl b.mtl", ["a.mtl", "b.mtl"]),
+        ("mtllib a.mtl\rmtllib b.mtl\r", ["a.mtl", "b.mtl"]),
+        ("# mtllib a.mtl\nmtllib gone.mtl b.mtl", ["b.mtl"]),
+        ("mtllib my a.mtl", ["my a.mtl"]),
+        ("mtllib a.mtl of b.mtl", ["a.mtl of b.mtl"]),
+        ("mtllib a.mtl c.mtl", ["a.mtl c.mtl"]),
+        ("mtllib C:\\my scans\\b.mtl", ["b.mtl"]),
+    ],
+)
+def test_what_is_read_of_an_obj_is_what_it_is_made_from(tmp_path, line, names):
+    """The colours of all files that a line of libraries names, whichever way it is written."""
+    for name, text in {**MATERIALS, **dict.fromkeys(names, "".join(MATERIALS.values())), **MATERIALS}.items():
+        write(tmp_path / name, text)
+    body = "".join(f"v {i} {i % 2} 0\n" for i in range(6)) + "usemtl red\nf 1 2 3\nusemtl blue\nf 4 5 6\n"
+    path = write(tmp_path / "a.obj", f"{line}\n{body}")
+    assert companion_files(path) == [tmp_path / name for name in names]
+    scan = read_scan_file(path)
+    first = GREY if names == ["b.mtl"] else RED
+    assert scan.rgb[[0, 3]].tolist() == [first, BLUE]
+    assert [note for note in scan.notes if "beside" in note] == (
+        ["gone.mtl is not beside it, so materials give no colours"] if "gone" in line else []
+    )
+
+
 def test_damaged_coordinates_are_no_place(tmp_path):
     path = write(tmp_path / "a.xyz", "0 0 0\n1e30 0 0\n689123456 5335765430 0\n0 -1e300 0\n")
     assert read_scan_file(path).is_finite.tolist() == [True, False, True, False]
