@@ -3,12 +3,12 @@
 PCD is read here because Open3D ends the process on a damaged file.
 """
 
-import contextlib
 import os
 import re
 import struct
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,8 @@ def read_las(path: Path) -> ScanFile:
     if path.suffix.lower() == ".laz":
         require("lazrs", path)
     chunks = []
-    _check_las_counts(path)
-    with _no_panic_messages(), laspy.open(path, read_evlrs=False) as reader:
+    is_compressed = _check_las_counts(path)
+    with _no_panic_messages() if is_compressed else nullcontext(), laspy.open(path, read_evlrs=False) as reader:
         num_points = reader.header.point_count
         # In pieces, so that a count that is a lie takes no more memory than the file's points.
         for points in reader.chunk_iterator(min(_CHUNK_POINTS, max(num_points, 1))):
@@ -87,9 +87,12 @@ def read_las(path: Path) -> ScanFile:
     )
 
 
-@contextlib.contextmanager
+@contextmanager
 def _no_panic_messages() -> Iterator[None]:
     """Where lazrs meets damage it writes pages to stderr, past Python, before it raises what Python sees."""
+    if sys.stderr is None or not _is_open(2):
+        yield
+        return
     sys.stderr.flush()
     kept = os.dup(2)
     try:
@@ -101,8 +104,20 @@ def _no_panic_messages() -> Iterator[None]:
         os.close(kept)
 
 
-def _check_las_counts(path: Path) -> None:
-    """Refuse counts that the file can't hold: laspy would count records, or give out memory, until they are reached."""
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def _check_las_counts(path: Path) -> bool:
+    """Refuse counts that the file can't hold: laspy would count records, or give out memory, until they are reached.
+
+    Returns:
+        whether the points are compressed, which the header says, not the suffix.
+    """
     with open(path, "rb") as file:
         start = file.read(375)
     if len(start) < 227 or start[:4] != b"LASF":
@@ -117,6 +132,7 @@ def _check_las_counts(path: Path) -> None:
         raise DataError(f"{path}: is truncated or damaged, it announces more than it holds; fetch it again")
     if is_compressed:
         _check_laz_chunk_count(path, data_start, size)
+    return is_compressed
 
 
 def _check_laz_chunk_count(path: Path, data_start: int, size: int) -> None:

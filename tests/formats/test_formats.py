@@ -2,6 +2,7 @@
 
 import json
 import struct
+import subprocess
 import sys
 from pathlib import Path
 
@@ -274,6 +275,20 @@ def test_dimensions_of_a_las_file_may_be_called_as_ours(tmp_path):
         "rgb": [7, 8],
         "xyz": [-1, 5],
     }
+
+
+@pytest.mark.needs("laspy")
+@pytest.mark.needs("lazrs")
+@pytest.mark.parametrize("suffix", [".las", ".laz"])
+def test_las_where_stderr_is_closed(tmp_path, suffix):
+    import laspy
+
+    las = laspy.LasData(laspy.LasHeader(point_format=3, version="1.2"))
+    las.x = [1, 2, 3]
+    las.write(tmp_path / f"a{suffix}")
+    code = "import sys; from pointseg.formats.reading import *; print(read_scan_file(sys.argv[1]).num_points)"
+    command = ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-c", code, tmp_path / f"a{suffix}"]
+    assert subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout == "3\n"
 
 
 PCD = "# .PCD v0.7\nVERSION 0.7\nFIELDS x y z rgb _ normal_x normal_y normal_z label\nSIZE 8 8 8 4 1 4 4 4 2\n"
