@@ -76,12 +76,8 @@ def write_prediction(path: str | os.PathLike[str], class_ids: np.ndarray) -> Non
         OSError: the disk is full or can't be written.
     """
     content = _as_text(class_ids)
-    try:
-        with atomic_file(path) as temporary:
-            temporary.write_bytes(content)
-    except OSError as error:
-        # A failed write knows no file name of its own.
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def read_prediction(path: str | os.PathLike[str], num_vertices: int | None = None) -> np.ndarray:
@@ -195,16 +191,13 @@ def write_zip(path: str | os.PathLike[str], ids_of_scene: Mapping[str, np.ndarra
     Raises:
         OSError: the disk is full or can't be written.
     """
-    try:
-        with atomic_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-            for scene in sorted(ids_of_scene):
-                member = zipfile.ZipInfo(f"{scene}.txt", date_time=_ZIP_EPOCH)
-                member.compress_type = zipfile.ZIP_DEFLATED
-                member.create_system = 3  # Unix, on every system, so that the bytes don't depend on it
-                member.external_attr = 0o644 << 16
-                archive.writestr(member, _as_text(ids_of_scene[scene]))
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+    with atomic_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for scene in sorted(ids_of_scene):
+            member = zipfile.ZipInfo(f"{scene}.txt", date_time=_ZIP_EPOCH)
+            member.compress_type = zipfile.ZIP_DEFLATED
+            member.create_system = 3  # Unix, on every system, so that the bytes don't depend on it
+            member.external_attr = 0o644 << 16
+            archive.writestr(member, _as_text(ids_of_scene[scene]))
 
 
 def _as_text(class_ids: np.ndarray) -> bytes:

@@ -9,7 +9,7 @@ import pytest
 
 from pointseg.errors import UsageError
 from pointseg.output.prediction_record import RECORD_NAME, PredictionRecord
-from pointseg.output.submission import read_prediction
+from pointseg.output.submission import read_prediction, write_prediction
 from pointseg.taxonomy import load_taxonomy
 
 SCENE = "scene0708_00"
@@ -188,6 +188,13 @@ def test_a_failed_write_leaves_the_old_zip(
     assert caught.value.filename == str(out)
     assert out.read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions", "raw", "submission.zip"]
+
+
+def test_an_error_names_the_file_that_it_is_of(tmp_path: Path) -> None:
+    (tmp_path / "predictions").touch()
+    with pytest.raises(OSError, match="File exists") as caught:
+        write_prediction(tmp_path / "predictions" / "a.txt", np.array([1]))
+    assert Path(caught.value.filename) == tmp_path / "predictions"
 
 
 def test_a_mesh_that_is_not_there_is_named(
