@@ -10,7 +10,7 @@ import re
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,7 +22,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from pointseg.errors import DataError, PointsegError, StoppedError, UsageError
+from pointseg.errors import DataError, PointsegError, StoppedError, UsageError, first_line
+from pointseg.processes.launcher import Launch, read_launch
 
 T = TypeVar("T")
 _PATIENCE = timedelta(hours=2)
@@ -192,25 +193,15 @@ def choose_device(name: str) -> torch.device:
         raise UsageError("run.device=cuda: PyTorch finds no GPU; install a CUDA build of torch, or use run.device=cpu")
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    variables, num_gpus = read_launcher(), torch.cuda.device_count()
-    local_rank = int(variables.get("LOCAL_RANK", 0))
-    if num_gpus == 1 and variables is not os.environ:
+    launch, num_gpus = read_launch(), torch.cuda.device_count()
+    local_rank = launch.local_rank
+    if num_gpus == 1 and launch.by_slurm:
         local_rank = 0  # Slurm shows each task its own GPU alone
     if local_rank >= num_gpus:
         raise UsageError(
             f"process {local_rank} has no GPU, there are {num_gpus}; lower --nproc-per-node (srun: --ntasks-per-node)"
         )
     return torch.device("cuda", local_rank)
-
-
-def read_launcher() -> Mapping[str, str]:
-    """The environment with torchrun's variables, also where srun has started several processes and set its own."""
-    several = os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1"
-    if not several or "WORLD_SIZE" in os.environ or "SLURM_PTY_PORT" in os.environ:  # the last: a shell, by srun --pty
-        return os.environ
-    from pointseg.processes.slurm import as_torchrun
-
-    return as_torchrun(os.environ)
 
 
 def set_num_threads(num_threads: int, key: str = "train.num_threads=") -> None:
@@ -235,23 +226,18 @@ def join_processes(device_name: str) -> Iterator[Processes]:
     """Join the processes that torchrun or srun started, and leave them at the end. Between GPUs they talk by NCCL.
 
     Raises:
-        UsageError: a device is not there; or processes of srun did not find each other.
+        UsageError: a device is not there, a variable of the launcher is wrong, or the processes did not find each
+            other.
         DataError: another process has ended before this one.
     """
     device = choose_device(device_name)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    variables = read_launcher()
-    if int(variables.get("WORLD_SIZE", 1)) == 1:
+    launch = read_launch()
+    if launch.world_size == 1:
         yield Processes(0, 1, device)
         return
-    meeting: dict[str, Any] = {}  # torchrun's
-    if variables is not os.environ:
-        from pointseg.processes.slurm import meet
-
-        meeting = meet(variables, _PATIENCE)
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=_PATIENCE, **meeting)
+    _meet_others(launch, device)
     try:
         yield Processes(dist.get_rank(), dist.get_world_size(), device)
     except BaseException as error:
@@ -266,6 +252,21 @@ def join_processes(device_name: str) -> Iterator[Processes]:
         # wait for Python.
         gc.collect()
         dist.destroy_process_group()
+
+
+def _meet_others(launch: Launch, device: torch.device) -> None:
+    meeting: dict[str, Any] = {}  # torchrun's
+    if launch.by_slurm:
+        from pointseg.processes.slurm import meet
+
+        meeting = meet(launch, _PATIENCE)
+    try:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE, **meeting)
+    except RuntimeError as error:  # all of torch.distributed's are
+        raise UsageError(
+            f"{launch.address}:{launch.port}: the {launch.world_size} processes did not find each other there "
+            f"({first_line(error)}); start them with torchrun, or set MASTER_ADDR and MASTER_PORT"
+        ) from None
 
 
 def _forget_frames(error: BaseException) -> None:

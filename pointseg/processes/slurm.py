@@ -12,6 +12,7 @@ from typing import Any
 import torch.distributed as dist
 
 from pointseg.errors import UsageError, first_line
+from pointseg.processes.launcher import Launch
 
 MEETING_TIME = timedelta(minutes=10)
 _NEEDED = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NODELIST")
@@ -47,24 +48,22 @@ def first_host(hosts: str) -> str:
     return re.sub(r"\[(\w+)[^\]]*\]", r"\1", first[0])
 
 
-def meet(variables: Mapping[str, str], patience: timedelta) -> dict[str, Any]:
+def meet(launch: Launch, patience: timedelta) -> dict[str, Any]:
     """Let all tasks of the step find each other: ``store``, ``rank`` and ``world_size`` of ``init_process_group``.
 
     Args:
-        variables: of :func:`as_torchrun`.
+        launch: of a task of the step.
         patience: how long they wait for each other later on.
 
     Raises:
         UsageError: they did not within ten minutes, or another program has the port.
     """
-    host, port = variables["MASTER_ADDR"], int(variables["MASTER_PORT"])
-    rank, world_size = int(variables["RANK"]), int(variables["WORLD_SIZE"])
     try:
-        store = dist.TCPStore(host, port, world_size, rank == 0, timeout=MEETING_TIME)
+        store = dist.TCPStore(launch.address, launch.port, launch.world_size, launch.rank == 0, timeout=MEETING_TIME)
     except dist.DistError as error:
         raise UsageError(
-            f"{host}:{port}: the {world_size} tasks of this Slurm step did not find each other there "
-            f"({first_line(error)}); set MASTER_ADDR and MASTER_PORT, or start them with torchrun"
+            f"{launch.address}:{launch.port}: the {launch.world_size} tasks of this Slurm step did not find each other "
+            f"there ({first_line(error)}); set MASTER_ADDR and MASTER_PORT, or start them with torchrun"
         ) from None
     store.set_timeout(patience)
-    return {"store": store, "rank": rank, "world_size": world_size}
+    return {"store": store, "rank": launch.rank, "world_size": launch.world_size}

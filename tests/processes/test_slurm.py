@@ -1,13 +1,15 @@
 """Tasks of srun find each other by Slurm's variables; what is one process stays one."""
 
 import os
+import socket
 from collections.abc import Mapping
 
 import pytest
 import torch
 
 from pointseg.errors import UsageError
-from pointseg.processes import choose_device, join_processes, read_launcher, slurm
+from pointseg.processes import choose_device, join_processes, slurm
+from pointseg.processes.launcher import read_launch
 from pointseg.processes.slurm import as_torchrun, first_host, meet
 
 STEP = {
@@ -20,6 +22,7 @@ STEP = {
     "SLURM_PROCID": "5",
     "SLURM_LOCALID": "1",
 }
+JOB = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29400"}
 NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -87,7 +90,7 @@ def test_tasks_take_the_gpus_that_slurm_shows_them(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(UsageError, match="process 2 has no GPU, there are 2; lower --nproc-per-node"):
         choose_device("cuda")
-    set_environment(monkeypatch, {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"})
+    set_environment(monkeypatch, {**JOB, "RANK": "1", "LOCAL_RANK": "1"})
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UsageError, match="process 1 has no GPU, there are 1"):
         choose_device("cuda")
@@ -100,6 +103,40 @@ def test_a_task_that_does_not_come_ends_the_others_with_one_line(monkeypatch: py
     with pytest.raises(
         UsageError, match=r"127\.0\.0\.1:\d+: the 2 tasks of this Slurm step did not find each"
     ) as error:
-        meet(read_launcher(), slurm.timedelta(hours=2))
+        meet(read_launch(), slurm.timedelta(hours=2))
     assert "\n" not in str(error.value)
     assert str(error.value).endswith("; set MASTER_ADDR and MASTER_PORT, or start them with torchrun")
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"WORLD_SIZE": ""}, "WORLD_SIZE=: expected a whole number from 1 on; start the processes with torchrun, or "),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE=two: expected a whole number from 1 on; "),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE=0: expected a whole number from 1 on; "),
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE=2 without RANK and MASTER_ADDR and MASTER_PORT; start "),
+        ({**JOB, "RANK": "-1"}, "RANK=-1: expected a whole number from 0 to 1; "),
+        ({**JOB, "RANK": "2"}, "RANK=2: expected a whole number from 0 to 1; "),
+        ({**JOB, "LOCAL_RANK": "x"}, "LOCAL_RANK=x: expected a whole number from 0 on; "),
+        ({**JOB, "MASTER_PORT": "65536"}, "MASTER_PORT=65536: expected a whole number from 1 to 65535; "),
+    ],
+)
+def test_variables_that_no_launcher_sets_end_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
+) -> None:
+    set_environment(monkeypatch, variables)
+    with pytest.raises(UsageError) as error, join_processes("cpu"):
+        pass
+    assert str(error.value).startswith(message)
+
+
+def test_a_port_that_another_program_has_ends_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        set_environment(monkeypatch, {**JOB, "MASTER_PORT": str(port)})
+        with pytest.raises(UsageError) as error, join_processes("cpu"):
+            pass
+    assert str(error.value).startswith(f"127.0.0.1:{port}: the 2 processes did not find each other there (")
+    assert "\n" not in str(error.value)
