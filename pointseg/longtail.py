@@ -12,6 +12,7 @@ from pointseg.atomic import write_text
 from pointseg.command_line import CommandParser
 from pointseg.commands import run_command
 from pointseg.config import find_config
+from pointseg.cores import count_cores
 from pointseg.errors import UsageError
 from pointseg.folder_lock import hold_folder
 from pointseg.laboratory.campaign import find_begun, order_runs, prepare
@@ -23,7 +24,6 @@ from pointseg.laboratory.progress import describe_progress
 from pointseg.laboratory.scheduler import do_runs
 from pointseg.laboratory.table import format_table
 from pointseg.laboratory.tables import Summary, Tables, as_json
-from pointseg.preparation.parallel import count_cores
 from pointseg.rooms import FREQUENCY_LAWS
 from pointseg.scans.tree import SPLITS
 

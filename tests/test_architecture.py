@@ -15,7 +15,7 @@ PACKAGE = ROOT / "pointseg"
 
 # From the bottom up: a module imports from its own part (folder or file), or from one of a lower layer.
 LAYERS = [
-    {"errors", "atomic"},
+    {"errors", "atomic", "cores"},
     {"atomic_directory"},
     {"commands"},
     {"command_line", "folder_lock"},
@@ -30,7 +30,12 @@ LAYERS = [
     {command.module for command in COMMANDS.values()} | {"__main__"},
 ]
 # Take tensors and arrays only, so that other projects can use them.
-STANDALONE = {"formats": {"errors", "atomic"}, "collapse": {"taxonomy"}, "losses": {"taxonomy"}, "sparse": {"errors"}}
+STANDALONE = {
+    "formats": {"errors", "atomic", "cores"},
+    "collapse": {"taxonomy"},
+    "losses": {"taxonomy"},
+    "sparse": {"errors"},
+}
 
 
 def _part(module: str) -> str | None:

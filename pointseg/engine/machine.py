@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 import pointseg
-from pointseg.preparation.parallel import count_cores
+from pointseg.cores import count_cores
 
 
 def describe_surroundings(device: torch.device) -> dict[str, str]:

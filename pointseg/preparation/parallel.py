@@ -12,17 +12,13 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from pointseg.cores import count_cores
 from pointseg.errors import DataError, UsageError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-def count_cores() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def map_scenes(

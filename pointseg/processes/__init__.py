@@ -5,7 +5,6 @@ that another has ended, while a kernel of NCCL would wait for it.
 """
 
 import gc
-import os
 import re
 import signal
 import time
@@ -22,6 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from pointseg.cores import count_cores
 from pointseg.errors import DataError, PointsegError, StoppedError, UsageError, first_line
 from pointseg.processes.launcher import Launch, read_launch
 
@@ -214,9 +214,11 @@ def set_num_threads(num_threads: int, key: str = "train.num_threads=") -> None:
     Raises:
         UsageError: there are many more than cores; OpenMP ends the process where it can't start them.
     """
-    most = _MOST_THREADS_PER_CORE * (os.cpu_count() or 1)
+    num_cores = count_cores()
+    most = _MOST_THREADS_PER_CORE * num_cores
     if num_threads > most:
-        raise UsageError(f"{key}{num_threads}: this machine has {os.cpu_count()} cores; choose {most} at most")
+        cores = "one core" if num_cores == 1 else f"{num_cores} cores"
+        raise UsageError(f"{key}{num_threads}: this process may use {cores}; choose {most} at most")
     if num_threads:
         torch.set_num_threads(num_threads)
 

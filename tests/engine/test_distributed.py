@@ -103,10 +103,13 @@ def test_synchronised_layers_stay_where_the_network_is() -> None:
     assert all(tensor.is_meta for tensor in module.state_dict().values())
 
 
-def test_more_threads_than_the_system_starts_are_refused() -> None:
+def test_more_threads_than_the_system_starts_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenMP would end the process, without a word or with a line of its own."""
     before = torch.get_num_threads()
-    with pytest.raises(UsageError, match=r"train.num_threads=100000: this machine has \d+ cores; choose \d+ at most"):
+    with pytest.raises(UsageError, match=r"train.num_threads=100000: this process may use .+; choose \d+ at"):
         set_num_threads(100_000)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
+    with pytest.raises(UsageError, match="train.num_threads=17: this process may use one core; choose 16 at most"):
+        set_num_threads(17)
     set_num_threads(0)
     assert torch.get_num_threads() == before
