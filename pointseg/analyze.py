@@ -10,36 +10,30 @@ from pointseg.collapse.metrics import pairwise_cosines
 from pointseg.command_line import CommandParser
 from pointseg.commands import run_command
 from pointseg.engine.analysis import Analysis, ClassFrequency, analyze_scenes, read_class_frequency, summarize_analysis
-from pointseg.engine.inference import Segmenter, load_segmenter
 from pointseg.errors import UsageError
 from pointseg.output.analysis_table import format_analyses
 from pointseg.output.json_text import format_json
 from pointseg.output.plot_style import short_names
 from pointseg.output.plots import ClassFigures, RunFigures, check_plot_path, draw_analysis, order_by_frequency
+from pointseg.run_arguments import add_compared_runs, choose_scenes, load_compared_runs, refuse_many_runs
 from pointseg.runs.directory import RunDirectory
 from pointseg.runs.history import Row, read_history
 from pointseg.scans.prepared import check_labels, check_scenes, list_scenes
 from pointseg.scans.tree import name_splits
 from pointseg.taxonomy import Taxonomy
 
-_MAX_RUNS = 2
-Splits = str | tuple[str, ...]
-"""A split, or several together."""
-
 
 def main(argv: Sequence[str]) -> None:
     """Measure how far neural collapse has come in one run, or compare two."""
     parser = CommandParser("analyze", description="Neural-collapse measures, and IoU by class frequency.")
-    parser.add_argument("--run", required=True, nargs="+", action="extend", help="folder of a run; two: compare them")
-    parser.add_argument("--split", metavar="NAME", help="default: the split that the run was validated on, or val")
-    parser.add_argument("--checkpoint", nargs="+", help="a file for each run; default: its best, or its last")
-    parser.add_argument("--data-root", help="another prepared tree than the run's")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
+    add_compared_runs(parser)
+    parser.add_argument(
+        "--checkpoint", nargs="+", action="extend", help="a file for each run; default: its best, or its last"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the measures here, too")
     parser.add_argument("--plot", metavar="PNG", help="draw them here (.png, .pdf or .svg)")
     arguments = parser.parse_args(argv)
-    if len(arguments.run) > _MAX_RUNS:
-        raise UsageError(f"--run: {len(arguments.run)} runs; give one, or two to compare")
+    refuse_many_runs(arguments.run)
     if arguments.checkpoint and len(arguments.checkpoint) != len(arguments.run):
         raise UsageError(
             f"--checkpoint: {len(arguments.checkpoint)} files for {len(arguments.run)} runs; give one each"
@@ -47,9 +41,7 @@ def main(argv: Sequence[str]) -> None:
     if arguments.plot:
         check_plot_path(arguments.plot)
 
-    checkpoints = arguments.checkpoint or [None] * len(arguments.run)
-    pairs = zip(arguments.run, checkpoints, strict=True)
-    segmenters = [load_segmenter(run, checkpoint, arguments.device) for run, checkpoint in pairs]
+    segmenters = load_compared_runs(arguments, arguments.checkpoint)
     root, split = choose_scenes(segmenters, arguments.data_root, arguments.split)
     data, taxonomy = segmenters[0].config.data, segmenters[0].taxonomy
     folders = list_scenes(root, split)
@@ -78,21 +70,6 @@ def main(argv: Sequence[str]) -> None:
     if arguments.plot:
         draw_analysis(arguments.plot, figures, classes)
     print(format_analyses(results, [f"{run}, {name_splits(split)}" for run in arguments.run]))
-
-
-def choose_scenes(segmenters: Sequence[Segmenter], data_root: str | None, split: str | None) -> tuple[str, Splits]:
-    """Prepared tree and split; those of the runs, unless the caller chooses.
-
-    Raises:
-        UsageError: two runs would be measured on different scenes or have different classes.
-    """
-    if len({segmenter.taxonomy.fingerprint for segmenter in segmenters}) > 1:
-        raise UsageError("--run: the runs have different classes (taxonomy); compare runs of the same ones")
-    choices = {(data_root or s.config.data.root, split or s.config.data.val_split or "val") for s in segmenters}
-    if len(choices) > 1:
-        shown = " and ".join(sorted(f"{root}, {name_splits(split)}" for root, split in choices))
-        raise UsageError(f"--run: the runs were validated on {shown}; choose one with --data-root and --split")
-    return choices.pop()
 
 
 def figures_of_run(name: str, analysis: Analysis, history: dict[str, list[Row]]) -> RunFigures:

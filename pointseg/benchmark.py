@@ -32,7 +32,7 @@ _STEPS_WITH_LOADER = 10
 def main(argv: Sequence[str]) -> None:
     """Measure, print a table, and write the same as JSON."""
     arguments = build_parser().parse_with_overrides(argv)
-    device = choose_device(arguments.device)
+    device = choose_device(arguments.device, "--device ")
     with limit_threads(arguments.threads) as num_threads:
         rows = run_benchmark(arguments, device, num_threads)
     report = build_report(arguments.benchmark, device, num_threads, rows)

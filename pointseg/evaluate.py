@@ -12,7 +12,7 @@ from pointseg.output.evaluation_tables import format_classes, format_scenes
 from pointseg.output.json_text import format_json
 from pointseg.output.report import format_evaluation
 from pointseg.processes import join_processes
-from pointseg.run_arguments import add_run_arguments, load_run
+from pointseg.run_arguments import add_run_arguments, add_split_argument, choose_split, load_run
 from pointseg.scans.prepared import check_labels, check_scenes, list_scenes
 from pointseg.scans.scene_segments import check_segments
 from pointseg.scans.tree import name_splits
@@ -25,9 +25,7 @@ def main(argv: Sequence[str]) -> None:
         "evaluate", description="Evaluate a run by the benchmark's rule. Under torchrun: on several processes."
     )
     add_run_arguments(parser)
-    parser.add_argument(
-        "--split", metavar="NAME", help="a folder of the tree; default: the split that the run was validated on, or val"
-    )
+    add_split_argument(parser)
     parser.add_argument("--brief", action="store_true", help="show the means, without a line for each class")
     parser.add_argument(
         "--classes", action="store_true", help="also show, for each class, its points and what it is mostly taken for"
@@ -38,7 +36,7 @@ def main(argv: Sequence[str]) -> None:
 
     segmenter = load_run(arguments)
     data = segmenter.config.data
-    split = arguments.split or data.val_split or "val"
+    split = choose_split(arguments.split, data)
     folders = list_scenes(arguments.data_root or data.root, split)
     check_scenes(folders, segmenter.taxonomy, data.features)
     check_labels(folders, segmenter.taxonomy)

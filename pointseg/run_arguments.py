@@ -1,17 +1,25 @@
-"""The arguments with which a command takes a trained run and says how to predict with it."""
+"""The arguments with which a command takes a trained run, or two, and says how to predict with it."""
 
 import argparse
+from collections.abc import Sequence
 
+from pointseg.config import DataConfig
 from pointseg.engine.inference import TTA, Segmenter, load_segmenter
+from pointseg.errors import UsageError
+from pointseg.processes import choose_device
+from pointseg.scans.tree import name_splits
+
+Splits = str | tuple[str, ...]
+"""A split, or several together."""
+_MAX_RUNS = 2
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--run``, ``--checkpoint``, ``--data-root``, ``--tta``, ``--device`` and the keys of ``inference``."""
     parser.add_argument("--run", required=True, help="folder of the run")
     parser.add_argument("--checkpoint", help="a checkpoint file; default: the best of the run, or its last")
-    parser.add_argument("--data-root", help="another prepared tree than the run's")
+    _add_place_arguments(parser)
     parser.add_argument("--tta", choices=TTA, default="none", help="test-time augmentation")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     parser.add_argument(
         "--logit-adjustment",
         type=float,
@@ -35,15 +43,79 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_compared_runs(parser: argparse.ArgumentParser) -> None:
+    """Add ``--run`` for one or two runs, ``--split``, ``--data-root`` and ``--device``."""
+    parser.add_argument("--run", required=True, nargs="+", action="extend", help="folder of a run; two: compare them")
+    add_split_argument(parser)
+    _add_place_arguments(parser)
+
+
+def add_split_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--split``, for :func:`choose_split`."""
+    parser.add_argument(
+        "--split", metavar="NAME", help="a folder of the tree; default: the split that the run was validated on, or val"
+    )
+
+
+def _add_place_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data-root", help="another prepared tree than the run's")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
+
+
 def load_run(arguments: argparse.Namespace) -> Segmenter:
     """The trained network that the arguments of :func:`add_run_arguments` mean.
 
     Raises:
         PointsegError: as :func:`load_segmenter`.
     """
+    choose_device(arguments.device, "--device ")  # a mistake in it is told by the name that it has here
     keys = ("logit_adjustment", "max_voxels", "vote")
     given = {key: value for key, value in vars(arguments).items() if key in keys}
     return load_segmenter(arguments.run, arguments.checkpoint, arguments.device, **given)
+
+
+def refuse_many_runs(runs: Sequence[str]) -> None:
+    """Raises: UsageError where ``--run`` names more than two."""
+    if len(runs) > _MAX_RUNS:
+        raise UsageError(f"--run: {len(runs)} runs; give one, or two to compare")
+
+
+def load_compared_runs(
+    arguments: argparse.Namespace, checkpoints: Sequence[str | None] | None = None
+) -> list[Segmenter]:
+    """The trained networks that the arguments of :func:`add_compared_runs` mean.
+
+    Args:
+        arguments: of the command.
+        checkpoints: a file for each run; None: its best, or its last.
+
+    Raises:
+        PointsegError: as :func:`load_segmenter`.
+    """
+    choose_device(arguments.device, "--device ")
+    pairs = zip(arguments.run, checkpoints or [None] * len(arguments.run), strict=True)
+    return [load_segmenter(run, checkpoint, arguments.device) for run, checkpoint in pairs]
+
+
+def choose_split(given: str | None, data: DataConfig) -> Splits:
+    """The split that is asked for, or the one that the run was validated on, or ``val``."""
+    return given or data.val_split or "val"
+
+
+def choose_scenes(segmenters: Sequence[Segmenter], data_root: str | None, split: str | None) -> tuple[str, Splits]:
+    """Prepared tree and split; those of the runs, unless the caller chooses.
+
+    Raises:
+        UsageError: two runs would be measured on different scenes or have different classes.
+    """
+    if len({segmenter.taxonomy.fingerprint for segmenter in segmenters}) > 1:
+        raise UsageError("--run: the runs have different classes (taxonomy); compare runs of the same ones")
+    data = [segmenter.config.data for segmenter in segmenters]
+    choices = {(data_root or each.root, choose_split(split, each)) for each in data}
+    if len(choices) > 1:
+        shown = " and ".join(sorted(f"{root}, {name_splits(split)}" for root, split in choices))
+        raise UsageError(f"--run: the runs were validated on {shown}; choose one with --data-root and --split")
+    return choices.pop()
 
 
 def number_or_none(text: str) -> int | None:

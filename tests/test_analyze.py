@@ -237,6 +237,7 @@ def test_mistakes_are_named(tree: Path, run: Path, tmp_path: Path) -> None:
     for arguments, message in (
         (["--run", "a", "b", "c"], "3 runs; give one, or two"),
         (["--run", str(run), "--checkpoint", "a", "b"], "2 files for 1 runs"),
+        (["--run", str(run), "--checkpoint", "a", "--checkpoint", "b"], "2 files for 1 runs"),
         (["--run", str(run), str(elsewhere)], "choose one with --data-root and --split"),
         (["--run", str(run), str(twenty)], "different classes"),
         (["--run", str(run), "--split", "test"], "scene0003_00: has no labels"),

@@ -95,6 +95,12 @@ def test_no_two_parts_import_each_other() -> None:
     assert [pair for pair in sorted(arrows) if pair[::-1] in arrows] == []
 
 
+def test_no_command_imports_another() -> None:
+    """What two of them share is in a file of its own: ``run_arguments``, ``scan_arguments``."""
+    modules = {command.module for command in COMMANDS.values()}
+    assert [arrow for arrow in _imports() if {arrow[0], arrow[2]} <= modules and arrow[0] != arrow[2]] == []
+
+
 @pytest.mark.parametrize("part", sorted(STANDALONE))
 def test_what_others_can_use_needs_nothing_of_ours(part: str) -> None:
     wanted = {target for source, _, target in _imports() if source == part and target != part}

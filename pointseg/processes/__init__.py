@@ -185,12 +185,20 @@ class StopRequest:
                 self._store.set(_STOP, "asked")
 
 
-def choose_device(name: str) -> torch.device:
-    """``auto``, ``cpu`` or ``cuda``; under ``torchrun`` each local process has a GPU of its own."""
+def choose_device(name: str, key: str = "run.device=") -> torch.device:
+    """The device of a name; under ``torchrun`` each local process has a GPU of its own.
+
+    Args:
+        name: ``auto``, ``cpu`` or ``cuda``.
+        key: where the name comes from, for the message.
+
+    Raises:
+        UsageError: there is no such device here, or a variable of the launcher is wrong.
+    """
     if name not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"run.device={name}: is no device; use auto, cpu or cuda")
+        raise UsageError(f"{key}{name}: is no device; use auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("run.device=cuda: PyTorch finds no GPU; install a CUDA build of torch, or use run.device=cpu")
+        raise UsageError(f"{key}cuda: PyTorch finds no GPU; install a CUDA build of torch, or use {key}cpu")
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     launch, num_gpus = read_launch(), torch.cuda.device_count()

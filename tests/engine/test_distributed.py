@@ -1,6 +1,7 @@
 """Two processes compute what one does."""
 
 import os
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 import torch.multiprocessing as mp
 from torch import nn
 
+import pointseg
 from pointseg.engine.sync_batch_norm import SyncBatchNorm, synchronize_batch_norm
 from pointseg.errors import UsageError
 from pointseg.processes import choose_device, join_processes, set_num_threads
@@ -93,6 +95,26 @@ def test_asking_for_a_gpu_that_is_not_there_says_what_to_do() -> None:
     with pytest.raises(UsageError, match="finds no GPU; install a CUDA build"):
         choose_device("cuda")
     assert choose_device("auto").type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("evaluate", ["--run", "a"]),
+        ("predict", ["--run", "a", "--input", "b.ply", "--out", "c"]),
+        ("analyze", ["--run", "a"]),
+        ("report", ["--run", "a", "--out", "a.html"]),
+        ("benchmark", ["conv"]),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_told_by_the_option_that_asked(
+    monkeypatch: pytest.MonkeyPatch, command: str, arguments: list[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match=r"^--device cuda: .*, or use --device cpu$"):
+        import_module(f"pointseg.{command}").main([*arguments, "--device", "cuda"])
+    with pytest.raises(UsageError, match=r"^device=cuda: .*, or use device=cpu$"):
+        pointseg.load("a", device="cuda")
 
 
 def test_synchronised_layers_stay_where_the_network_is() -> None:

@@ -277,6 +277,7 @@ def load_segmenter(
         UsageError: no such run or checkpoint, the checkpoint does not fit, there is no such key or value, or
             ``inference.amp`` is bf16 on a CPU.
     """
+    chosen_device = choose_device(device, "device=")
     directory = RunDirectory(run)
     config = directory.read_config()
     if inference:
@@ -287,7 +288,6 @@ def load_segmenter(
     state = read_checkpoint(path, config)
     if checkpoint is not None:
         _refuse_other_inputs(path, state["config"]["data"], config.data, run)
-    chosen_device = choose_device(device)
     counts = ClassCounts.from_state_dict(state["class_counts"]) if "class_counts" in state else None
     network = build_network(config, chosen_device)
     load_weights(network, state["model"], path)
