@@ -3,6 +3,8 @@
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+from pointseg.config import flatten_config
+from pointseg.config.roles import keys_of
 from pointseg.errors import UsageError
 from pointseg.runs.checkpoint import fingerprint
 
@@ -10,17 +12,8 @@ if TYPE_CHECKING:
     from pointseg.engine.trainer import Trainer
 
 _CHECKPOINT = "checkpoint"
-# What may differ between processes: where and how fast each works.
-_FREE = {
-    "run.dir",
-    "run.device",
-    "data.root",
-    "data.num_workers",
-    "data.cache",
-    "model.init",
-    "distill.run",
-    "train.num_threads",
-}
+_FREE = keys_of("place", "pace", "classes")
+"""What may differ between processes: where and how fast each works."""
 
 
 def refuse_unequal_starts(trainer: "Trainer", earlier: dict[str, Any] | None) -> None:
@@ -56,11 +49,8 @@ def describe_start(trainer: "Trainer", earlier: dict[str, Any] | None) -> dict[s
         start[f"{split} scenes:"] = f"{len(scenes)} (names {_digest(*scenes)})"
     start["teacher"] = "none" if trainer.teacher is None else f"with weights {trainer.teacher.weights_sha256[:8]}"
     start["classes"] = f"of table {trainer.taxonomy.fingerprint[:8]}"
-    for section, values in trainer.config.model_dump(mode="json").items():
-        if isinstance(values, dict):
-            named = {f"{section}.{key}": value for key, value in values.items()}
-            start |= {name: str(value) for name, value in named.items() if name not in _FREE}
-    return start
+    values = flatten_config(trainer.config.model_dump(mode="json"))
+    return start | {key: str(value) for key, value in values.items() if key not in _FREE}
 
 
 def _describe_checkpoint(state: dict[str, Any]) -> str:

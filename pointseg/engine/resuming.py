@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pointseg.atomic import write_text
 from pointseg.commands import complain
-from pointseg.config import Config, config_from_dict
+from pointseg.config import Config, config_from_dict, flatten_config
+from pointseg.config.roles import keys_of
 from pointseg.engine.training_state import check_training_state, unusable_part
 from pointseg.errors import UsageError, first_line
 from pointseg.runs.checkpoint import load_weights
@@ -16,15 +17,8 @@ from pointseg.runs.history import parse_metrics
 if TYPE_CHECKING:
     from pointseg.engine.trainer import Trainer
 
-# What may differ between a run and its resumption: it changes where and how fast, not what is computed.
-_FREE_ON_RESUME = {
-    "run": {"dir", "device"},
-    "data": {"root", "num_workers", "cache"},
-    "model": {"backend", "init", "checkpoint_activations"},
-    "distill": {"run"},  # the teacher itself is compared
-    "train": {"validate_every", "measure_collapse_every", "log_every", "wandb", "num_threads"},
-    "inference": {"amp", "logit_adjustment", "max_voxels", "vote"},
-}
+_FREE_ON_RESUME = keys_of("place", "pace", "means", "telling", "prediction", "classes")
+"""What may differ between a run and its resumption: it changes where and how fast, not what is trained."""
 
 
 def restore(trainer: "Trainer", state: dict[str, Any]) -> None:
@@ -137,17 +131,8 @@ def drop_metrics_after(directory: RunDirectory, step: int, keep_validation: bool
 
 
 def _changed_keys(old: Config, new: Config) -> list[str]:
-    changed, old_values = [], old.model_dump()
-    for section, values in new.model_dump().items():
-        if section == "taxonomy":  # the classes themselves are compared when the checkpoint is read
-            continue
-        before = old_values[section]
-        if not isinstance(values, dict):
-            changed += [section] if values != before else []
-            continue
-        free = _FREE_ON_RESUME.get(section, set())
-        changed += [f"{section}.{key}" for key in values if key not in free and values[key] != before[key]]
-    return changed
+    before, now = flatten_config(old.model_dump()), flatten_config(new.model_dump())
+    return [key for key in now if key not in _FREE_ON_RESUME and now[key] != before[key]]
 
 
 def _place_of(line: bytes) -> tuple[float, bool]:
