@@ -108,9 +108,10 @@ class Config(Section):
     @model_validator(mode="after")
     def _check_losses(self) -> "Config":
         loss = self.loss
-        names = ("cross_entropy", "class_balanced", "effective_number", "focal", "balanced_softmax", "lovasz")
-        if not any(getattr(loss, name) for name in names):
-            raise ValueError(f"loss: nothing trains the classifier; give one of {', '.join(names)} a weight above 0")
+        if not any(loss.terms.values()):
+            raise ValueError(
+                f"loss: nothing trains the classifier; give one of {', '.join(loss.terms)} a weight above 0"
+            )
         if loss.label_smoothing and not loss.cross_entropy:
             raise ValueError("loss.label_smoothing: it smooths the target of loss.cross_entropy, whose weight is 0")
         return self

@@ -271,6 +271,12 @@ class LossConfig(Section):
     collapse: CollapseConfig = CollapseConfig()
     """The center branch."""
 
+    @property
+    def terms(self) -> dict[str, float]:
+        """What trains the classifier -> its weight."""
+        names = ("cross_entropy", "class_balanced", "effective_number", "focal", "balanced_softmax", "lovasz")
+        return {name: getattr(self, name) for name in names}
+
 
 class DistillConfig(Section):
     """A trained network that teaches this one (arXiv 2604.19609): a second classifier learns what it says."""

@@ -12,8 +12,6 @@ from pointseg.taxonomy import GROUPS, Taxonomy
 if TYPE_CHECKING:
     from pointseg.engine.trainer import Trainer
 
-_LOSSES = ("cross_entropy", "class_balanced", "effective_number", "focal", "balanced_softmax", "lovasz")
-
 
 def describe_training(trainer: "Trainer") -> str:
     """The run in a few lines, each a title and what stands behind it."""
@@ -64,7 +62,7 @@ def _describe_classes(taxonomy: Taxonomy) -> str:
 
 
 def _describe_loss(loss: LossConfig) -> str:
-    weights = {name: getattr(loss, name) for name in _LOSSES}
+    weights = loss.terms
     if loss.collapse.weight:
         weights["collapse"] = loss.collapse.weight
     return " + ".join(name if weight == 1 else f"{weight:g} {name}" for name, weight in weights.items() if weight)
