@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pointseg.config import Config, dump_config, flatten_config, load_config
+from pointseg import config as config_package
+from pointseg.config import Config, dump_config, find_config, flatten_config, load_config
 from pointseg.errors import UsageError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
@@ -117,6 +118,21 @@ def test_a_config_from_before_a_key_has_its_default(tmp_path: Path) -> None:
 def test_an_unknown_config_lists_the_known_ones() -> None:
     with pytest.raises(UsageError, match=r"scannet\.yaml: no such config.*scannet200\.yaml"):
         load_config("scannet.yaml")
+
+
+def test_configs_of_another_package_are_none_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installed, the package has its own inside; beside it lies what others installed."""
+    for folder in ("configs", "pointseg/configs"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "demo.yaml").touch()
+    (tmp_path / "configs" / "theirs.yaml").touch()
+    monkeypatch.setattr(config_package, "__file__", str(tmp_path / "pointseg" / "config" / "__init__.py"))
+    monkeypatch.chdir(tmp_path / "pointseg")
+    assert find_config("demo.yaml").samefile(tmp_path / "pointseg" / "configs" / "demo.yaml")
+    with pytest.raises(UsageError, match="no such config; give a path or one of demo.yaml$"):
+        find_config("theirs")
+    (tmp_path / "pyproject.toml").touch()
+    assert find_config("theirs") == tmp_path / "configs" / "theirs.yaml"
 
 
 def test_broken_yaml_is_one_line(tmp_path: Path) -> None:

@@ -211,7 +211,9 @@ def find_config(name: str, kind: str = "config") -> Path:
     """
     package = Path(__file__).parents[1]
     below = {"config": "configs", "plan": "configs/plans"}[kind]
-    folders = [folder / below for folder in (package.parent, package)]
+    folders = [package / below]
+    if (package.parent / "pyproject.toml").is_file():  # and not what lies beside an installed package
+        folders.append(package.parent / below)
     for folder in (Path(), *folders):
         for candidate in (folder / name, folder / f"{name}.yaml"):
             if candidate.is_file():
