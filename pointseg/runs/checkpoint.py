@@ -120,8 +120,10 @@ def read_checkpoint(path: Path, config: Config, any_classes: bool = False) -> di
             f"{path}: is no checkpoint of pointseg; give one that training wrote, or make a run of it first: "
             f"{called('convert', str(path), '--out', 'RUN')}"
         )
-    _check_class_counts(checkpoint, path)
-    if not any_classes and checkpoint["taxonomy"] != load_taxonomy(config.taxonomy).fingerprint:
+    taxonomy = load_taxonomy(config.taxonomy)
+    has_its_classes = checkpoint["taxonomy"] == taxonomy.fingerprint
+    _check_class_counts(checkpoint, taxonomy.num_classes if has_its_classes else None, path)
+    if not any_classes and not has_its_classes:
         raise UsageError(
             f"{path}: was trained on {checkpoint['config'].get('taxonomy')} with other classes than this "
             f"{config.taxonomy}; evaluate it with its own config"
@@ -146,8 +148,11 @@ def _refuse_changed_bytes(path: Path) -> None:
         raise DataError(f"{path}: can't be read as a checkpoint ({_CUT_OFF}); {_ANOTHER}")
 
 
-def _check_class_counts(checkpoint: dict[str, Any], path: Path) -> None:
-    """Raises: DataError where it has counts of classes that are none. One that was converted has none at all."""
+def _check_class_counts(checkpoint: dict[str, Any], num_classes: int | None, path: Path) -> None:
+    """Raises: DataError where it has counts of classes that are none. One that was converted has none at all.
+
+    ``num_classes`` is None where it is not known how many there have to be.
+    """
     if "class_counts" not in checkpoint:
         return
     counts = checkpoint["class_counts"]
@@ -157,6 +162,7 @@ def _check_class_counts(checkpoint: dict[str, Any], path: Path) -> None:
         and values.dtype == torch.int64
         and values.dim() == 1
         and not bool((values < 0).any())
+        and num_classes in (None, len(values))
         for values in found
     ]
     if not found or not all(are_counts) or found[0].shape != found[1].shape:  # type: ignore[union-attr]

@@ -123,6 +123,7 @@ def test_what_training_wrote_is_not_refused(stopped: tuple[Trainer, dict[str, An
     [
         *(None, 7, {}, {"points": None, "scenes": None}, {"points": torch.ones(200), "scenes": torch.ones(200)}),
         {"points": torch.full((200,), -1), "scenes": torch.ones(200, dtype=torch.int64)},
+        {"points": torch.ones(3, dtype=torch.int64), "scenes": torch.ones(3, dtype=torch.int64)},
     ],
 )
 def test_odd_counts_of_classes_are_refused_wherever_a_checkpoint_is_read(
