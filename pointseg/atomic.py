@@ -1,9 +1,9 @@
 """Files that are there whole or not at all. Folders: :mod:`pointseg.atomic_directory`."""
 
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 TEMPORARY_PREFIX = ".writing-"
@@ -21,14 +21,11 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with errors_name(path, path.parent / TEMPORARY_PREFIX):
-        handle, name = tempfile.mkstemp(prefix=temporary_prefix(path.stem), suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+        temporary = make_in(path.parent, temporary_prefix(path.stem), _make_file, path.suffix)
     try:
         with errors_name(path, temporary):
             yield temporary
             _flush_to_disk(temporary)
-            temporary.chmod(0o666 & ~read_umask())  # mkstemp makes files that only their owner reads
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -45,6 +42,26 @@ def temporary_prefix(name: str) -> str:
     return f"{TEMPORARY_PREFIX}{name.encode()[:_MOST_NAME_BYTES].decode(errors='ignore')}-"
 
 
+def make_in(folder: Path, prefix: str, make: Callable[[Path], object], suffix: str = "") -> Path:
+    """Make something under a name that nothing has, with the rights that the system gives what is new.
+
+    Args:
+        folder: gets it.
+        prefix: of the name.
+        make: makes it, and raises ``FileExistsError`` where something has the name.
+        suffix: of the name.
+    """
+    while True:
+        path = folder / f"{prefix}{secrets.token_hex(4)}{suffix}"
+        with suppress(FileExistsError):
+            make(path)
+            return path
+
+
+def _make_file(path: Path) -> None:
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+
+
 @contextmanager
 def errors_name(path: Path, temporary: Path) -> Iterator[None]:
     """Let errors of the system that name no file, or one that only we know, name ``path`` instead."""
@@ -59,11 +76,3 @@ def errors_name(path: Path, temporary: Path) -> Iterator[None]:
 def _flush_to_disk(path: Path) -> None:
     with open(path, "rb") as file:
         os.fsync(file.fileno())
-
-
-def read_umask() -> int:
-    """The bits that new files do not get."""
-    # The only way to read it is to set it.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,6 +1,7 @@
 """A file or folder is there whole or not at all."""
 
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +49,60 @@ def test_a_written_folder_replaces_the_whole_old_one(tmp_path: Path) -> None:
             (temporary / content).write_text(content)
     assert [p.name for p in folder.iterdir()] == ["second"]
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_whose_place_is_taken_meanwhile_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "scene"
+    folder.mkdir()
+    (folder / "coord.npy").write_text("old")
+    replace = os.replace
+
+    def fail_for_the_new(source: Path, target: Path) -> None:
+        if (Path(source) / "new.npy").exists():
+            raise OSError(errno.EIO, "Input/output error", str(source))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail_for_the_new)
+    with pytest.raises(OSError, match="Input/output error") as caught, atomic_directory(folder) as temporary:
+        (temporary / "new.npy").write_text("new")
+    assert caught.value.filename == str(folder)
+    assert (folder / "coord.npy").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_link_to_a_folder_stays_and_leads_to_the_new_one(tmp_path: Path) -> None:
+    folder, link = tmp_path / "elsewhere" / "run", tmp_path / "run"
+    link.symlink_to(folder)
+    for content in ("first", "second"):  # there is nothing yet where it leads, and then there is
+        with atomic_directory(link) as temporary:
+            (temporary / content).write_text(content)
+        assert link.is_symlink() and [path.name for path in folder.iterdir()] == [content]
+    assert sorted(tmp_path.iterdir()) == [folder.parent, link] and list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_file_in_the_place_of_a_folder_stays(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(OSError), atomic_directory(tmp_path / "run"):
+        pass
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["a file"]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_rights_are_those_that_the_system_gives_and_its_mask_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mask: int
+) -> None:
+    before = os.umask(mask)
+    try:
+        with monkeypatch.context() as context:
+            context.setattr(os, "umask", None)  # it is that of all threads
+            with atomic_file(tmp_path / "file") as temporary:
+                temporary.write_text("new")
+            with atomic_directory(tmp_path / "folder"):
+                pass
+    finally:
+        os.umask(before)
+    rights = [(tmp_path / name).stat().st_mode & 0o777 for name in ("file", "folder")]
+    assert rights == [0o666 & ~mask, 0o777 & ~mask]
 
 
 @pytest.mark.parametrize("atomic", [atomic_file, atomic_directory])

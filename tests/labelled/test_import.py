@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pointseg.atomic import TEMPORARY_PREFIX
 from pointseg.errors import DataError
 from pointseg.formats.ply import Mesh, write_mesh
 from pointseg.scans.prepared import read_scene
@@ -500,7 +501,15 @@ def test_read_only_out(source, tmp_path, place, monkeypatch):
     def refuse(*arguments, **options):
         raise PermissionError(13, "Permission denied", str(out if place == "out" else out.parent))
 
-    monkeypatch.setattr("tempfile.mkstemp" if place == "out" else "pathlib.Path.mkdir", refuse)
+    os_open = os.open
+
+    def open_what_is_there(path, *arguments, **options):
+        return refuse() if TEMPORARY_PREFIX in str(path) else os_open(path, *arguments, **options)
+
+    if place == "out":
+        monkeypatch.setattr("os.open", open_what_is_there)
+    else:
+        monkeypatch.setattr("pathlib.Path.mkdir", refuse)
     done = import_scans(source, out)
     assert done.status == 1
     (line,) = done.error_lines
