@@ -1,8 +1,8 @@
 """What is said of the scenes when a training begins."""
 
-import sys
 from pathlib import Path
 
+from pointseg.commands import complain
 from pointseg.config import Config
 from pointseg.data.class_counts import ClassCounts
 from pointseg.errors import and_more
@@ -17,10 +17,9 @@ def warn_of_missing_classes(counts: ClassCounts, config: Config, taxonomy: Taxon
         names = taxonomy.class_names
         where = f"{config.data.root}, {name_splits(config.data.train_split)}"
         shown = ", ".join(names[label] for label in missing[:5]) + and_more(missing, 5)
-        print(
+        complain(
             f"warning: {where}: {len(missing)} of {len(names)} classes occur in no training scene and can't be "
-            f"learned: {shown}",
-            file=sys.stderr,
+            f"learned: {shown}"
         )
 
 
@@ -35,8 +34,7 @@ def warn_of_shared_scenes(train_folders: list[Path], val_folders: list[Path]) ->
 
     shared = sorted({name(folder) for folder in train_folders} & {name(folder) for folder in val_folders})
     if shared:
-        print(
+        complain(
             f"warning: {len(shared)} of {len(val_folders)} scenes to validate on are trained on, too "
-            f"({', '.join(shared[:3])}{and_more(shared, 3)}): their scores say nothing of new scenes",
-            file=sys.stderr,
+            f"({', '.join(shared[:3])}{and_more(shared, 3)}): their scores say nothing of new scenes"
         )

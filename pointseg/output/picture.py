@@ -1,7 +1,6 @@
 """Pictures of scenes: colours, ground truth, prediction and errors side by side, and the classes in view."""
 
 import importlib.util
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pointseg.atomic import atomic_file
+from pointseg.commands import complain
 from pointseg.errors import UsageError, missing_library
 from pointseg.output.bare_points import plane_normals
 from pointseg.output.canvas import compose_picture, measure_name
@@ -127,5 +127,5 @@ def _draw(drawings: Sequence[Drawing], engine: str) -> list[np.ndarray]:
         except OffscreenError as error:
             if engine == "open3d":
                 raise UsageError(str(error)) from None
-            print(f"pointseg: {error}. Drawing with matplotlib instead", file=sys.stderr)
+            complain(f"{error}. Drawing with matplotlib instead")
     return [draw_with_matplotlib(drawing) for drawing in drawings]

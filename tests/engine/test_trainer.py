@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from pointseg.config import load_config
+from pointseg.engine.scene_warnings import warn_of_shared_scenes
 from pointseg.errors import DataError, StoppedError, UsageError
 from pointseg.runs.directory import RunDirectory
 from pointseg.scans.prepared import read_scene
@@ -449,3 +450,9 @@ def test_scenes_that_are_trained_and_validated_on_are_named(
             ["--cfg", "demo", *tiny_overrides, f"data.root={root}", "train.passes=1", run, f"data.train_split={splits}"]
         )
         assert message in capsys.readouterr().err
+
+
+def test_a_name_that_a_terminal_would_obey_is_shown_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [Path("tree/train/room\x1b[2J")]
+    warn_of_shared_scenes(folders, folders)
+    assert r"are trained on, too (room\x1b[2J): " in capsys.readouterr().err
