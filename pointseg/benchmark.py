@@ -145,7 +145,7 @@ def _add_backends(parser: CommandParser, *others: str) -> None:
 
 def _add_shared(parser: CommandParser, repeats: int, one_core: bool = False) -> None:
     parser.add_argument("--repeats", type=_positive, default=repeats, help="measurements to take the median of")
-    parser.add_argument("--seed", type=int, default=0, help="of what is made")
+    parser.add_argument("--seed", type=_seed, default=0, help="of what is made")
     parser.add_argument("--json", metavar="FILE", help="write the rows here, too")
     if one_core:
         parser.set_defaults(device="cpu", threads=1)
@@ -165,13 +165,24 @@ def _share(text: str) -> float:
 
 
 def _positive(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        raise ArgumentTypeError(f"{text!r} is no whole number") from None
+    number = _whole(text)
     if number < 1:
         raise ArgumentTypeError(f"{text} is below 1")
     return number
+
+
+def _seed(text: str) -> int:
+    number = _whole(text)
+    if not 0 <= number < 2**63:
+        raise ArgumentTypeError(f"{text} is not within 0 to {2**63 - 1}")
+    return number
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is no whole number") from None
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 import multiprocessing
 import signal
+import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any
 
-from pointseg.errors import DataError
+from pointseg.errors import DataError, PointsegError, first_line
 
 
 class Child:
@@ -39,29 +41,33 @@ class Child:
 
         Raises:
             DataError: the process died.
-            Exception: whatever the method raised.
+            PointsegError, OSError: as the method raised it.
+            RuntimeError: the method raised something else; its traceback is told with it.
         """
         self._connection.send(method)
         return self._receive()
 
     def _receive(self) -> Any:
         try:
-            error, result = self._connection.recv()
+            failure, result = self._connection.recv()
         except EOFError:
             self._process.join()
-            raise DataError(
-                f"{self.name}: the measuring process died with status {self._process.exitcode}, most likely for lack "
-                "of memory; lower the number of voxels"
-            ) from None
-        if error is not None:
-            raise error
+            status = self._process.exitcode
+            why = "what it wrote before says why"
+            if status == -signal.SIGKILL:
+                why = "most likely for lack of memory; lower the number of voxels"
+            raise DataError(f"{self.name}: the measuring process died with status {status}; {why}") from None
+        if isinstance(failure, _Defect):
+            raise RuntimeError(f"{self.name}: {failure.line}") from _TracebackThereError(failure.traceback)
+        if failure is not None:
+            raise failure
         return result
 
     def __enter__(self) -> "Child":
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
     ) -> None:
         self._end()
 
@@ -71,8 +77,23 @@ class Child:
         self._process.join()
 
 
+@dataclass(frozen=True)
+class _Defect:
+    """An exception in words: not each can be sent to another process and be made anew there."""
+
+    line: str
+    traceback: str
+
+
+class _TracebackThereError(Exception):
+    """Shows the traceback of the process."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
 def _serve(connection: Connection, build: Callable[..., object], arguments: tuple[object, ...]) -> None:
-    """Answer with (error, result), first for the building and then for each method, until the other end is closed."""
+    """Answer with (failure, result), first for the building and then for each method, until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     try:
         served = build(*arguments)
@@ -81,5 +102,8 @@ def _serve(connection: Connection, build: Callable[..., object], arguments: tupl
             connection.send((None, getattr(served, connection.recv())()))
     except EOFError:
         return
-    except Exception as error:
+    except (PointsegError, OSError) as error:
         connection.send((error, None))
+    except Exception as error:
+        line = f"{type(error).__name__}: {first_line(error)}"
+        connection.send((_Defect(line, "".join(traceback.format_exception(error))), None))

@@ -79,7 +79,8 @@ def write_surface_scene(folder: Path, num_vertices: int, seed: int = 0) -> Path:
 
 def make_batch(num_voxels: int, in_channels: int, num_classes: int, seed: int = 0, num_scenes: int = 1) -> Batch:
     """Surfaces as a batch of scenes of ``num_voxels`` each: random features, and random labels of all classes."""
-    return fill_batch([make_surface(num_voxels, seed + i).coords for i in range(num_scenes)], in_channels, num_classes)
+    scenes = [make_surface(num_voxels, seed + i).coords for i in range(num_scenes)]
+    return fill_batch(scenes, in_channels, num_classes, seed)
 
 
 def fill_batch(scenes: list[torch.Tensor], in_channels: int, num_classes: int, seed: int = 0) -> Batch:

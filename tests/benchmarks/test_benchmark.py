@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -281,6 +283,8 @@ def test_data_of_a_prepared_scene(prepared_root: Path, tmp_path: Path, capsys: p
         ("data augment.elastik=1", "unknown key augment.elastik"),
         ("step --end-to-end --device cpu data.device=cuda", "the network is on the CPU"),
         ("data --threads 2", "unrecognized"),
+        ("conv --seed -1", "--seed: -1 is not within 0 to"),
+        ("conv --seed one", "no whole number"),
     ],
 )
 def test_a_wrong_call_is_a_usage_error(arguments: str, message: str) -> None:
@@ -305,7 +309,9 @@ def test_a_surface_has_the_voxels_that_were_asked_for(num_voxels: int) -> None:
     again, other = make_surface(num_voxels, seed=3), make_surface(num_voxels, seed=4)
     assert torch.equal(surface.xyz, again.xyz)
     assert not torch.equal(surface.xyz, other.xyz)
-    assert len(make_batch(num_voxels, in_channels=2, num_classes=5).coords) == num_voxels
+    batch, other = (make_batch(num_voxels, in_channels=2, num_classes=5, seed=seed) for seed in (0, 1))
+    assert len(batch.coords) == num_voxels
+    assert not torch.equal(batch.features, other.features)
 
 
 def test_a_surface_is_as_dense_as_a_scan() -> None:
@@ -365,12 +371,43 @@ def test_rivals_are_measured_in_turn_and_the_median_counts() -> None:
 def test_a_child_answers_and_hands_on_what_goes_wrong() -> None:
     with Child("number", int, "5") as child:
         assert child.call("bit_length") == 3
-        with pytest.raises(AttributeError, match="no_such_method"):
+        with pytest.raises(RuntimeError, match="^number: AttributeError: .*no_such_method"):
             child.call("no_such_method")
-    with pytest.raises(ValueError, match="invalid literal"):
+    with pytest.raises(RuntimeError, match="number: ValueError: invalid literal") as caught:
         Child("number", int, "five")
-    with pytest.raises(DataError, match=r"spconv: the measuring process died with status 3.*lower"):
+    assert "Traceback" in str(caught.value.__cause__) and "_serve" in str(caught.value.__cause__)
+    with pytest.raises(DataError, match=r"spconv: the measuring process died with status 3; what it wrote before"):
         Child("spconv", os._exit, 3)
+    with pytest.raises(DataError, match=r"spconv: the measuring process died with status -9.*memory; lower"):
+        Child("spconv", signal.raise_signal, signal.SIGKILL)
+
+
+def fail_oddly(way: str) -> None:
+    """Raise what can be sent to no other process, or can't be made anew there, or is a person's to mend."""
+
+    class OddError(Exception):
+        def __init__(self, reason: str, number: int) -> None:
+            super().__init__(reason)
+            self.number = number
+
+    if way == "lock":
+        error = RuntimeError("the real reason")
+        error.lock = threading.Lock()  # type: ignore[attr-defined]
+        raise error
+    raise OddError("the real reason", 2) if way == "arguments" else UsageError("the real reason; mend it")
+
+
+@pytest.mark.parametrize(
+    ("way", "kind", "message"),
+    [
+        ("lock", RuntimeError, "^thing: RuntimeError: the real reason$"),
+        ("arguments", RuntimeError, "^thing: OddError: the real reason$"),
+        ("user", UsageError, "^the real reason; mend it$"),
+    ],
+)
+def test_whatever_goes_wrong_in_a_child_is_told(way: str, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        Child("thing", fail_oddly, way)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="other systems have no such trap")
