@@ -3,7 +3,8 @@
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,17 +80,23 @@ class Tally:
         self.resume()
 
 
-def open_log(trainer: "Trainer") -> "RunLog":
-    """The log of a training that begins or goes on; the first process says what training it is."""
-    directory, taxonomy, first_step = trainer.directory, trainer.taxonomy, trainer.progress.step
-    if not trainer.processes.is_first:
-        return RunLog(directory, taxonomy, trainer.num_steps, first_step)
-    from pointseg.engine.run_header import describe_training
-    from pointseg.runs.dashboard import Dashboard
+@contextmanager
+def open_log(trainer: "Trainer") -> Iterator["RunLog"]:
+    """The log of a training that begins or goes on; the first process says what training it is.
 
-    dashboard = Dashboard(directory, trainer.config, taxonomy, first_step)
-    print(describe_training(trainer), flush=True)
-    return RunLog(directory, taxonomy, trainer.num_steps, first_step, dashboard)
+    Raises:
+        UsageError, OSError: as :class:`pointseg.runs.dashboard.Dashboard`.
+    """
+    directory, taxonomy, first_step = trainer.directory, trainer.taxonomy, trainer.progress.step
+    with ExitStack() as stack:
+        dashboard = None
+        if trainer.processes.is_first:
+            from pointseg.engine.run_header import describe_training
+            from pointseg.runs.dashboard import Dashboard
+
+            dashboard = stack.enter_context(Dashboard(directory, trainer.config, taxonomy, first_step))
+            print(describe_training(trainer), flush=True)
+        yield stack.enter_context(closing(RunLog(directory, taxonomy, trainer.num_steps, first_step, dashboard)))
 
 
 class RunLog:
@@ -100,7 +107,8 @@ class RunLog:
         taxonomy: its classes.
         num_steps: of the whole training.
         first_step: done already.
-        dashboard: what shows the figures later; without one nothing is written, as on all processes but the first.
+        dashboard: what shows the figures later, and is ended by whoever began it; without one nothing is written, as
+            on all processes but the first.
     """
 
     def __init__(
@@ -160,14 +168,8 @@ class RunLog:
         self._write("collapse", step, flatten_measures(measures))
 
     def close(self) -> None:
-        """Write out what is left.
-
-        Raises:
-            OSError: that can't be written, and nothing else is wrong.
-        """
+        """Leave the bar as it stands."""
         self._bar.close()
-        if self._dashboard is not None:
-            self._dashboard.close()
 
     def _write(self, kind: str, step: int, row: Mapping[str, float | None]) -> None:
         if self._dashboard is not None:

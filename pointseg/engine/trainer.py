@@ -203,9 +203,8 @@ class Trainer:
         config, progress = self.config, self.progress
         if self.processes.is_first and progress.step == 0:
             self.directory.begin(config, self.taxonomy)
-        self.log = open_log(self)
         self.stop = StopRequest(self.processes.world_size)
-        with self.stop, closing(self.log), closing(self.loader), self.loader.explain_dead_worker():
+        with self.stop, open_log(self) as self.log, closing(self.loader), self.loader.explain_dead_worker():
             self.tally = Tally(config.data.scenes_per_batch)
             while progress.pass_index < config.train.passes or progress.validation_is_due:
                 if progress.validation_is_due:

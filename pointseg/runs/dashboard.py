@@ -1,11 +1,10 @@
 """What one watches while a run trains: TensorBoard in its folder, and Weights & Biases where the config asks for it."""
 
 import json
-import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
 
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
@@ -37,7 +36,9 @@ _VARIED_WHERE_SET = (
 
 
 class Dashboard:
-    """The figures, pictures and settings of a run; names of figures as in ``metrics.jsonl``.
+    """The figures, pictures and settings of a run; names of figures as in ``metrics.jsonl``. A context manager.
+
+    It ends with what is left written out, unless it ends with an error: then that is not hidden by another.
 
     Args:
         directory: of the run.
@@ -46,25 +47,38 @@ class Dashboard:
         first_step: after which it goes on; what was shown of later ones is forgotten.
 
     Raises:
-        UsageError: Weights & Biases is wanted, and can't be reached.
+        UsageError: where it begins: Weights & Biases is wanted, and can't be reached.
         OSError: the folder can't be written.
     """
 
     def __init__(self, directory: RunDirectory, config: Config, taxonomy: Taxonomy, first_step: int) -> None:
+        self._directory = directory
         self._path = directory.tensorboard_path
+        self._config = config
         self._taxonomy = taxonomy
+        self._first_step = first_step
         self._error_of_thread: OSError | None = None
-        self._wandb: Any = None
-        if config.train.wandb is not None:
-            from pointseg.runs.weights_and_biases import begin
 
-            self._wandb = begin(directory, config, goes_on=first_step > 0)  # first: it watches TensorBoard's writer
-        self._excepthook = threading.excepthook
-        threading.excepthook = self._ignore_full_disk
-        with self._errors_name_the_folder():
-            # Of the step itself all was shown before its checkpoint was written.
-            self._writer = SummaryWriter(str(self._path), purge_step=first_step + 1 if first_step else 0)
-            self._show_settings(config, first_step)
+    def __enter__(self) -> "Dashboard":
+        first_step = self._first_step
+        with ExitStack() as stack:
+            if self._config.train.wandb is not None:  # first: it watches TensorBoard's writer
+                from pointseg.runs.weights_and_biases import logged_run
+
+                stack.enter_context(logged_run(self._directory, self._config, goes_on=first_step > 0))
+            stack.enter_context(self._full_disk_is_told_once())
+            with self._errors_name_the_folder():
+                # Of the step itself all was shown before its checkpoint was written.
+                self._writer = SummaryWriter(str(self._path), purge_step=first_step + 1 if first_step else 0)
+                stack.push(self._close_writer)
+                self._show_settings(self._config, first_step)
+            self._held = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._held.__exit__(kind, error, traceback)
 
     def show(self, kind: str, step: int, row: Mapping[str, float | None]) -> None:
         """The figures of a line of ``metrics.jsonl`` that one watches."""
@@ -86,13 +100,10 @@ class Dashboard:
         with self._errors_name_the_folder():
             self._writer.add_image(f"val scene/{name}", picture, step, dataformats="HWC")
 
-    def close(self) -> None:
-        """Write out what is left.
-
-        Raises:
-            OSError: that can't be written, and nothing else is wrong.
-        """
-        is_ending_with_an_error = sys.exc_info()[0] is not None
+    def _close_writer(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Write out what is left; a disk that is full then is told where nothing else is wrong."""
         try:
             with self._errors_name_the_folder():
                 self._writer.close()
@@ -100,12 +111,8 @@ class Dashboard:
                 if self._error_of_thread is not None:
                     raise self._error_of_thread
         except OSError:
-            if not is_ending_with_an_error:
+            if error is None:
                 raise
-        finally:
-            threading.excepthook = self._excepthook
-            if self._wandb is not None:
-                self._wandb.finish(exit_code=int(is_ending_with_an_error))
 
     def _show_settings(self, config: Config, first_step: int) -> None:
         """The whole config as text, and what differs between runs as columns of a table of them."""
@@ -121,13 +128,23 @@ class Dashboard:
         with errors_name(self._path, self._path):
             yield
 
-    def _ignore_full_disk(self, arguments: threading.ExceptHookArgs) -> None:
+    @contextmanager
+    def _full_disk_is_told_once(self) -> Iterator[None]:
         """TensorBoard writes in a thread, which prints a traceback of the error that the next call raises."""
-        error, is_of_tensorboard = arguments.exc_value, type(arguments.thread).__module__.startswith("tensorboard")
-        if isinstance(error, OSError) and is_of_tensorboard:
-            self._error_of_thread = error
-        else:
-            self._excepthook(arguments)
+        before = threading.excepthook
+
+        def keep_full_disk(arguments: threading.ExceptHookArgs) -> None:
+            error, is_of_tensorboard = arguments.exc_value, type(arguments.thread).__module__.startswith("tensorboard")
+            if isinstance(error, OSError) and is_of_tensorboard:
+                self._error_of_thread = error
+            else:
+                before(arguments)
+
+        threading.excepthook = keep_full_disk
+        try:
+            yield
+        finally:
+            threading.excepthook = before
 
 
 def choose_hparams(config: Config) -> dict[str, str | float | bool]:

@@ -2,14 +2,15 @@
 
 import re
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from pointseg.atomic import write_text
 from pointseg.config import Config
-from pointseg.errors import UsageError, first_line, missing_library
+from pointseg.errors import StoppedError, UsageError, first_line, missing_library
 from pointseg.runs.directory import RunDirectory
 
 _ID = re.compile("[0-9a-f]{8}")
@@ -28,6 +29,24 @@ def load_wandb(project: str) -> Any:
     if not hasattr(wandb, "init"):
         raise UsageError(missing_library(f"train.wandb={project}: logging there", "wandb", "wandb"))
     return wandb
+
+
+@contextmanager
+def logged_run(directory: RunDirectory, config: Config, goes_on: bool) -> Iterator[None]:
+    """A run on the service for the time of a block; raises as :func:`begin`.
+
+    It has failed where the block did. Somebody who asked training to stop has everything kept.
+    """
+    run = begin(directory, config, goes_on)
+    exit_code = 1
+    try:
+        yield
+        exit_code = 0
+    except StoppedError:
+        exit_code = 0
+        raise
+    finally:
+        run.finish(exit_code=exit_code)
 
 
 def begin(directory: RunDirectory, config: Config, goes_on: bool) -> Any:

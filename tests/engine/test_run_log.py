@@ -10,7 +10,7 @@ import struct
 import termios
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -25,20 +25,29 @@ from pointseg.runs.history import read_history
 from pointseg.taxonomy import load_taxonomy
 
 
-def open_dashboard(path: Path) -> Dashboard:
-    dashboard = Dashboard(RunDirectory(path), Config(), load_taxonomy("scannet20"), first_step=0)
-    dashboard._writer.flush()
-    return dashboard
+@contextmanager
+def open_dashboard(path: Path) -> Iterator[Dashboard]:
+    with Dashboard(RunDirectory(path), Config(), load_taxonomy("scannet20"), first_step=0) as dashboard:
+        dashboard._writer.flush()
+        yield dashboard
+
+
+def size_of_events(path: Path) -> int:
+    """Of the file with which a dashboard begins, bytes."""
+    with open_dashboard(path):
+        (events,) = (path / "tensorboard").iterdir()
+        return events.stat().st_size
 
 
 @contextmanager
 def open_log(path: Path, num_steps: int = 10) -> Iterator[RunLog]:
     """A log of the first process."""
-    log = RunLog(RunDirectory(path), load_taxonomy("scannet20"), num_steps, 0, open_dashboard(path))
-    try:
+    classes = load_taxonomy("scannet20")
+    with (
+        open_dashboard(path) as dashboard,
+        closing(RunLog(RunDirectory(path), classes, num_steps, 0, dashboard)) as log,
+    ):
         yield log
-    finally:
-        log.close()
 
 
 ROW = {"loss": 1.15, "recognition": 1.0, "collapse": 0.3, "lr": 0.01, "scenes_per_s": 2.0}
@@ -139,16 +148,17 @@ def test_a_full_disk_under_tensorboard_is_one_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], ending: Exception | None
 ) -> None:
     """TensorBoard writes in a thread: its traceback is not shown, and its error hides no other."""
-    log = open_dashboard(tmp_path)
-    (events,) = (tmp_path / "tensorboard").iterdir()
-    with no_file_larger_than(events.stat().st_size + 10), pytest.raises((OSError, StoppedError)) as caught:
+    hook = threading.excepthook
+    with (
+        pytest.raises((OSError, StoppedError)) as caught,
+        no_file_larger_than(size_of_events(tmp_path / "whole") + 10),
+        open_dashboard(tmp_path) as dashboard,
+    ):
         with suppress(OSError):  # the thread may be quick, and may be slow: see below
-            log._writer.add_text("long", "x" * 10_000)
-        try:
-            if ending is not None:
-                raise ending
-        finally:
-            log.close()
+            dashboard._writer.add_text("long", "x" * 10_000)
+        if ending is not None:
+            raise ending
+    assert threading.excepthook is hook
     if ending is not None:
         assert caught.value is ending
     else:
@@ -160,11 +170,12 @@ def test_a_thread_that_is_late_to_tell_of_a_full_disk_is_heard(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """TensorBoard asks its thread whether all is well, and that thread says first that it is done, and then of what."""
-    log = open_dashboard(tmp_path)
-    (events,) = (tmp_path / "tensorboard").iterdir()
     monkeypatch.setattr(_AsyncWriter, "_check_worker_status", lambda self: None)
-    with no_file_larger_than(events.stat().st_size + 10), pytest.raises(OSError) as caught:
-        log._writer.add_text("long", "x" * 10_000)
-        log.close()
+    with (
+        pytest.raises(OSError) as caught,
+        no_file_larger_than(size_of_events(tmp_path / "whole") + 10),
+        open_dashboard(tmp_path) as dashboard,
+    ):
+        dashboard._writer.add_text("long", "x" * 10_000)
     assert describe_os_error(caught.value).startswith(f"{tmp_path / 'tensorboard'}: ")
     assert "Traceback" not in capfd.readouterr().err

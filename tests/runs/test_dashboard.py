@@ -1,9 +1,12 @@
 """TensorBoard and Weights & Biases show the few things that one watches, under the names of ``metrics.jsonl``."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +19,12 @@ from pointseg.config import load_config
 from pointseg.data.batch import Batch
 from pointseg.engine.run_header import describe_training
 from pointseg.engine.trainer import Trainer
-from pointseg.errors import DataError, UsageError
+from pointseg.errors import DataError, StoppedError, UsageError
 from pointseg.processes import Processes
-from pointseg.runs.dashboard import choose_hparams
+from pointseg.runs.dashboard import Dashboard, choose_hparams
+from pointseg.runs.directory import RunDirectory
 from pointseg.runs.weights_and_biases import _find_id
+from pointseg.taxonomy import load_taxonomy
 from pointseg.train import main as train
 
 
@@ -140,6 +145,59 @@ def test_a_missing_library_is_one_line_before_anything_is_read(
     with pytest.raises(UsageError, match="needs wandb"):
         train(["--cfg", "demo", *tiny_overrides, "train.wandb=rooms", "data.root=nowhere"])
     assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+class _Service:
+    """Stands in for the library, and notes what it is told."""
+
+    Error = RuntimeError
+
+    def __init__(self) -> None:
+        self.statuses: list[int] = []
+
+    def init(self, **_: object) -> "_Service":
+        return self
+
+    def finish(self, exit_code: int) -> None:
+        self.statuses.append(exit_code)
+
+
+@pytest.mark.parametrize(
+    ("ending", "status"), [(None, 0), (StoppedError("stopped; --resume goes on"), 0), (DataError("scene: damaged"), 1)]
+)
+def test_the_service_is_told_how_a_run_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: Exception | None, status: int
+) -> None:
+    """One that somebody stopped, with everything kept, has not failed."""
+    monkeypatch.setitem(sys.modules, "wandb", service := _Service())
+    with suppress(StoppedError, DataError), _dashboard(tmp_path):
+        if ending is not None:
+            raise ending
+    assert service.statuses == [status]
+
+
+@pytest.mark.parametrize("moment", ["begin", "end"])
+def test_a_folder_that_can_not_be_written_leaves_nothing_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", service := _Service())
+    hook = threading.excepthook
+    (tmp_path / "run").mkdir()
+    if moment == "begin":
+        (tmp_path / "run" / "tensorboard").write_text("a file")
+    with pytest.raises(OSError, match="tensorboard"), _dashboard(tmp_path / "run") as dashboard:
+        assert moment == "end"
+        monkeypatch.setattr(dashboard._writer, "close", _run_out_of_disk)
+    assert threading.excepthook is hook
+    assert service.statuses == [1]
+
+
+def _dashboard(path: Path) -> Dashboard:
+    return Dashboard(RunDirectory(path), load_config("demo", ["train.wandb=rooms"]), load_taxonomy("scannet20"), 0)
+
+
+def _run_out_of_disk() -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.needs("wandb")
