@@ -67,6 +67,7 @@ def test_the_run_is_named_after_the_config() -> None:
         ("augment.objects.scale=[1.1, 0.9]", "augment.objects.scale: .*the smaller number first"),
         ("train.ema_decay=1", "train.ema_decay: .*less than 1"),
         ("distill.weight=0", "distill.weight.*greater than 0"),
+        ("distill.weight=1", "distill.weight.*less than 1"),  # nothing would train the classifier that predicts
         ("data.crop_share=[1.0, 0.6]", "data.crop_share: .*the smaller number first"),
         ("data.crop_share=[0.6, 1.5]", "data.crop_share.*less than or equal to 1"),
         ("model.width=.inf", "model.width: .*finite"),

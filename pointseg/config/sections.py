@@ -283,8 +283,8 @@ class DistillConfig(Section):
 
     run: FileName | None = None
     """Run of the teacher, of the same classes and voxel size; null: none."""
-    weight: Share = 0.5
-    """Share of the teacher's classes in point recognition; the labels have the rest."""
+    weight: float = Field(default=0.5, gt=0, lt=1)
+    """Share of the teacher's classes in point recognition; the classifier that predicts learns from the rest alone."""
 
 
 class OptimizerConfig(Section):
