@@ -20,6 +20,7 @@ from pointseg.losses import (
     logit_adjusted_cross_entropy,
     lovasz_softmax,
 )
+from pointseg.losses.cross_entropy import at_least_float32
 from pointseg.models import Network, NetworkOutput
 from pointseg.processes import count_processes
 from pointseg.taxonomy import IGNORE
@@ -171,6 +172,8 @@ class Objective(nn.Module):
             measures_pull: whether to say, too, how strongly the branch pulls; the features have to learn then.
         """
         output = self.run_network(batch)
+        if measures_pull:  # half precision has no room for the gradients that are measured
+            output = NetworkOutput(*map(at_least_float32, output))
         counts = count_labels(batch, output.logits.shape[1]) if count_processes() > 1 else None
         recognition = self.recognition(output.logits, batch.labels, counts)
         zero = torch.zeros_like(recognition)

@@ -13,7 +13,8 @@ def measure_pull(
     No gradient of a parameter changes, and the graph stays for the backward pass.
 
     Args:
-        output: of the network, in a graph.
+        output: of the network, at least float32, in the graph of both losses: a gradient of half precision overflows
+            where a center has few points, and vanishes where a mean has many.
         by_labels: L_PR of the labels as the loss has it, a scalar.
         branch: λ L_CR, a scalar.
         classifier: (K, D) the weight by which the features became logits.
@@ -21,9 +22,7 @@ def measure_pull(
     Returns:
         Scalar of the classifier's dtype; zero where no point has a label.
     """
-    # Of a mean over points half precision would keep little: the same multiple of both has the same ratio.
-    num_points = len(output.features)
-    (of_logits,) = torch.autograd.grad(by_labels * num_points, output.logits, retain_graph=True)
-    (of_features,) = torch.autograd.grad(branch * num_points, output.features, retain_graph=True)
+    (of_logits,) = torch.autograd.grad(by_labels, output.logits, retain_graph=True)
+    (of_features,) = torch.autograd.grad(branch, output.features, retain_graph=True)
     norm = (of_logits.to(classifier.dtype) @ classifier.to(of_logits.device)).norm()
     return torch.where(norm > 0, of_features.to(classifier.dtype).norm() / norm, 0)

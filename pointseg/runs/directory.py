@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -99,14 +100,15 @@ class RunDirectory:
         return [{str(key): str(value) for key, value in row.items()} for row in rows]
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
-        """Append one JSON object to ``metrics.jsonl``: a whole line, or none.
+        """Append one JSON object to ``metrics.jsonl``: a whole line, or none. What is not finite is null.
 
         Raises:
             OSError: the disk is full or can't be written.
             UsageError: the folder was moved away meanwhile.
         """
         refuse_if_lost(self.path)
-        line = (json.dumps(row) + "\n").encode()
+        known = {key: None if isinstance(value, float) and not isfinite(value) else value for key, value in row.items()}
+        line = (json.dumps(known, allow_nan=False) + "\n").encode()
         path = regular_file(self.metrics_path)
         with errors_name(path, path), open(path, "ab", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)

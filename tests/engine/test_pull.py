@@ -1,6 +1,7 @@
 """How strongly the branch pulls: against gradients taken one loss at a time."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,10 @@ import torch
 from torch import nn
 
 from pointseg.config import load_config
+from pointseg.data.batch import Batch
+from pointseg.data.class_counts import ClassCounts
 from pointseg.engine.objective import Objective
-from pointseg.engine.pull import measure_pull
-from pointseg.models import NetworkOutput
+from pointseg.models import NetworkOutput, build_network
 from pointseg.train import main as train
 from tests.conftest import TINY_NETWORK
 from tests.engine.test_accumulation import OF_UNET, VOLT, _build, make_batch
@@ -71,21 +73,27 @@ def test_measuring_changes_no_gradient() -> None:
             torch.testing.assert_close(found.grad, expected.grad, rtol=0, atol=0, msg=name)
 
 
-def test_half_precision_keeps_what_a_mean_over_many_points_leaves() -> None:
-    """A gradient of 1e-9 a point is no number of float16."""
+@pytest.mark.parametrize(
+    ("num_points", "num_labelled", "weight"),
+    [(50_000, 50_000, 1e-3), (4_000, 3, 1e3)],
+    ids=["a gradient too small for float16", "too large"],
+)
+def test_half_precision_has_the_pull_of_its_values(num_points: int, num_labelled: int, weight: float) -> None:
+    config = load_config("demo", [*TINY_NETWORK, f"loss.cross_entropy={weight}", f"loss.collapse.weight={weight}"])
     torch.manual_seed(0)
-    classifier = torch.randn(4, 8)
-    ratios = []
+    counts = ClassCounts(torch.full((200,), 50), torch.full((200,), 3))
+    objective = Objective(build_network(config, torch.device("cpu")), config.loss, counts)
+    features = torch.randn(num_points, objective.network.feature_channels).half()
+    logits = (features.float() @ objective.network.classifier_weight().T).half()
+    labels = torch.randint(200, (num_points,)).where(torch.arange(num_points) < num_labelled, -1)
+    batch = Batch(torch.zeros(num_points, 4, dtype=torch.int32), features, labels, (), (1, 1, 1), ("a",))
+    pulls = []
     for dtype in (torch.float16, torch.float32):
-        torch.manual_seed(1)
-        features = torch.randn(50_000, 8).to(dtype).requires_grad_()
-        logits = features @ classifier.T.to(dtype)
-        output = NetworkOutput(logits, features)
-        labels = torch.randint(4, (50_000,))
-        recognition = torch.nn.functional.cross_entropy(logits.float(), labels) * 1e-3
-        branch = features.float().square().sum(dim=1).mean() * 1e-3
-        ratios.append(measure_pull(output, recognition, branch, classifier).item())
-    assert ratios[0] == pytest.approx(ratios[1], rel=0.01)
+        output = NetworkOutput(logits.to(dtype).requires_grad_(), features.to(dtype).requires_grad_())
+        objective.run_network = lambda _, output=output: output
+        pulls.append(objective(batch, measures_pull=True).pull.item())
+    assert pulls[0] == pytest.approx(pulls[1], rel=1e-5)
+    assert 0 < pulls[0] < math.inf
 
 
 def test_without_a_label_nothing_pulls() -> None:

@@ -79,6 +79,14 @@ def test_a_history_is_in_order_and_skips_what_is_not_its(tmp_path: Path) -> None
     assert read_history(directory, ["train"]) == {"train": [{"step": 5, "loss": 1.0}]}
 
 
+def test_what_is_not_finite_is_written_as_null(tmp_path: Path) -> None:
+    """JSON has no word for it, and most programs refuse Python's."""
+    directory = RunDirectory(tmp_path)
+    directory.append_metrics({"kind": "train", "step": 1, "loss": 0.5, "a": float("inf"), "b": float("nan"), "c": None})
+    text = '{"kind": "train", "step": 1, "loss": 0.5, "a": null, "b": null, "c": null}\n'
+    assert directory.metrics_path.read_text() == text
+
+
 ODD_LINES = [
     bytes(range(1, 10)) + b"\xff\xfe",
     b"[" * 100_000,
