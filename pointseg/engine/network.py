@@ -1,13 +1,15 @@
-"""A batch through a network: precision, and what to say when a GPU is full."""
+"""A batch through a network: precision, what is drawn in it, and what to say when a GPU is full."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
+import torch.distributed as dist
 
 from pointseg.data.batch import Batch
 from pointseg.errors import DataError, UsageError
 from pointseg.models import Network, NetworkOutput
+from pointseg.processes import count_processes
 
 
 def autocast(amp: str, device: torch.device) -> AbstractContextManager[object]:
@@ -54,6 +56,21 @@ def explain_out_of_memory(what: Batch | str, remedy: str) -> Iterator[None]:
             f"the GPU has too little memory for {what.num_scenes} scene(s) of {sum(num_voxels):,} voxels together "
             f"(the largest, {what.names[num_voxels.index(largest)]}, has {largest:,}); {remedy}"
         ) from None
+
+
+@contextmanager
+def drawing_alone(device: torch.device) -> Iterator[None]:
+    """A block in which each process draws its own numbers; after it all that were seeded alike go on alike.
+
+    A process that is alone draws as it would without. Nothing makes the host wait for the device.
+    """
+    if count_processes() == 1:
+        yield
+        return
+    seed = int(torch.randint(2**62, ())) + dist.get_rank()
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def run_network(network: Network, batch: Batch) -> NetworkOutput:

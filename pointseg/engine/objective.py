@@ -10,7 +10,7 @@ from pointseg.collapse import CenterCollapse
 from pointseg.config import CollapseConfig, LossConfig
 from pointseg.data.batch import Batch
 from pointseg.data.class_counts import ClassCounts
-from pointseg.engine.network import run_network
+from pointseg.engine.network import drawing_alone, run_network
 from pointseg.engine.pull import measure_pull
 from pointseg.losses import (
     cross_entropy,
@@ -203,12 +203,13 @@ class Objective(nn.Module):
         return self.recognition(logits, labels, counts)
 
     def run_network(self, batch: Batch) -> NetworkOutput:
-        """The network's output, at once or in parts."""
-        if self.scenes_at_once is None or batch.num_scenes <= self.scenes_at_once:
-            return run_network(self.network, batch)
-        from pointseg.engine.accumulation import run_in_parts
+        """The network's output, at once or in parts; what it draws is for the scenes of this process."""
+        with drawing_alone(batch.features.device):
+            if self.scenes_at_once is None or batch.num_scenes <= self.scenes_at_once:
+                return run_network(self.network, batch)
+            from pointseg.engine.accumulation import run_in_parts
 
-        return run_in_parts(self.network, batch, self.scenes_at_once)
+            return run_in_parts(self.network, batch, self.scenes_at_once)
 
 
 def build_collapse(feature_channels: int, config: CollapseConfig, counts: ClassCounts) -> CenterCollapse:

@@ -1,6 +1,7 @@
 """Two processes compute what one does."""
 
 import os
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -11,10 +12,16 @@ import torch.multiprocessing as mp
 from torch import nn
 
 import pointseg
+from pointseg.config import load_config
+from pointseg.engine.network import run_network
+from pointseg.engine.objective import Objective
 from pointseg.engine.sync_batch_norm import SyncBatchNorm, synchronize_batch_norm
 from pointseg.errors import UsageError
+from pointseg.models import volt
 from pointseg.processes import choose_device, join_processes, set_num_threads
 from tests.conftest import free_ports
+from tests.engine.test_accumulation import OF_UNET, VOLT, make_batch
+from tests.engine.test_accumulation import _build as build_objective
 
 
 def _join(rank: int, port: int) -> None:
@@ -70,6 +77,49 @@ def test_batch_norm_over_two_processes_is_batch_norm_over_all_points(tmp_path: P
             torch.testing.assert_close(half[name], expected[name])
     total = halves[0]["weight_gradient"] + halves[1]["weight_gradient"]
     torch.testing.assert_close(total, expected["weight_gradient"], atol=1e-5, rtol=1e-4)
+
+
+def _leave_out_blocks(rank: int, port: int, folder: Path) -> None:
+    """Which blocks each leaves out for three scenes, and what is drawn after these, and after two scenes or three."""
+    _join(rank, port)
+    drawn: list[torch.Tensor] = []
+    draw = volt.draw_kept
+
+    def watch(scene: torch.Tensor, batch_size: int, chance: float) -> torch.Tensor:
+        kept = draw(scene, batch_size, chance)
+        drawn.append(kept[scene.diff(prepend=scene.new_full((1,), -1)) > 0] > 0)
+        return kept
+
+    with pytest.MonkeyPatch.context() as patch, join_processes("cpu"):
+        patch.setattr(volt, "draw_kept", watch)
+        then = []
+        for num_scenes, scenes_at_once in ((3, None), (2 + rank, None), (2 + rank, 1)):
+            objective = _build_volt(scenes_at_once)
+            torch.manual_seed(5)
+            objective.run_network(make_batch(num_scenes))
+            then.append(torch.rand(4))
+        torch.save((torch.cat(drawn[:2]), torch.stack(then)), folder / f"{rank}.pt")
+
+
+def _build_volt(scenes_at_once: int | None) -> Objective:
+    return build_objective(load_config("demo", [*OF_UNET, *VOLT, "model.drop_path=0.5"]), scenes_at_once).train()
+
+
+def test_each_process_leaves_out_blocks_for_its_own_scenes_and_then_draws_what_all_do(tmp_path: Path) -> None:
+    """However many scenes it has, and parts of its batch."""
+    mp.spawn(_leave_out_blocks, args=(free_ports(1)[0], tmp_path), nprocs=2)
+    (first, then), (second, then_too) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert first.shape == second.shape == (6, 2) and not torch.equal(first, second)
+    assert torch.equal(then, then_too)
+
+
+def test_a_process_that_is_alone_draws_as_its_network_does() -> None:
+    objective, batch = _build_volt(None), make_batch(3)
+    results = []
+    for run in (objective.run_network, partial(run_network, objective.network)):
+        torch.manual_seed(5)
+        results.append((run(batch).logits, torch.rand(4)))
+    torch.testing.assert_close(results[0], results[1], rtol=0, atol=0)
 
 
 def test_replacing_batch_norm_keeps_its_state() -> None:
