@@ -14,7 +14,7 @@ class _Formatter(argparse.HelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
-        hidden = action.default in (None, False, argparse.SUPPRESS) or action.required or not action.option_strings
+        hidden = action.default in (None, False, [], argparse.SUPPRESS) or action.required or not action.option_strings
         return text if hidden or "%(default)" in text else f"{text} (default: %(default)s)"
 
 

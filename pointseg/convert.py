@@ -61,7 +61,9 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--color-range",
         choices=_COLOR_RANGES,
-        help=f"what black and white were in training; files of before Pointcept 1.6.0: -1,1 (default: {_COLOR_RANGE})",
+        metavar="LOW,HIGH",
+        help="what black and white were in training: 0,1, or in files of before Pointcept 1.6.0 -1,1 (as one word: "
+        f"--color-range=-1,1; default: {_COLOR_RANGE})",
     )
     parser.add_argument("--prefix", help=f"of the names in a file to write (default: {DEFAULT_PREFIX})")
     arguments = vars(parser.parse_args(argv))

@@ -27,8 +27,8 @@ from pointseg.laboratory.tables import Summary, Tables, as_json
 from pointseg.rooms import FREQUENCY_LAWS
 from pointseg.scans.tree import SPLITS
 
-_METHODS_HELP = f"of {', '.join(method.name for method in METHODS)}; several at once with +; default: all but "
-_METHODS_HELP += f"{', '.join(BESIDE_THE_LOSS)}, and {', '.join(COMBINATIONS)}"
+_METHODS_HELP = f"of {', '.join(method.name for method in METHODS)}; several at once with +; default: all of these but "
+_METHODS_HELP += f"{', '.join(BESIDE_THE_LOSS)}; and besides, several at once: {', '.join(COMBINATIONS)}"
 _OF_ONE_COMPARISON = {
     "methods": None,
     "seeds": 3,
@@ -158,7 +158,14 @@ def build_parser() -> CommandParser:
         "longtail",
         description="What each way of handling the long tail is worth: the same rooms, network, budget and seeds.",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets runs, table.md, .json and .png")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="gets runs, table.md, .json and .png; with --plan a folder with these for each comparison, and "
+        "campaign.md, .json and .png of all",
+    )
     parser.add_argument("--plan", metavar="FILE", help="several comparisons, as this YAML says: a path, or collapse")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these comparisons of the plan; default: all")
     does = parser.add_mutually_exclusive_group()

@@ -19,7 +19,13 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", required=True, help="folder of the run")
     parser.add_argument("--checkpoint", help="a checkpoint file; default: the best of the run, or its last")
     _add_place_arguments(parser)
-    parser.add_argument("--tta", choices=TTA, default="none", help="test-time augmentation")
+    parser.add_argument(
+        "--tta",
+        choices=TTA,
+        default="none",
+        help="test-time augmentation, the mean over several views; rot4: four rotations about z; full: these, as they "
+        "are and mirrored in x, and in each every point of a voxel in turn, not their mean",
+    )
     parser.add_argument(
         "--logit-adjustment",
         type=float,

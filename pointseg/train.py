@@ -8,7 +8,7 @@ import torch
 
 from pointseg.command_line import CommandParser
 from pointseg.commands import called, run_command
-from pointseg.config import Config, load_config
+from pointseg.config import Config, list_configs, load_config
 from pointseg.engine.trainer import Trainer
 from pointseg.processes import Processes, join_processes
 from pointseg.runs.directory import RunDirectory
@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> None:
         "--cfg",
         required=True,
         metavar="NAME",
-        help="a path, or the name of a config that comes with pointseg: scannet200.yaml, ...",
+        help=f"a path, or the name of a config that comes with pointseg: {', '.join(list_configs())}",
     )
     parser.add_argument("--resume", action="store_true", help="go on where the run stopped")
     parser.add_overrides()

@@ -9,6 +9,7 @@ import pytest
 import pointseg
 from pointseg.__main__ import main
 from pointseg.commands import COMMANDS, called, program_name
+from pointseg.config import list_configs
 from pointseg.errors import UsageError
 
 ROOT = Path(__file__).parents[1]
@@ -65,6 +66,31 @@ def test_help_has_a_line_for_each_command(capsys: pytest.CaptureFixture[str]) ->
         (line,) = [line for line in lines if line.split()[:1] == [name]]
         assert line.endswith(command.summary)
         assert len(line) <= 80
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_reads_as_a_sentence(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """No default that is an empty list; no choice with a comma among choices that commas part."""
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+    text = capsys.readouterr().out
+    assert "default: []" not in text
+    assert "-1,1}" not in text
+
+
+def test_help_says_what_is_there_to_choose(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")  # so that no word is parted
+    said = {
+        "train": list_configs(),
+        "longtail": ["all of these but copy_paste,", "campaign.md", "besides, several at once: balanced_softmax"],
+        "evaluate": ["rot4: four rotations about z", "mirrored in x"],
+        "convert": ["LOW,HIGH", "--color-range=-1,1"],
+    }
+    for name, pieces in said.items():
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+        text = " ".join(capsys.readouterr().out.split())
+        assert [piece for piece in pieces if piece not in text] == []
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,6 +45,7 @@ __all__ = [
     "dump_config",
     "find_config",
     "flatten_config",
+    "list_configs",
     "load_config",
     "read_yaml",
 ]
@@ -209,18 +210,24 @@ def find_config(name: str, kind: str = "config") -> Path:
     Raises:
         UsageError: there is no such file.
     """
-    package = Path(__file__).parents[1]
-    below = {"config": "configs", "plan": "configs/plans"}[kind]
-    folders = [package / below]
-    if (package.parent / "pyproject.toml").is_file():  # and not what lies beside an installed package
-        folders.append(package.parent / below)
-    for folder in (Path(), *folders):
+    for folder in (Path(), *_config_folders(kind)):
         for candidate in (folder / name, folder / f"{name}.yaml"):
             if candidate.is_file():
                 return candidate
     regular_file(Path(name))
-    known = sorted({path.name for folder in folders for path in folder.glob("*.yaml")})
-    raise UsageError(f"{name}: no such {kind}; give a path or one of {', '.join(known)}")
+    raise UsageError(f"{name}: no such {kind}; give a path or one of {', '.join(list_configs(kind))}")
+
+
+def list_configs(kind: str = "config") -> list[str]:
+    """Names of the files that :func:`find_config` finds wherever it is called, sorted."""
+    return sorted({path.name for folder in _config_folders(kind) for path in folder.glob("*.yaml")})
+
+
+def _config_folders(kind: str) -> list[Path]:
+    package = Path(__file__).parents[1]
+    below = {"config": "configs", "plan": "configs/plans"}[kind]
+    is_checkout = (package.parent / "pyproject.toml").is_file()  # and not what lies beside an installed package
+    return [folder / below for folder in (package, *([package.parent] if is_checkout else []))]
 
 
 def dump_config(config: Config) -> str:

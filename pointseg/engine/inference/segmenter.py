@@ -181,8 +181,8 @@ class Segmenter:
 
         Args:
             scene: with the parts that the network was trained with.
-            tta: ``none``; ``rot4``: the mean probability over four rotations about z; ``full``: these times
-                two flips, and each point in turn stands for its voxel, so that none hides behind another.
+            tta: ``none``; ``rot4``: the mean probability over four rotations about z; ``full``: over these, as they
+                are and mirrored in x, and each point in turn stands for its voxel, so that none hides behind another.
             wanted: what to return beside the labels.
             observer: is shown each forward pass, with the scene's labels. Each voxel has its label in one of them.
             arrays: what to fill and return; None: arrays in memory.
