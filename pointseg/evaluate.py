@@ -12,7 +12,13 @@ from pointseg.output.evaluation_tables import format_classes, format_scenes
 from pointseg.output.json_text import format_json
 from pointseg.output.report import format_evaluation
 from pointseg.processes import join_processes
-from pointseg.run_arguments import add_run_arguments, add_split_argument, choose_split, load_run
+from pointseg.run_arguments import (
+    add_run_arguments,
+    add_split_argument,
+    choose_split,
+    load_run,
+    warn_of_trained_splits,
+)
 from pointseg.scans.prepared import check_labels, check_scenes, list_scenes
 from pointseg.scans.scene_segments import check_segments
 from pointseg.scans.tree import name_splits
@@ -43,9 +49,12 @@ def main(argv: Sequence[str]) -> None:
     if segmenter.votes:
         check_segments(folders)
     with join_processes(arguments.device) as processes:
+        if processes.is_first:
+            warn_of_trained_splits(split, arguments.data_root, data)
         evaluation = evaluate_scenes(segmenter, folders, arguments.tta, processes, detailed=True)
     if processes.is_first:
-        tell(evaluation, arguments, split, segmenter.taxonomy)
+        of = {"run": arguments.run, "split": name_splits(split), "weights": segmenter.weights_sha256}
+        tell({**evaluation, **of}, arguments, split, segmenter.taxonomy)
 
 
 def tell(

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
+from pointseg.commands import complain
 from pointseg.config import DataConfig
 from pointseg.engine.inference import TTA, Segmenter, load_segmenter
 from pointseg.errors import UsageError
@@ -108,6 +109,24 @@ def choose_split(given: str | None, data: DataConfig) -> Splits:
     return given or data.val_split or "val"
 
 
+def warn_of_trained_splits(split: Splits, data_root: str | None, data: DataConfig) -> None:
+    """Say that a run was trained on what it is to be scored on: such scores say nothing of new scenes.
+
+    Args:
+        split: to be scored on.
+        data_root: another prepared tree than the run's; None: its own.
+        data: of the run.
+    """
+    if data_root not in (None, data.root):
+        return
+    trained, chosen = ({each} if isinstance(each, str) else set(each) for each in (data.train_split, split))
+    if shared := sorted(trained & chosen):
+        complain(
+            f"warning: the run was trained on {', '.join(shared)}: scores there say nothing of new scenes; choose "
+            "others with --split"
+        )
+
+
 def choose_scenes(segmenters: Sequence[Segmenter], data_root: str | None, split: str | None) -> tuple[str, Splits]:
     """Prepared tree and split; those of the runs, unless the caller chooses.
 
@@ -121,7 +140,10 @@ def choose_scenes(segmenters: Sequence[Segmenter], data_root: str | None, split:
     if len(choices) > 1:
         shown = " and ".join(sorted(f"{root}, {name_splits(split)}" for root, split in choices))
         raise UsageError(f"--run: the runs were validated on {shown}; choose one with --data-root and --split")
-    return choices.pop()
+    root, chosen = choices.pop()
+    for each in data:
+        warn_of_trained_splits(chosen, root, each)
+    return root, chosen
 
 
 def number_or_none(text: str) -> int | None:

@@ -40,7 +40,12 @@ def main(argv: Sequence[str]) -> None:
         processes.let_first(lambda: held.enter_context(claim(directory, arguments.resume)))
         train_run(config, processes, arguments.resume)
         if processes.is_first:
-            print(f"done: {directory.find_checkpoint()}; next: {called('evaluate', '--run', str(directory.path))}")
+            # Without a validation there may be no scene that was not trained on, and has labels.
+            scores = ["evaluate"] if config.data.val_split else ["predict", "--split", "test", "--out", "DIR"]
+            command, *options = scores
+            print(
+                f"done: {directory.find_checkpoint()}; next: {called(command, '--run', str(directory.path), *options)}"
+            )
 
 
 def train_run(config: Config, processes: Processes, resume: bool) -> None:

@@ -84,7 +84,10 @@ def read_run_record(segmenter: Segmenter, name: str, checkpoint: str | None = No
     if (remark := describe_progress(directory, segmenter.config.train.passes)) is not None:
         remarks.append(remark)
     used = directory.find_checkpoint() if checkpoint is None else Path(checkpoint)
-    if path.stat().st_mtime < used.stat().st_mtime - _COPYING_S:
+    weights = evaluation.get("weights")
+    if weights is not None and weights != segmenter.weights_sha256:
+        remarks.append(f"{path} is of other weights than {used}, which the scenes show; evaluate again")
+    elif weights is None and path.stat().st_mtime < used.stat().st_mtime - _COPYING_S:
         remarks.append(f"{path} is older than {used}, which may predict otherwise by now; evaluate again")
     return RunRecord(
         name=name,

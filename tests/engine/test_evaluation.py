@@ -9,8 +9,9 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
+from pointseg import evaluate
 from pointseg.collapse.metrics import FeatureStatistics
-from pointseg.config import load_config
+from pointseg.config import dump_config, load_config
 from pointseg.engine.evaluation import (
     SplitCounts,
     describe_details,
@@ -180,3 +181,19 @@ def _assert_same(ours: FeatureStatistics, expected: FeatureStatistics) -> None:
     for name in ("centers", "class_scatter", "scatter"):
         # The network's float32 features may differ in their last bits between two processes.
         torch.testing.assert_close(getattr(ours, name), getattr(expected, name), rtol=1e-5, atol=1e-6)
+
+
+def test_scores_on_scenes_that_were_trained_on_are_told_of(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where the run was trained on val, which is then evaluated without being asked for."""
+    evaluate.main(["--run", str(trained_run), "--brief"])
+    assert capsys.readouterr().err == ""
+    evaluate.main(["--run", str(trained_run), "--brief", "--split", "train"])
+    assert "warning: the run was trained on train: scores there say nothing of new scenes" in capsys.readouterr().err
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    config = load_config(str(run / "config.yaml"), ["data.train_split=[train, val]", "data.val_split=null"])
+    (run / "config.yaml").write_text(dump_config(config))
+    evaluate.main(["--run", str(run), "--brief"])
+    assert "warning: the run was trained on val: scores" in capsys.readouterr().err

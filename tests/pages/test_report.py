@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pointseg import report
+from pointseg.engine.inference import load_segmenter
 from pointseg.errors import DataError, UsageError
 from pointseg.pages.run_report import MAX_BYTES
 from tests.pages.conftest import Visitor
@@ -198,18 +199,25 @@ def test_another_evaluation_is_refused(
         report.main(["--run", str(run), "--out", str(tmp_path / "a.html")])
 
 
+@pytest.mark.parametrize(
+    ("weights", "said_of_it"),
+    [("0" * 64, "evaluation.json is of other weights than"), (None, "evaluation.json is older than")],
+)
 def test_what_a_reader_has_to_know_is_on_the_page_and_on_the_terminal(
-    evaluated_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    evaluated_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], weights: str | None, said_of_it: str
 ) -> None:
-    """A run that is not finished, and an evaluation of before the last training."""
+    """A run that is not finished, and an evaluation of other weights: one that doesn't say of which is old."""
     run, out = _copy(evaluated_run, tmp_path), tmp_path / "a.html"
     state = torch.load(run / "checkpoints" / "last.pt", weights_only=True)
     state["progress"]["pass_index"] = 3
     torch.save(state, run / "checkpoints" / "last.pt")
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    assert evaluation.pop("weights") == load_segmenter(run).weights_sha256
+    (run / "evaluation.json").write_text(json.dumps(evaluation | ({"weights": weights} if weights else {})))
     os.utime(run / "evaluation.json", (0, 0))
     report.main(["--run", str(run), "--out", str(out), "--device", "cpu"])
     said, page = capsys.readouterr().err, out.read_text(encoding="utf-8")
-    for text in ("is not finished, 3 of 12 passes are done", "evaluation.json is older than"):
+    for text in ("is not finished, 3 of 12 passes are done", said_of_it):
         assert text in said
         assert text in page
 
