@@ -93,8 +93,9 @@ class Visit:
         return self._render(tuple((index, _when_written(self.files[index])) for index in dict.fromkeys(chosen)))
 
     def _parse(self, text: str) -> int:
-        if not text.isdecimal() or int(text) >= len(self.files):
-            raise UsageError(f"{text!r} is none of the {len(self.files)} predictions")
+        # Python makes no number of some thousand digits.
+        if text not in map(str, range(len(self.files))):
+            raise UsageError(f"{text[:20]!r} is none of the {len(self.files)} predictions")
         return int(text)
 
     def _render_page(self, chosen: tuple[tuple[int, int | None], ...]) -> str:

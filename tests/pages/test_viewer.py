@@ -116,6 +116,8 @@ def test_it_answers_until_ctrl_c(served: tuple[str, "subprocess.Popen[str]"]) ->
     status, page = _get(f"{address}?prediction=%3Cscript%3E")
     assert (status, "<script>" in page) == (422, False)
     assert "is none of the 2 predictions" in page
+    for number in ("2", "-1", "1" * 5000):
+        assert _get(f"{address}?prediction={number}")[0] == 422
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=30) == 0
     assert process.stdout is not None
