@@ -40,12 +40,13 @@ def main(argv: Sequence[str]) -> None:
         processes.let_first(lambda: held.enter_context(claim(directory, arguments.resume)))
         train_run(config, processes, arguments.resume)
         if processes.is_first:
-            # Without a validation there may be no scene that was not trained on, and has labels.
-            scores = ["evaluate"] if config.data.val_split else ["predict", "--split", "test", "--out", "DIR"]
-            command, *options = scores
-            print(
-                f"done: {directory.find_checkpoint()}; next: {called(command, '--run', str(directory.path), *options)}"
+            run = ("--run", str(directory.path))
+            # Without a validation there may be no scene with labels that was not trained on.
+            evaluation, prediction = (
+                called("evaluate", *run),
+                called("predict", *run, "--split", "test", "--out", "DIR"),
             )
+            print(f"done: {directory.find_checkpoint()}; next: {evaluation if config.data.val_split else prediction}")
 
 
 def train_run(config: Config, processes: Processes, resume: bool) -> None:
