@@ -42,11 +42,10 @@ def main(argv: Sequence[str]) -> None:
         if processes.is_first:
             run = ("--run", str(directory.path))
             # Without a validation there may be no scene with labels that was not trained on.
-            evaluation, prediction = (
-                called("evaluate", *run),
-                called("predict", *run, "--split", "test", "--out", "DIR"),
+            words = (
+                ("evaluate", *run) if config.data.val_split else ("predict", *run, "--split", "test", "--out", "DIR")
             )
-            print(f"done: {directory.find_checkpoint()}; next: {evaluation if config.data.val_split else prediction}")
+            print(f"done: {directory.find_checkpoint()}; next: {called(*words)}")
 
 
 def train_run(config: Config, processes: Processes, resume: bool) -> None:
