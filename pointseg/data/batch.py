@@ -104,7 +104,8 @@ def make_batch(scenes: Sequence[DrawnScene], config: DataConfig, teacher: VoxelI
 
     The sphere has a share drawn from ``crop_share`` of the scene, and no more than ``max_points``; of two scenes that
     were mixed twice as many. What is too much for the batch is taken from the largest: each keeps what it has, but
-    none more than the largest number with which all fit.
+    none more than the largest number with which all fit. Each sphere, or whole scene, is centred horizontally, as in
+    the recipe with which SpUNet-34 was published.
 
     Args:
         scenes: of the batch.
@@ -125,6 +126,8 @@ def make_batch(scenes: Sequence[DrawnScene], config: DataConfig, teacher: VoxelI
     voxels, seen_by_teacher = [], []
     for scene, size, (grid, points) in zip(scenes, sizes, drawn, strict=True):
         coords, points = crop(grid.coords, points, min(size, limit), scene.generator)
+        # A whole scene, too: augmentation moves the middle of its box.
+        points = center_points(points, vertical=False, center=config.center)
         own_voxel = torch.arange(len(coords), device=coords.device)
         features = stack_features(points, config.features, config.color_range)
         voxels.append((scene.name, Voxels(coords, features, points.label, own_voxel)))
@@ -142,7 +145,7 @@ def make_batch(scenes: Sequence[DrawnScene], config: DataConfig, teacher: VoxelI
 def crop(
     coords: torch.Tensor, points: Points, num_voxels: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, Points]:
-    """Keep the voxels whose points are nearest to that of a randomly chosen one, centred.
+    """Keep the voxels whose points are nearest to that of a randomly chosen one.
 
     They stay on their grid: laid on another one, what was drawn for two voxels would fall into one.
 
@@ -160,10 +163,12 @@ def crop(
     center = points.xyz[torch.randint(len(points), (), generator=generator, device=generator.device)]
     squared_distance = (points.xyz - center).square().sum(dim=1)
     farthest = squared_distance.kthvalue(num_voxels).values
+    is_nearer, is_last = squared_distance < farthest, squared_distance == farthest
     # Of several that are as far as the last, the first.
-    kept = (squared_distance <= farthest).nonzero().squeeze(1)[:num_voxels]
+    is_kept = is_nearer | (is_last & (is_last.cumsum(0) <= num_voxels - is_nearer.sum()))
+    kept = is_kept.nonzero().squeeze(1)
     coords = coords.index_select(0, kept)
-    return coords - coords.amin(dim=0), center_points(points.select(kept), vertical=False)
+    return coords - coords.amin(dim=0), points.select(kept)
 
 
 def largest_share(num_voxels: Sequence[int], max_voxels: int | None) -> int:

@@ -132,7 +132,7 @@ def test_a_batch_has_no_more_voxels_than_it_may_and_says_what_was_cropped() -> N
     assert torch.equal(batch.features, again.features)
 
 
-def test_a_crop_keeps_the_nearest_voxels_on_their_grid_and_centres_them() -> None:
+def test_a_crop_keeps_the_nearest_voxels_on_their_grid() -> None:
     scene = _scene(3000, 0, size_m=1.5)
     grid, points = draw_points(scene, 0.1, torch.Generator().manual_seed(0))
     # A label is a voxel's number here.
@@ -142,10 +142,7 @@ def test_a_crop_keeps_the_nearest_voxels_on_their_grid_and_centres_them() -> Non
     assert len(cropped) == 300 and torch.equal(kept, kept.sort().values)
     assert torch.equal(coords, grid.coords[kept] - grid.coords[kept].amin(0))
     assert torch.equal(cropped.rgb, points.rgb[kept])
-    moved = points.xyz[kept] - cropped.xyz
-    torch.testing.assert_close(moved, moved[:1].expand_as(moved))
-    assert abs(moved[0, 2]) < 1e-6
-    torch.testing.assert_close(cropped.xyz.amin(0)[:2], -cropped.xyz.amax(0)[:2])
+    assert torch.equal(cropped.xyz, points.xyz[kept])
     # Some point is the center: everything kept is nearer to it than everything left.
     left = torch.ones(len(points), dtype=torch.bool)
     left[kept] = False
@@ -153,6 +150,48 @@ def test_a_crop_keeps_the_nearest_voxels_on_their_grid_and_centres_them() -> Non
     assert any(bool(row[~left].max() <= row[left].min()) for row in distance)
     whole = crop(grid.coords, points, len(points), torch.Generator())
     assert whole[0] is grid.coords and whole[1] is points
+
+
+def test_of_voxels_as_far_away_as_the_last_a_crop_keeps_the_first() -> None:
+    """On a lattice, as of a floor: none is left that is nearer than one that is kept."""
+    x, y = torch.meshgrid(torch.arange(21), torch.arange(21), indexing="ij")
+    coords = torch.stack([x.flatten(), y.flatten(), torch.zeros(441, dtype=torch.int64)], dim=1)
+    points = Points(coords.float(), None, None, torch.arange(441))
+    num_tied = 0
+    for seed in range(20):
+        kept = torch.zeros(441, dtype=torch.bool)
+        kept[crop(coords, points, 150, torch.Generator().manual_seed(seed))[1].label] = True
+        middle = torch.randint(441, (), generator=torch.Generator().manual_seed(seed))
+        distance = (coords - coords[middle]).square().sum(dim=1)
+        assert int(kept.sum()) == 150
+        assert distance[kept].max() <= distance[~kept].min()
+        last = kept[distance == distance[kept].max()]
+        assert last.sort(descending=True, stable=True).values.equal(last)
+        num_tied += not last.all()
+    assert num_tied > 10
+
+
+@pytest.mark.parametrize("center", ["extremes", "robust"])
+def test_a_scene_is_centred_horizontally_whole_or_cropped(center: str) -> None:
+    """The published recipe ends with that; before it, augmentation turned and bent what was centred."""
+    scene = _scene(20_000, 1, size_m=2.0, offset_m=5.0)
+    for max_points in (100_000, 800):
+        data = DATA.model_copy(update={"max_points": max_points, "center": center})
+        xyz = make_batch(_drawn(scene), data).features[:, :3]
+        assert (len(xyz) == 800) == (max_points == 800)
+        torch.testing.assert_close(xyz.amin(0)[:2], -xyz.amax(0)[:2], atol=1e-5, rtol=0)
+        assert 5 <= xyz[:, 2].min() < 7  # the floor stays where augmentation left it
+
+
+def test_a_stray_does_not_move_the_middle_of_a_whole_scene() -> None:
+    scene = _scene(20_000, 1, size_m=2.0)
+    scene.xyz[0, 0] = 30.0
+    middles = []
+    for center in ("robust", "extremes"):
+        xyz = make_batch(_drawn(scene), DATA.model_copy(update={"center": center})).features[:, :3]
+        middles.append(float(xyz[:, 0].median()))
+    assert abs(middles[0]) < 0.1
+    assert middles[1] < -10
 
 
 def test_a_scene_has_no_more_points_than_it_may_and_a_mixed_one_twice_as_many() -> None:
