@@ -100,12 +100,23 @@ def test_numbers_are_read_as_everybody_reads_them(text: str, value: float) -> No
     [
         (["loss.cross_entropy=0", "loss.focal=1", "loss.label_smoothing=0.1"], "loss.label_smoothing: it smooths the"),
         (["train.scenes_at_once=1", "train.sync_batch_norm=true"], "train.scenes_at_once: batch norm over all proc"),
+        (
+            ["optimizer.momentum=0", "optimizer.cycle_momentum=true", "optimizer.name=sgd"],
+            "optimizer.momentum: 0 is not",
+        ),
+        (["optimizer.momentum=0", "optimizer.cycle_momentum=true", "optimizer.name=adamw"], "optimizer.momentum: 0 is"),
     ],
 )
 def test_keys_that_can_not_be_together_are_named(overrides: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         load_config("demo", overrides)
     assert "\n" not in str(caught.value)
+
+
+def test_momentum_may_be_0_where_nothing_takes_its_place() -> None:
+    for override in ("optimizer.cycle_momentum=false", "optimizer.schedule=poly"):
+        config = load_config("demo", ["optimizer.cycle_momentum=true", "optimizer.momentum=0", override])
+        assert config.optimizer.momentum == 0
 
 
 def test_a_config_from_before_a_key_has_its_default(tmp_path: Path) -> None:

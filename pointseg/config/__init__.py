@@ -126,6 +126,12 @@ class Config(Section):
                 "train.scenes_at_once: batch norm over all processes needs their whole batches at once; set one of "
                 "train.scenes_at_once and train.sync_batch_norm"
             )
+        optimizer = self.optimizer
+        if optimizer.schedule == "one_cycle" and optimizer.cycle_momentum and optimizer.momentum == 0:
+            raise ValueError(
+                "optimizer.momentum: 0 is not what optimizer.cycle_momentum trains with, which is 0.85 to 0.95; set "
+                "optimizer.cycle_momentum=false, or leave momentum as it is"
+            )
         return self
 
     @property

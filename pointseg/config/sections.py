@@ -295,7 +295,7 @@ class OptimizerConfig(Section):
     lr: float = Field(default=0.05, gt=0, le=1e30)
     """Highest learning rate."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    """Momentum of sgd; first beta of adamw."""
+    """Momentum of sgd; first beta of adamw. With cycle_momentum not read, and 0 refused."""
     weight_decay: float = Field(default=1e-4, ge=0, le=1000)
     """Weight decay (decoupled in adamw)."""
     grad_clip: PositiveFloat | None = None
@@ -307,7 +307,7 @@ class OptimizerConfig(Section):
     final_div_factor: float = Field(default=1e4, ge=1, le=1e12)
     """one_cycle: the rate at the end is a tenth of lr, where it begins, over this."""
     cycle_momentum: bool = False
-    """one_cycle: whether momentum falls and rises (0.95, 0.85, 0.95) against the rate."""
+    """one_cycle: whether momentum falls and rises (0.95, 0.85, 0.95) against the rate, in the place of momentum."""
     poly_power: PositiveFloat = 0.9
     """poly: exponent."""
 
