@@ -180,6 +180,7 @@ class CenterCollapse(nn.Module):
                 labels = self.draw_points(labels, self.points_per_center, scene_of_point, num_scenes)
             batch = self.class_centers(self.point_projection(features), labels, scene_of_point, num_scenes)
             centers, present = (batch.centers, batch.present) if self.bank is None else self.bank(batch)
+            present = present & batch.present.any(dim=-1, keepdim=True)  # no stand-in counts where nothing is labelled
             logits = self.compare_with_simplex(centers, present)
             target = torch.arange(logits.shape[-1], device=logits.device).expand(present.shape)
             loss = F.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="none").view(present.shape)

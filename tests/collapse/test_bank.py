@@ -45,6 +45,20 @@ def test_a_stand_in_moves_the_projection_and_no_point() -> None:
     assert not torch.allclose(gradients[0][1], gradients[1][1])
 
 
+def test_in_a_batch_without_a_label_no_stand_in_counts() -> None:
+    """The loss is zero, and the projection and the mean of the centers stay where they are."""
+    torch.manual_seed(0)
+    branch = CenterCollapse.paper(3, 8, momentum=0.9, subtract_mean=True, mean_momentum=0.5)
+    branch(torch.randn(4, 3), torch.tensor([0, 0, 1, 2]))
+    before = {name: value.clone() for name, value in branch.state_dict().items()}
+    features = torch.randn(3, 3, requires_grad=True)
+    loss = branch(features, torch.full((3,), -1))
+    loss.backward()
+    assert loss.item() == 0
+    assert not features.grad.any() and not branch.lift.weight.grad.any()
+    assert all(torch.equal(value, before[name]) for name, value in branch.state_dict().items())
+
+
 def test_it_is_part_of_the_state_and_off_by_default() -> None:
     assert not any(name.startswith("bank") for name in CenterCollapse.paper(8, 5).state_dict())
     branch = CenterCollapse.paper(8, 5, momentum=0.9)
