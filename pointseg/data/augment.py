@@ -1,7 +1,8 @@
 """Augmentation of training scenes: each function is (Points, ..., generator) -> Points, on the device of both.
 
-The recipe is the one with which SpUNet-34 was published. A probability of 0 or 1 is not drawn, so that switching one
-augmentation off leaves what the others draw as it was. Draws on a GPU are others than on a CPU.
+The recipe is the one with which SpUNet-34 was published. All draw from one generator in turn. What was added since the
+first runs draws nothing where it is off, so that a config without it draws what it drew; to switch one on or off
+changes what those after it draw. Draws on a GPU are others than on a CPU.
 """
 
 import math
@@ -64,7 +65,7 @@ def rotate(
     z_probability: float = 1.0,
     xy_probability: float = 1.0,
 ) -> Points:
-    """Turn coordinates and normals about z, x and y by angles drawn evenly from ±the given degrees.
+    """Turn coordinates and normals about z, then y, then x, by angles drawn evenly from ±the given degrees.
 
     Each of the three happens with its probability, independently of the others.
     """

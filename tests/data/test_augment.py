@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -309,18 +310,36 @@ def test_the_whole_recipe_depends_on_the_generator_alone_and_keeps_labels_normal
         assert torch.equal(part, kept)
 
 
-def test_what_is_off_draws_nothing(points: Points) -> None:
+def test_what_was_added_and_is_off_draws_nothing(points: Points) -> None:
     """A run of before these augmentations, and the laboratory's, go on with the same numbers."""
+    config, generator = AugmentConfig(), _seeded(0)
+    augmented = aug.augment(points, config, generator)
+    then = torch.rand(4, generator=generator)
+
+    generator = _seeded(0)
+    expected = aug.rotate(points, config.rotate_z_deg, config.rotate_xy_deg, generator)
+    expected = aug.scale(expected, config.scale, generator)
+    expected = aug.flip(expected, config.flip_probability, generator)
+    expected = aug.jitter(expected, config.jitter_m, config.jitter_clip_m, generator)
+    expected = aug.auto_contrast(expected, config.auto_contrast_probability, generator)
+    expected = aug.shift_color(expected, config.color_shift, config.color_probability, generator)
+    expected = aug.jitter_color(expected, config.color_jitter, config.color_probability, generator)
+    assert torch.equal(then, torch.rand(4, generator=generator))
+    for part in ("xyz", "rgb", "normal", "label"):
+        assert torch.equal(getattr(augmented, part), getattr(expected, part))
+
+
+def test_the_first_recipe_draws_as_many_numbers_as_it_did() -> None:
+    """On a CPU, where it does not matter how many are asked for at a time."""
+    cube = _box(50, (1, 1, 1))
     generator = _seeded(0)
     off = AugmentConfig(jitter_m=0.0, auto_contrast_probability=0.0, color_probability=0.0)
-    aug.augment(points, off, generator)
+    aug.augment(replace(cube, rgb=torch.rand(50, 3)), off, generator)
     rest = torch.rand(4, generator=generator)
 
     generator = _seeded(0)
     torch.rand(3 + 1 + 2 + 2 + 1 + 3 + 1, generator=generator)  # rotation, scale, flips, contrast, shift, jitter
-    expected = torch.rand(4, generator=generator)
-    if points.xyz.device.type == "cpu":
-        assert torch.equal(rest, expected)
+    assert torch.equal(rest, torch.rand(4, generator=generator))
 
 
 def test_the_main_recipe_is_the_published_one(device: torch.device) -> None:
