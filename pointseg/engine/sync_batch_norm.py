@@ -11,7 +11,8 @@ class SyncBatchNorm(nn.BatchNorm1d):
     """Batch norm over the points of all processes, on any device (PyTorch's own is for GPUs only).
 
     Two sums are exchanged, first of the values and then of the squared deviations: the variance has no
-    cancellation. Gradients flow through both.
+    cancellation. Gradients flow through both. Fewer than two points in all have no variance: they are normalised with
+    the running statistics and leave them as they are, as with :class:`pointseg.models.unet.VoxelBatchNorm`.
     """
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -21,22 +22,25 @@ class SyncBatchNorm(nn.BatchNorm1d):
         values = features.float() if features.dtype != torch.float64 else features
         local = torch.cat([values.sum(dim=0), values.new_full((1,), len(values))])
         total = sum_over_processes(local)
+        has_variance = total[-1].detach() > 1  # asked on the device alone
         num_points = total[-1].detach().clamp_min(1)
-        mean = total[:-1] / num_points
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        mean = torch.where(has_variance, total[:-1] / num_points, self.running_mean.to(total))
         centred = values - mean
         variance = sum_over_processes(centred.square().sum(dim=0)) / num_points
+        variance = torch.where(has_variance, variance, self.running_var.to(total))
         if not recomputing.get():
+            # To their own mean and variance running statistics stay as they are.
             self._update_running(mean.detach(), variance.detach(), num_points)
+            self.num_batches_tracked.add_(has_variance)
         normalised = centred * (variance + self.eps).rsqrt()
         return (normalised * self.weight + self.bias).to(features.dtype)
 
     def _update_running(self, mean: torch.Tensor, variance: torch.Tensor, num_points: torch.Tensor) -> None:
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
-        assert self.num_batches_tracked is not None
         unbiased = variance * num_points / (num_points - 1).clamp_min(1)
         self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
         self.running_var.lerp_(unbiased.to(self.running_var), self.momentum)
-        self.num_batches_tracked.add_(1)
 
 
 def synchronize_batch_norm(module: nn.Module) -> None:

@@ -18,6 +18,7 @@ from pointseg.engine.objective import Objective
 from pointseg.engine.sync_batch_norm import SyncBatchNorm, synchronize_batch_norm
 from pointseg.errors import UsageError
 from pointseg.models import volt
+from pointseg.models.unet import VoxelBatchNorm
 from pointseg.processes import choose_device, join_processes, set_num_threads
 from tests.conftest import free_ports
 from tests.engine.test_accumulation import OF_UNET, VOLT, make_batch
@@ -46,7 +47,14 @@ def _normalise(norm: nn.BatchNorm1d, features: torch.Tensor, weights: torch.Tens
         "weight_gradient": norm.weight.grad,
         "running_mean": norm.running_mean,
         "running_var": norm.running_var,
+        "num_batches": norm.num_batches_tracked,
     }
+
+
+def _trained(norm: nn.BatchNorm1d) -> nn.BatchNorm1d:
+    norm.running_mean.fill_(5.0)
+    norm.running_var.fill_(2.0)
+    return norm
 
 
 def _run_half(rank: int, port: int, folder: Path) -> None:
@@ -56,6 +64,8 @@ def _run_half(rank: int, port: int, folder: Path) -> None:
     with join_processes("cpu") as processes:
         assert (processes.rank, processes.world_size) == (rank, 2)
         torch.save(_normalise(SyncBatchNorm(4), features[half], weights[half]), folder / f"{rank}.pt")
+        one = slice(0, 1 - rank)
+        torch.save(_normalise(_trained(SyncBatchNorm(4)), features[one], weights[one]), folder / f"one {rank}.pt")
         np.testing.assert_array_equal(processes.sum(np.array([rank + 1, 10])), [3, 20])
         assert processes.any(rank == 1)
         assert not processes.any(False)
@@ -66,17 +76,24 @@ def _run_half(rank: int, port: int, folder: Path) -> None:
 
 
 def test_batch_norm_over_two_processes_is_batch_norm_over_all_points(tmp_path: Path) -> None:
-    """Outputs, input gradients and running statistics, with unequal numbers of points."""
+    """Outputs, input gradients and running statistics, with unequal numbers of points, and of one point in all."""
     mp.spawn(_run_half, args=(free_ports(1)[0], tmp_path), nprocs=2)
     halves = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     expected = _normalise(nn.BatchNorm1d(4), *_data())
     for name in ("output", "input_gradient"):
         torch.testing.assert_close(torch.cat([half[name] for half in halves]), expected[name], atol=1e-5, rtol=1e-4)
-    for name in ("running_mean", "running_var"):
+    for name in ("running_mean", "running_var", "num_batches"):
         for half in halves:
             torch.testing.assert_close(half[name], expected[name])
     total = halves[0]["weight_gradient"] + halves[1]["weight_gradient"]
     torch.testing.assert_close(total, expected["weight_gradient"], atol=1e-5, rtol=1e-4)
+
+    first, second = (torch.load(tmp_path / f"one {rank}.pt", weights_only=True) for rank in range(2))
+    expected = _normalise(_trained(VoxelBatchNorm(4)), *(part[:1] for part in _data()))
+    torch.testing.assert_close(first, expected)
+    assert second["output"].shape == (0, 4)
+    for name in ("running_mean", "running_var", "num_batches"):
+        assert torch.equal(second[name], expected[name])
 
 
 def _leave_out_blocks(rank: int, port: int, folder: Path) -> None:
