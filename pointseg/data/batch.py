@@ -58,6 +58,34 @@ class Batch:
         """The same voxels with other features (M, C'), for another network."""
         return replace(self, features=features, teacher_features=None)
 
+    def split(self, scenes_at_once: int) -> list["Batch"]:
+        """The batch as several of so many scenes, the last of what is left.
+
+        How many scenes were cropped or not augmented is known of the whole alone: the parts say 0. The host waits for
+        the sizes of the scenes.
+        """
+        if self.num_scenes <= scenes_at_once:
+            return [self]
+        num_voxels = torch.bincount(self.coords[:, 0], minlength=self.num_scenes).tolist()
+        parts, end = [], 0
+        for first in range(0, self.num_scenes, scenes_at_once):
+            scenes = slice(first, first + scenes_at_once)
+            begin, end = end, end + sum(num_voxels[scenes])
+            coords = self.coords[begin:end].clone()
+            coords[:, 0] -= first
+            parts.append(
+                Batch(
+                    coords=coords,
+                    features=self.features[begin:end],
+                    labels=self.labels[begin:end],
+                    voxel_of_point=tuple(rows - begin for rows in self.voxel_of_point[scenes]),
+                    extent=self.extent,
+                    names=self.names[scenes],
+                    teacher_features=None if self.teacher_features is None else self.teacher_features[begin:end],
+                )
+            )
+        return parts
+
     def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
         return replace(
             self,

@@ -23,10 +23,6 @@ from pointseg.errors import DataError, first_line
 _WORKER_DIED = r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)"
 """What PyTorch says; it has no exception of its own for that."""
 
-_FILES_PER_BATCH = 8
-"""What a worker opens to hand one over: two for each of three tensors, the socket from which they are asked for, and a
-connection to it. More would refuse what works."""
-
 
 class Parcel:
     """A batch in shared memory, and where it is there: what a worker puts into PyTorch's queue.
@@ -42,8 +38,11 @@ class Parcel:
     def __init__(self, batch: Batch) -> None:
         num_bytes = sum(tensor.nbytes for tensor in batch.tensors)
         with explain_handing_over(f"a batch of {num_bytes / 2**20:.1f} MiB"):
+            # What a worker opens: two for each tensor, the socket from which they are asked for, and a connection to
+            # it. More would refuse what works.
+            num_files = 2 * len(batch.tensors) + 2
             # Looked at before: without files that it can open, the thread that gives them away would write tracebacks.
-            if resource.getrlimit(resource.RLIMIT_NOFILE)[0] - len(list(Path("/dev/fd").iterdir())) < _FILES_PER_BATCH:
+            if resource.getrlimit(resource.RLIMIT_NOFILE)[0] - len(list(Path("/dev/fd").iterdir())) < num_files:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             self._content = bytes(ForkingPickler.dumps(batch))
 

@@ -33,33 +33,10 @@ def run_in_parts(network: Network, batch: Batch, scenes_at_once: int) -> Network
             preserve_rng_state=True,  # the second time, a network leaves out what it left out the first time
             context_fn=count_once,
         )
-        for part in split_scenes(batch, scenes_at_once)
+        for part in batch.split(scenes_at_once)
     ]
     logits, features = (torch.cat(parts) for parts in zip(*outputs, strict=True))
     return NetworkOutput(logits, features)
-
-
-def split_scenes(batch: Batch, scenes_at_once: int) -> list[Batch]:
-    """The batch as several of so many scenes, the last of what is left; the host waits for the sizes of the scenes."""
-    if batch.num_scenes <= scenes_at_once:
-        return [batch]
-    num_voxels = torch.bincount(batch.coords[:, 0], minlength=batch.num_scenes).tolist()
-    parts, row = [], 0
-    for first in range(0, batch.num_scenes, scenes_at_once):
-        rows = slice(row, row := row + sum(num_voxels[first : first + scenes_at_once]))
-        coords = batch.coords[rows].clone()
-        coords[:, 0] -= first
-        parts.append(
-            replace(
-                batch,
-                coords=coords,
-                features=batch.features[rows],
-                labels=batch.labels[rows],
-                voxel_of_point=(),
-                names=batch.names[first : first + scenes_at_once],
-            )
-        )
-    return parts
 
 
 def _run_part(network: Network, part: Batch, features: torch.Tensor) -> NetworkOutput:

@@ -14,7 +14,6 @@ import torch
 from pointseg.config import Config
 from pointseg.data.batch import Batch
 from pointseg.data.voxelize import VoxelInputs
-from pointseg.engine.accumulation import split_scenes
 from pointseg.engine.inference import Segmenter, load_segmenter
 from pointseg.engine.network import autocast, choose_amp, run_network
 from pointseg.errors import UsageError
@@ -77,7 +76,7 @@ class Teacher:
         """
         features = batch.features if batch.teacher_features is None else batch.teacher_features
         seen = batch.with_features(features)
-        parts = [seen] if self._scenes_at_once is None else split_scenes(seen, self._scenes_at_once)
+        parts = [seen] if self._scenes_at_once is None else seen.split(self._scenes_at_once)
         with self._clock.running(), torch.no_grad(), autocast(self._amp, features.device):
             return torch.cat([run_network(self._network, part).logits.argmax(dim=1) for part in parts])
 

@@ -1,5 +1,7 @@
 """A batch is its scenes side by side, mixed in pairs, and no larger than it may be."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -32,6 +34,28 @@ def test_scenes_are_concatenated_with_their_way_back() -> None:
         assert torch.equal(batch.features[own], voxels.features[voxels.voxel_of_point])
         assert torch.equal(batch.labels[batch.coords[:, 0] == index], voxels.label)
         assert len(own) == len(points)
+
+
+def test_the_parts_of_a_batch_are_batches_of_its_scenes_in_their_order() -> None:
+    torch.manual_seed(0)
+    scenes = []
+    for index, num_points in enumerate((300, 1, 80, 40, 7)):
+        points = Points(torch.rand(num_points, 3), None, None, torch.randint(-1, 5, (num_points,)))
+        scenes.append((f"scene{index}", voxelize_by_mean(points, 0.1, ("xyz",))))
+    batch = collate(scenes)
+    batch = replace(batch, num_cropped=2, num_unaugmented=1, teacher_features=torch.rand(len(batch.coords), 6))
+    parts = batch.split(2)
+    assert [part.names for part in parts] == [("scene0", "scene1"), ("scene2", "scene3"), ("scene4",)]
+    for part, first in zip(parts, (0, 2, 4), strict=True):
+        alone = collate(scenes[first : first + 2])
+        rows = torch.isin(batch.coords[:, 0], torch.tensor([first, first + 1]))
+        for name in ("coords", "features", "labels"):
+            assert torch.equal(getattr(part, name), getattr(alone, name)), name
+        for own, expected in zip(part.voxel_of_point, alone.voxel_of_point, strict=True):
+            assert torch.equal(own, expected)
+        assert torch.equal(part.teacher_features, batch.teacher_features[rows])
+        assert (part.extent, part.num_cropped, part.num_unaugmented) == (batch.extent, 0, 0)
+    assert batch.split(5) == [batch]
 
 
 def _scene(num_points: int, label: int, size_m: float = 1.0, offset_m: float = 0.0, seed: int = 0) -> Points:

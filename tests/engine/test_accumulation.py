@@ -10,7 +10,7 @@ from pointseg.config import Config, load_config
 from pointseg.data.batch import Batch, collate
 from pointseg.data.class_counts import ClassCounts
 from pointseg.data.voxelize import Voxels
-from pointseg.engine.accumulation import run_in_parts, split_scenes
+from pointseg.engine.accumulation import run_in_parts
 from pointseg.engine.network import run_network
 from pointseg.engine.objective import Objective
 from pointseg.models import Network, NetworkOutput, build_network
@@ -74,7 +74,7 @@ def test_in_training_each_part_is_a_batch_to_batch_norm_and_counted_once(model: 
     literal = copy.deepcopy(network)
 
     torch.manual_seed(2)
-    outputs = [run_network(literal, part) for part in split_scenes(batch, 2)]
+    outputs = [run_network(literal, part) for part in batch.split(2)]
     expected = torch.cat([output.logits for output in outputs])
     expected.square().mean().backward()
     torch.manual_seed(2)
@@ -86,17 +86,6 @@ def test_in_training_each_part_is_a_batch_to_batch_norm_and_counted_once(model: 
         torch.testing.assert_close(own.grad, other.grad, msg=name)
     for (name, own), other in zip(network.named_buffers(), literal.buffers(), strict=True):
         torch.testing.assert_close(own, other, msg=name)
-
-
-def test_the_parts_are_the_scenes_in_their_order() -> None:
-    batch = make_batch(5)
-    parts = split_scenes(batch, 2)
-    assert [part.names for part in parts] == [("scene0", "scene1"), ("scene2", "scene3"), ("scene4",)]
-    assert [part.coords[:, 0].unique().tolist() for part in parts] == [[0, 1], [0, 1], [0]]
-    assert torch.equal(torch.cat([part.coords[:, 1:] for part in parts]), batch.coords[:, 1:])
-    assert torch.equal(torch.cat([part.features for part in parts]), batch.features)
-    assert torch.equal(torch.cat([part.labels for part in parts]), batch.labels)
-    assert split_scenes(batch, 5) == [batch]
 
 
 def test_no_part_is_kept_while_another_is_computed() -> None:
