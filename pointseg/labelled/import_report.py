@@ -125,7 +125,7 @@ def find_problems(report: Mapping[str, Any], taxonomy: Taxonomy, source: Path, r
     problems += [
         f"{root / row['split'] / row['scene']}: {row['why']}, and was made before it moved there; delete it"
         for row in report["stale"]
-        if row["why"].startswith("belongs to")
+        if row["listed_in"] not in (None, row["split"])
     ]
     if others := report["other_table"]:
         problems.append(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -27,11 +28,14 @@ class LegendEntry:
     color: Color
 
 
+PanelTitle = Literal["Scan", "Ground truth", "Prediction", "Errors"]
+
+
 @dataclass(frozen=True)
 class Panel:
     """One drawing of the scene."""
 
-    title: str
+    title: PanelTitle
     colors: np.ndarray
     """(N, 3) uint8."""
     key: tuple[LegendEntry, ...] = ()

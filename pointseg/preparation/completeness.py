@@ -24,6 +24,18 @@ class Table:
     """Changes when other labels come from it."""
 
 
+@dataclass(frozen=True)
+class Gaps:
+    """Which scenes are not in a tree as they should be."""
+
+    problems: list[str]
+    """A scene has one line at most."""
+    notes: list[str]
+    """A line for a split that is left out, and what else is worth knowing."""
+    scenes: frozenset[SceneKey]
+    """Those that have a line among the problems."""
+
+
 def find_leftovers(root: Path, splits: Sequence[str]) -> list[str]:
     """A line for each file and folder that an interrupted write has left."""
     places = [root, *(root / split for split in splits)]
@@ -40,8 +52,8 @@ def find_gaps(
     table_of_scene: Mapping[SceneKey, str | None],
     find_table: Callable[[Path, Mapping[str, Any]], Table | None],
     lists: Mapping[str, Sequence[str]] | None = None,
-) -> tuple[list[str], list[str]]:
-    """Problems and notes about which scenes there are. A scene has one line at most; a split that is left out, a note.
+) -> Gaps:
+    """Hold the scenes that there are against the tree's report and the lists.
 
     Args:
         root: the prepared tree.
@@ -75,7 +87,8 @@ def find_gaps(
         notes += [f"no {split} scenes" for split in lists if not _has_split(here, split)]
         line_of_scene = {**_compare_with_lists(root, here, lists), **line_of_scene}
     problems += [line for _, line in sorted(line_of_scene.items())]
-    return problems + _find_repeated(root, here, {name for _, name in line_of_scene}), notes
+    problems += _find_repeated(root, here, {name for _, name in line_of_scene})
+    return Gaps(problems, notes, frozenset(line_of_scene))
 
 
 class _Report:

@@ -2,7 +2,7 @@
 
 import os
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -123,11 +123,12 @@ def inspect_tree(
     scenes = list(map_scenes(function, folders, workers, "checking"))
     problems = [problem for scene in scenes for problem in scene.problems] + find_leftovers(root, splits)
     table_of_scene = {scene.key: scene.table for scene in scenes if scene.has_source}
-    gaps, notes = find_gaps(root, [scene.key for scene in scenes], table_of_scene, origin.find_table, lists)
+    gaps = find_gaps(root, [scene.key for scene in scenes], table_of_scene, origin.find_table, lists)
+    notes = list(gaps.notes)
     if taxonomies is None:
         taxonomies = (_number_classes(root, scenes),)
         notes.append(f"there is no {root / CLASS_TABLE}, so classes have numbers; name them with --classes TSV")
-    problems += gaps + _find_renamed(root, scenes, gaps) + _find_uneven_parts(root, scenes)
+    problems += gaps.problems + _find_renamed(root, scenes, gaps.scenes) + _find_uneven_parts(root, scenes)
     num_bare = sum(scene.num_zero_normals for scene in scenes)
     if num_bare:
         notes.append(f"{num_bare} vertices have a zero normal: other programs write them for vertices without a face")
@@ -159,14 +160,13 @@ def _number_classes(root: Path, scenes: Sequence[SceneInspection]) -> Taxonomy:
     )
 
 
-def _find_renamed(root: Path, scenes: Sequence[SceneInspection], gaps: Sequence[str]) -> list[str]:
-    """A line for each scene that was prepared under another name, unless there is one that it should not be there."""
-    problems = []
-    for scene in scenes:
-        where = root / scene.split / scene.name
-        if scene.made_as not in (None, scene.name) and not any(gap.startswith(f"{where}: ") for gap in gaps):
-            problems.append(f"{where}: is {scene.made_as}, by its {SOURCE_NAME}; give the folder its name again")
-    return problems
+def _find_renamed(root: Path, scenes: Sequence[SceneInspection], told: Set[SceneKey]) -> list[str]:
+    """A line for each scene that was prepared under another name, unless one tells already what is wrong with it."""
+    return [
+        f"{root / scene.split / scene.name}: is {scene.made_as}, by its {SOURCE_NAME}; give the folder its name again"
+        for scene in scenes
+        if scene.made_as not in (None, scene.name) and scene.key not in told
+    ]
 
 
 def _find_uneven_parts(root: Path, scenes: Sequence[SceneInspection]) -> list[str]:

@@ -55,6 +55,10 @@ def describe_tree(
         settings: what the preparation was called with.
         unlisted: scenes of the source that are in no list.
         pending: (split, scene) -> who has still to prepare it.
+
+    Returns:
+        JSON-ready. ``stale`` are the scenes that should not be in the tree: why, in words, and in ``listed_in`` the
+        split whose list they are in, if any.
     """
     return {
         "pointseg": pointseg.__version__,
@@ -81,7 +85,7 @@ def write_report(root: Path, report: Mapping[str, Any]) -> None:
 
 
 def summarize_splits(report: Mapping[str, Any], taxonomy: Taxonomy) -> list[str]:
-    """A table of the splits, and a line on scenes that should not be in the tree."""
+    """A table of the splits, a line each."""
     seen = f"classes of {taxonomy.num_classes}"
     width = max(6, *(len(split) for split in report["splits"]))
     lines = [f"{'split':<{width}} {'listed':>7} {'prepared':>9} {'points':>13} {'annotated':>10} {seen:>15}"]
@@ -150,9 +154,9 @@ def _find_stale(
     scans_of_split: Mapping[str, set[str]],
     failures: Mapping[SceneKey, str],
     pending: Mapping[SceneKey, str],
-) -> list[dict[str, str]]:
+) -> list[dict[str, str | None]]:
     split_of_scene = {scene: split for split, scenes in lists.items() for scene in scenes}
-    stale = []
+    stale: list[dict[str, str | None]] = []
     for split in lists:
         for folder in scene_folders(root, split):
             scene = folder.name
@@ -169,5 +173,5 @@ def _find_stale(
                 why = "is from an earlier run and not prepared again yet"
             else:
                 continue
-            stale.append({"split": split, "scene": scene, "why": why})
+            stale.append({"split": split, "scene": scene, "why": why, "listed_in": listed_in})
     return stale

@@ -5,13 +5,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pointseg.output.panels import LegendEntry, Panel, list_classes, make_panels, rank_classes, with_distinct_colors
+from pointseg.output.panels import (
+    LegendEntry,
+    Panel,
+    PanelTitle,
+    list_classes,
+    make_panels,
+    rank_classes,
+    with_distinct_colors,
+)
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import IGNORE, Taxonomy
 from pointseg.window.room import Room, lay_out_room
 from pointseg.window.turntable import Turntable
 
-KEY_OF_PANEL = {"Scan": 1, "Ground truth": 2, "Prediction": 3, "Errors": 4}
+KEY_OF_PANEL: dict[PanelTitle, int] = {"Scan": 1, "Ground truth": 2, "Prediction": 3, "Errors": 4}
 """What is known is always at the same key, whatever else is not."""
 
 
