@@ -9,7 +9,7 @@ from pointseg.commands import complain, run_command
 from pointseg.errors import UsageError
 from pointseg.output.plot_style import short_names
 from pointseg.pages.libraries import check_page_libraries
-from pointseg.pages.run_record import read_run_record, refuse_other_scenes
+from pointseg.pages.run_record import describe_protocols, read_run_record, refuse_other_scenes
 from pointseg.pages.run_report import choose_scenes_to_show, make_report
 from pointseg.run_arguments import add_compared_runs, choose_scenes, load_compared_runs, refuse_many_runs
 from pointseg.scans.prepared import check_labels, check_scenes, list_scenes
@@ -35,10 +35,10 @@ def main(argv: Sequence[str]) -> None:
     for segmenter in segmenters:
         check_scenes(folders, segmenter.taxonomy, segmenter.config.data.features)
     check_labels(folders, segmenters[0].taxonomy)
-    for record in records:
-        for remark in record.remarks:
-            complain(remark)
-    write_text(out, make_report(records, chosen, split, root))
+    remarks = [*(remark for record in records for remark in record.remarks), *describe_protocols(records)]
+    for remark in remarks:
+        complain(remark)
+    write_text(out, make_report(records, chosen, split, root, remarks))
     print(out)
 
 

@@ -34,7 +34,7 @@ class RunRecord:
     """As ``engine.evaluation.evaluate_scenes`` returns it, with its details."""
     surroundings: list[dict[str, str]]
     """What it was trained on, an entry for each beginning and each ``--resume``; empty where not known."""
-    remarks: list[str]
+    remarks: tuple[str, ...]
     """What a reader has to know, a line each."""
 
     @property
@@ -95,7 +95,7 @@ def read_run_record(segmenter: Segmenter, name: str, checkpoint: str | None = No
         history=read_history(directory, KINDS),
         evaluation=evaluation,
         surroundings=directory.read_surroundings(),
-        remarks=remarks,
+        remarks=tuple(remarks),
     )
 
 
@@ -181,8 +181,14 @@ def refuse_other_scenes(records: Sequence[RunRecord]) -> None:
         if other.evaluation["scenes"].keys() != first.evaluation["scenes"].keys():
             paths = [record.directory.path / EVALUATION_NAME for record in (first, other)]
             raise UsageError(f"{paths[0]} and {paths[1]}: are of different scenes; evaluate both on the same split")
-        if other.evaluation["protocol"] != first.evaluation["protocol"]:
-            other.remarks.append(
-                f"the runs were evaluated in different ways. {first.name}: {first.evaluation['protocol']}. "
-                f"{other.name}: {other.evaluation['protocol']}"
-            )
+
+
+def describe_protocols(records: Sequence[RunRecord]) -> list[str]:
+    """A line where runs were evaluated in different ways."""
+    first, *others = records
+    return [
+        f"the runs were evaluated in different ways. {first.name}: {first.evaluation['protocol']}. "
+        f"{other.name}: {other.evaluation['protocol']}"
+        for other in others
+        if other.evaluation["protocol"] != first.evaluation["protocol"]
+    ]

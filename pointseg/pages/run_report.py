@@ -34,7 +34,11 @@ _NOT_MEASURED = "Not measured in training, where train.measure_collapse_every is
 
 
 def make_report(
-    records: Sequence[RunRecord], chosen: Sequence[tuple[str, Path]], split: str | tuple[str, ...], root: str
+    records: Sequence[RunRecord],
+    chosen: Sequence[tuple[str, Path]],
+    split: str | tuple[str, ...],
+    root: str,
+    remarks: Sequence[str],
 ) -> str:
     """The page, as HTML of at most :data:`MAX_BYTES`.
 
@@ -43,6 +47,7 @@ def make_report(
         chosen: the scenes to show, as :func:`choose_scenes_to_show` returns them.
         split: of the tree.
         root: the tree.
+        remarks: what a reader has to know, a line each, above all else.
 
     Raises:
         DataError: a scene, or the tree's report, can't be read; or the page would be larger.
@@ -61,7 +66,7 @@ def make_report(
         _about_collapse(records),
     ]
     title = " and ".join(record.name for record in records)
-    lead = "".join(paragraph(remark, "remark") for record in records for remark in record.remarks)
+    lead = "".join(paragraph(remark, "remark") for remark in remarks)
     scripts = [plotly_script(), tables_script()]
     max_points = min(_MAX_POINTS, max(scene.num_points for _, scene, _ in views))
     for _ in range(_TRIES):

@@ -13,6 +13,7 @@ import torch
 from pointseg import report
 from pointseg.engine.inference import load_segmenter
 from pointseg.errors import DataError, UsageError
+from pointseg.pages.run_record import describe_protocols, read_run_record, refuse_other_scenes
 from pointseg.pages.run_report import MAX_BYTES
 from tests.pages.conftest import Visitor
 
@@ -220,6 +221,25 @@ def test_what_a_reader_has_to_know_is_on_the_page_and_on_the_terminal(
     for text in ("is not finished, 3 of 12 passes are done", said_of_it):
         assert text in said
         assert text in page
+
+
+def test_two_protocols_are_told_and_change_no_record(
+    evaluated_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out = _copy(evaluated_run, tmp_path), tmp_path / "a.html"
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    (run / "evaluation.json").write_text(json.dumps(evaluation | {"protocol": "each point of the mesh"}))
+    segmenters = [load_segmenter(str(path), None, "cpu") for path in (evaluated_run, run)]
+    records = [read_run_record(segmenter, name) for segmenter, name in zip(segmenters, "ab", strict=True)]
+    refuse_other_scenes(records)
+    (remark,) = describe_protocols(records)
+    assert remark.startswith("the runs were evaluated in different ways. a: ")
+    assert remark.endswith(". b: each point of the mesh")
+    assert [record.remarks for record in records] == [(), ()]
+    assert describe_protocols(records[:1]) == []
+    report.main(["--run", str(evaluated_run), "--run", str(run), "--out", str(out), "--device", "cpu"])
+    for text in (capsys.readouterr().err, out.read_text(encoding="utf-8")):
+        assert text.count("the runs were evaluated in different ways") == 1
 
 
 def test_a_run_that_never_began_is_no_run(prepared_root: Path, tmp_path: Path) -> None:
