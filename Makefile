@@ -94,4 +94,4 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) site data/demo runs/demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build site data/demo runs/demo .mypy_cache .ruff_cache .pytest_cache

@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from pointseg.atomic import write_text
 from pointseg.labelled.scan_folder import FoundScans
 from pointseg.preparation.split_lists import read_list, refuse_shared
+from pointseg.preparation.text_files import write_if_other
 from pointseg.scans.tree import SPLITS
 
 
@@ -48,9 +48,7 @@ def choose_splits(found: FoundScans, root: Path, val_share: float) -> dict[str, 
 def write_lists(root: Path, lists: Mapping[str, list[str]]) -> None:
     """Write ``ROOT/splits/<split>.txt``, a scene a line; a list that says the same stays. Raises: OSError."""
     for split, scenes in lists.items():
-        path, text = list_path(root, split), "".join(f"{scene}\n" for scene in scenes)
-        if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
-            write_text(path, text)
+        write_if_other(list_path(root, split), "".join(f"{scene}\n" for scene in scenes))
 
 
 def read_lists(root: Path) -> dict[str, list[str]]:

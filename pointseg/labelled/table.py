@@ -7,6 +7,7 @@ import numpy as np
 
 from pointseg.atomic import write_text
 from pointseg.errors import DataError
+from pointseg.preparation.text_files import write_if_other
 from pointseg.taxonomy import CLASS_TABLE, Taxonomy, parse_class_table, read_class_table
 
 _MOST_CLASSES = 1000
@@ -22,10 +23,8 @@ def place_table(root: Path, given: Path) -> Taxonomy:
     """
     read_class_table(given)
     text = given.read_text(encoding="utf-8-sig")
-    path = root / CLASS_TABLE
-    if not path.is_file() or path.read_text(encoding="utf-8-sig", errors="replace") != text:
-        write_text(path, text)
-    return read_class_table(path)
+    write_if_other(root / CLASS_TABLE, text)
+    return read_class_table(root / CLASS_TABLE)
 
 
 def write_table(root: Path, taxonomy: Taxonomy) -> Taxonomy:

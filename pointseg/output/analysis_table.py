@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pointseg.output.evaluation_tables import percent
 from pointseg.taxonomy import GROUPS
 
 _WIDTH = 44
@@ -41,7 +42,8 @@ def format_analyses(analyses: Sequence[Mapping[str, Any]], names: Sequence[str])
     lines += _block("classes present", marks, [_counts(a, groups) for a in analyses], "")
     lines += _block("mIoU, %", marks, [_mean_ious(a, groups) for a in analyses], "")
     for measure, title, ideal in MEASURES:
-        lines += _block(title, marks, [[_number(a["measures"][measure][g]) for g in groups] for a in analyses], ideal)
+        rows = [[format_measure(a["measures"][measure][group]) for group in groups] for a in analyses]
+        lines += _block(title, marks, rows, ideal)
     return "\n".join([*lines, *_frequency_lines(analyses, marks), *_history_lines(analyses, marks)])
 
 
@@ -85,11 +87,11 @@ def _counts(analysis: Mapping[str, Any], groups: Sequence[str]) -> list[str]:
 
 def _mean_ious(analysis: Mapping[str, Any], groups: Sequence[str]) -> list[str]:
     evaluation = analysis["evaluation"]
-    values = [evaluation[group if group in GROUPS else "miou"] for group in groups]
-    return ["-" if value is None else f"{100 * value:.1f}" for value in values]
+    return [percent(evaluation[group if group in GROUPS else "miou"]) for group in groups]
 
 
-def _number(value: float | None) -> str:
+def format_measure(value: float | None) -> str:
+    """A measure of collapse with three decimals, or by its power of ten; ``-`` where it is not known."""
     if value is None:
         return "-"
     return f"{value:.3f}" if abs(value) < 1000 else f"{value:.2e}"

@@ -20,7 +20,7 @@ def format_classes(classes: Mapping[str, Mapping[str, Any]]) -> str:
         taken = "    -" if other is None else f"{100 * other['share']:5.1f} {shorten(other['name'], _NAME_WIDTH)}"
         share = f"{100 * row['points'] / num_points:8.2f}"
         lines.append(
-            f"{shorten(name, _NAME_WIDTH):<{_NAME_WIDTH}}{row['points']:>13,}{share}{_percent(row['iou'])}  {taken}"
+            f"{shorten(name, _NAME_WIDTH):<{_NAME_WIDTH}}{row['points']:>13,}{share}{percent(row['iou']):>8}  {taken}"
         )
     if absent := {name: row for name, row in classes.items() if row["points"] == 0 and row["predicted"] > 0}:
         most = max(absent, key=lambda name: absent[name]["predicted"])
@@ -39,7 +39,7 @@ def format_scenes(scenes: Mapping[str, Mapping[str, Any]]) -> str:
     """
     lines = [f"{'scene':<{_SCENE_WIDTH}}{'points':>13}{'mIoU':>8}{'accuracy':>10}"]
     for name, row in sorted(scenes.items(), key=lambda item: item[1]["miou"] if item[1]["miou"] is not None else -1.0):
-        numbers = f"{row['num_points']:>13,}{_percent(row['miou'])}  {_percent(row['accuracy'])}"
+        numbers = f"{row['num_points']:>13,}{percent(row['miou']):>8}  {percent(row['accuracy']):>8}"
         lines.append(f"{shorten(name, _SCENE_WIDTH):<{_SCENE_WIDTH}}{numbers}")
     lines.append("In percent. mIoU: over the classes in the ground truth of that scene.")
     return "\n".join(lines)
@@ -50,5 +50,6 @@ def shorten(name: str, width: int) -> str:
     return name if len(name) <= width else name[: width - 1] + "…"
 
 
-def _percent(value: float | None) -> str:
-    return f"{'-':>8}" if value is None else f"{100 * value:8.1f}"
+def percent(share: float | None) -> str:
+    """A share in percent with one decimal, ``-`` where it is not known."""
+    return "-" if share is None else f"{100 * share:.1f}"

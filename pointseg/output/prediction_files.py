@@ -15,7 +15,7 @@ from pointseg.errors import DataError
 from pointseg.formats.ply import write_mesh
 from pointseg.formats.ply_header import read_mesh_header
 from pointseg.formats.scan_file import ScanFile
-from pointseg.output.panels import UNANNOTATED
+from pointseg.output.panels import class_colors
 from pointseg.taxonomy import Taxonomy
 
 _LAST_PROPERTIES = ["label", "confidence", "quality"]
@@ -80,13 +80,12 @@ def write_predicted_mesh(
     Raises:
         OSError: the disk is full or can't be written.
     """
-    colors = np.append(taxonomy.colors, np.array([UNANNOTATED], dtype=np.uint8), axis=0)[labels]
     extra: dict[str, np.ndarray] = {}
     if file.rgb is not None:
         extra = {f"scan_{name}": file.rgb[:, axis] for axis, name in enumerate(("red", "green", "blue"))}
     confidence = confidence.astype(np.float32, copy=False)
     extra |= {"label": taxonomy.class_id_from_label(labels), "confidence": confidence, "quality": confidence}
-    write_mesh(path, replace(file, rgb=colors, fields={}), extra)
+    write_mesh(path, replace(file, rgb=class_colors(labels, taxonomy), fields={}), extra)
 
 
 def is_predicted_mesh(path: Path) -> bool:

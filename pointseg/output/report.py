@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from pointseg.output.evaluation_tables import shorten
+from pointseg.output.evaluation_tables import percent, shorten
 from pointseg.taxonomy import GROUPS, Taxonomy
 
 _NUM_COLUMNS = 100
@@ -20,7 +20,7 @@ def format_evaluation(evaluation: Mapping[str, Any], taxonomy: Taxonomy, per_cla
         per_class: whether to list the classes.
     """
     lines = [f"{evaluation['num_scenes']} scenes, {evaluation['num_points']:,} labelled vertices", ""]
-    lines += [f"  {title:<34}{_percent(evaluation[key])}" for title, key in mean_rows(taxonomy)]
+    lines += [f"  {title:<34}{percent(evaluation[key]):>6}" for title, key in mean_rows(taxonomy)]
     if per_class:
         lines += ["", *_class_lines(evaluation["per_class"], taxonomy)]
     counted = " Groups: thirds of the classes by their points in training." if taxonomy.groups_are_counted else ""
@@ -50,14 +50,10 @@ def _class_lines(per_class: Mapping[str, float | None], taxonomy: Taxonomy) -> l
         half = -(-len(rated) // 2)
         for row in range(half):
             pair = [rated[i] for i in (row, row + half) if i < len(rated)]
-            cells = [f"  {shorten(name, _NAME_WIDTH):<{_NAME_WIDTH}}{_percent(iou)}   " for iou, name in pair]
+            cells = [f"  {shorten(name, _NAME_WIDTH):<{_NAME_WIDTH}}{percent(iou):>6}   " for iou, name in pair]
             lines.append("".join(cells).rstrip())
     return lines
 
 
 def _title(group: str, taxonomy: Taxonomy) -> str:
     return f"{group} third" if taxonomy.groups_are_counted else group
-
-
-def _percent(value: float | None) -> str:
-    return "     -" if value is None else f"{100 * value:6.1f}"

@@ -25,8 +25,6 @@ class Surface:
     """(V,) int64, points of the scene."""
     shade: np.ndarray
     """(V,) float32, 0..1: how light a corner is."""
-    drawn: np.ndarray
-    """(N,) bool: points of the scene that are drawn at all."""
 
     def corner_colors(self, colors: np.ndarray) -> np.ndarray:
         """(V, 3) uint8, shaded, from (N, 3) uint8 colours of the points."""
@@ -48,9 +46,7 @@ def make_surface(xyz: np.ndarray, faces: np.ndarray | None, normal: np.ndarray, 
         return _discs(xyz, normal, np.flatnonzero(normal @ towards_viewer > 0), shade, view)
     a, b, c = (xyz[faces[:, corner]] for corner in range(3))
     triangles = faces[np.cross(b - a, c - a) @ towards_viewer > 0]
-    drawn = np.zeros(len(xyz), dtype=bool)
-    drawn[triangles] = True
-    return Surface(view.project(xyz), triangles, np.arange(len(xyz)), shade, drawn)
+    return Surface(view.project(xyz), triangles, np.arange(len(xyz)), shade)
 
 
 def soft_light(normal: np.ndarray, view: View, wrapped: bool = False) -> np.ndarray:
@@ -98,6 +94,4 @@ def disc_corners(xyz: np.ndarray, normal: np.ndarray, points: np.ndarray) -> tup
 
 def _discs(xyz: np.ndarray, normal: np.ndarray, points: np.ndarray, shade: np.ndarray, view: View) -> Surface:
     corners, triangles, point_of_corner = disc_corners(xyz, normal, points)
-    drawn = np.zeros(len(xyz), dtype=bool)
-    drawn[points] = True
-    return Surface(view.project(corners), triangles, point_of_corner, shade[point_of_corner], drawn)
+    return Surface(view.project(corners), triangles, point_of_corner, shade[point_of_corner])

@@ -23,7 +23,7 @@ def draw_training(records: Sequence[RunRecord]) -> Any | None:
     """Loss, learning rate and mIoU against the step; None where nothing was logged."""
     if not any(record.history["train"] or record.history["val"] for record in records):
         return None
-    figure = _subplots(1, 3, ["loss", "learning rate", "mIoU on the validation split, %"])
+    figure = _subplots(3, ["loss", "learning rate", "mIoU on the validation split, %"])
     for index, record in enumerate(records):
         mark = _mark(index, records)
         train, val = _thin(record.history["train"]), record.history["val"]
@@ -44,7 +44,7 @@ def draw_collapse(records: Sequence[RunRecord]) -> Any | None:
     if not any(record.history["collapse"] for record in records):
         return None
     panels = [panel for panel in PANELS if panel.kind == "collapse"]
-    figure = _subplots(1, len(panels), [panel.title for panel in panels], height_px=300)
+    figure = _subplots(len(panels), [panel.title for panel in panels], height_px=300)
     for column, panel in enumerate(panels, start=1):
         if panel.at_collapse is not None:
             figure.add_hline(panel.at_collapse, line={"color": "#888", "width": 1, "dash": "dot"}, row=1, col=column)
@@ -156,10 +156,10 @@ def _mark(index: int, records: Sequence[RunRecord]) -> str:
     return "" if len(records) == 1 else f", {records[index].name}"
 
 
-def _subplots(rows: int, columns: int, titles: list[str], height_px: int = 380) -> Any:
+def _subplots(columns: int, titles: list[str], height_px: int = 380) -> Any:
     from plotly.subplots import make_subplots
 
-    return _dress(make_subplots(rows=rows, cols=columns, subplot_titles=titles), height_px)
+    return _dress(make_subplots(rows=1, cols=columns, subplot_titles=titles), height_px)
 
 
 def _dress(figure: Any, height_px: int) -> Any:

@@ -11,7 +11,8 @@ from pointseg.engine.analysis import ClassFrequency, read_class_frequency
 from pointseg.engine.inference import Segmenter, Wanted
 from pointseg.engine.machine import describe_surroundings
 from pointseg.errors import DataError, UsageError
-from pointseg.output.analysis_table import MEASURES
+from pointseg.output.analysis_table import MEASURES, format_measure
+from pointseg.output.evaluation_tables import percent
 from pointseg.output.report import mean_rows
 from pointseg.pages.charts import draw_collapse, draw_confusions, draw_frequency, draw_training
 from pointseg.pages.class_table import class_table_html
@@ -205,7 +206,7 @@ def _about_scores(records: Sequence[RunRecord]) -> Section:
     for title, key in mean_rows(records[0].taxonomy):
         values = [record.evaluation[key] for record in records]
         known = len(values) == 2 and None not in values
-        rows.append([title, *map(_percent, values), *([f"{100 * (values[1] - values[0]):+.1f}"] if known else [])])
+        rows.append([title, *map(percent, values), *([f"{100 * (values[1] - values[0]):+.1f}"] if known else [])])
     header = ["%", *(record.name for record in records), *(["difference"] if len(records) == 2 else [])]
     groups = plain_table(header if len(records) == 2 else [], rows, 1)
     note = paragraph(
@@ -247,7 +248,7 @@ def _about_collapse(records: Sequence[RunRecord]) -> Section:
     for name, title, ideal in MEASURES:
         for record in records:
             last = record.history["collapse"][-1] if record.history["collapse"] else {}
-            cells = [_number(last.get(f"{name}{group}")) for group in groups]
+            cells = [format_measure(last.get(f"{name}{group}")) for group in groups]
             rows.append([title, *([record.name] if len(records) == 2 else []), *cells, ideal])
     header = [
         "at the last measurement",
@@ -267,7 +268,7 @@ def _about_scenes(
     html = paragraph(f"{HOW_TO} Predicted without test-time augmentation.", "quiet")
     for index, (reason, scene, predictions) in enumerate(views):
         figure, drawn = draw_scene(scene, predictions, records[0].taxonomy, max_points)
-        told = ", ".join([f"mIoU {_percent(_miou(record, scene))} %{_of(record, records)}" for record in records])
+        told = ", ".join([f"mIoU {percent(_miou(record, scene))} %{_of(record, records)}" for record in records])
         html += f"<h3>{escape(scene.name)}</h3>" + paragraph(
             f"{told}{'; ' + reason if reason else ''}; {drawn}", "quiet"
         )
@@ -283,13 +284,3 @@ def _miou(record: RunRecord, scene: Scene) -> float | None:
 
 def _of(record: RunRecord, records: Sequence[RunRecord]) -> str:
     return f" ({record.name})" if len(records) == 2 else ""
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if abs(value) < 1000 else f"{value:.2e}"

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pointseg
-from pointseg.atomic import write_text
 from pointseg.preparation.jobs import SceneKey
 from pointseg.preparation.prepared_source import read_source
+from pointseg.preparation.text_files import write_if_other
 from pointseg.scans.tree import REPORT_NAME, scene_folders
 from pointseg.taxonomy import Taxonomy
 
@@ -79,9 +79,7 @@ def encode_report(report: Mapping[str, Any]) -> str:
 
 def write_report(root: Path, report: Mapping[str, Any]) -> None:
     """Write the report into the tree, only if it says something else than the one that is there."""
-    path, text = root / REPORT_NAME, encode_report(report)
-    if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
-        write_text(path, text)
+    write_if_other(root / REPORT_NAME, encode_report(report))
 
 
 def summarize_splits(report: Mapping[str, Any], taxonomy: Taxonomy) -> list[str]:

@@ -75,7 +75,7 @@ def make_scan(seed: int, split: str, scene_index: int, num_vertices: int, law: s
     rgb = paint_mesh(mesh, paint_rng)
     segment_id = segment_mesh(mesh, segment_rng)
     annotations = _annotate(mesh, segment_id, segment_rng)
-    alignment = _sample_alignment(layout, frame_rng)
+    alignment = _sample_alignment(frame_rng)
     noisy = _add_depth_noise(mesh, frame_rng)
     # The rotation has six decimals, as in the files; its transpose undoes it to a micrometre.
     raw = (noisy - alignment[:3, 3]) @ alignment[:3, :3]
@@ -194,7 +194,7 @@ def _annotate(mesh: RoomMesh, segment_id: np.ndarray, rng: np.random.Generator) 
     return annotations
 
 
-def _sample_alignment(layout: Layout, rng: np.random.Generator) -> np.ndarray:
+def _sample_alignment(rng: np.random.Generator) -> np.ndarray:
     turn = rng.choice([-1, 1]) * rng.uniform(np.deg2rad(4), np.deg2rad(86))
     alignment = np.eye(4)
     alignment[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
