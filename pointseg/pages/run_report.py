@@ -74,14 +74,19 @@ def make_report(
         scenes = _about_scenes(records, views, max_points)
         sections = [*above, scenes]
         page = render_page(f"{title}: 3D semantic segmentation", _tiles(records) + lead, sections, scripts, CREDITS)
-        num_bytes, num_of_scenes = len(page.encode()), len(scenes.html.encode())
+        num_bytes, bytes_of_scenes = len(page.encode()), len(scenes.html.encode())
         if num_bytes <= MAX_BYTES:
             return page
-        room = MAX_BYTES - num_bytes + num_of_scenes
-        max_points = int(0.95 * max_points * room / num_of_scenes)
+        room = MAX_BYTES - num_bytes + bytes_of_scenes
+        max_points = int(0.95 * max_points * room / bytes_of_scenes)
         if max_points < 1:
             break
-    raise DataError(f"{title}: the page would be larger than {MAX_BYTES:,} bytes; give the classes shorter names")
+    largest = max(sections, key=lambda section: len(section.html))
+    raise DataError(
+        f"{title}: the page would be larger than {MAX_BYTES:,} bytes with few points of the scenes, too; the largest "
+        f"of its parts is {largest.title!r}, {len(largest.html.encode()):,} bytes: shorten the names that it shows, or "
+        "report one run"
+    )
 
 
 def choose_scenes_to_show(record: RunRecord, folders: Sequence[Path]) -> list[tuple[str, Path]]:
