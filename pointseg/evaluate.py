@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
             warn_of_trained_splits(split, arguments.data_root, data)
         evaluation = evaluate_scenes(segmenter, folders, arguments.tta, processes, detailed=True)
     if processes.is_first:
-        of = {"run": arguments.run, "split": name_splits(split), "weights": segmenter.weights_sha256}
+        of = {"split": name_splits(split), "weights": segmenter.weights_sha256}
         tell({**evaluation, **of}, arguments, split, segmenter.taxonomy)
 
 

@@ -63,8 +63,6 @@ def main(argv: Sequence[str]) -> int:
             held.enter_context(hold_folder(out, "predicts", "choose another folder with --out", share=share))
             record = PredictionRecord(out, settings, segmenter.taxonomy)
             _refuse_to_overwrite(paths, record, further)
-            if processes.is_first:
-                record.claim(map(scan_name, paths), further)
         return predict_scans(paths, _Work(segmenter, record, arguments.tta, further, options), processes)
 
 
@@ -172,6 +170,7 @@ class _Work:
             if remark not in self._told:  # one that holds for many scans is made once
                 self._told.add(remark)
                 _say(remark)
+        self.record.claim(name, self.further)
         wanted = Wanted(True, *(key in self.further for key in _ARRAYS))
         with ArrayFiles({key: self.record.path(name, key) for key in _ARRAYS if key in self.further}) as files:
             prediction = infer_scan(self._segmenter, scan, self._tta, wanted, files.allocate)

@@ -6,7 +6,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
 
 Feature = Literal["xyz", "rgb", "normal"]
 Share = Annotated[float, Field(gt=0, le=1)]
-
 # Beyond these a number is a slip, and would end in an error of PyTorch or of the system, or in none.
 _LARGEST_COUNT = 2**31 - 1
 _MOST_PROCESSES = 1024
@@ -15,14 +14,13 @@ PositiveCount = Annotated[int, Field(gt=0, le=_LARGEST_COUNT)]
 Channels = Annotated[int, Field(gt=0, le=16384)]
 Blocks = Annotated[int, Field(gt=0, le=100)]
 Factor = Annotated[float, Field(ge=1e-3, le=1000)]
-Granularity = Annotated[float, Field(ge=1e-3, le=1000)]
 Metres = Annotated[float, Field(ge=0, le=1000)]
 
 
 def _refuse_what_names_no_file(text: str) -> str:
     if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
         raise ValueError("expected a name that a file can have")
-    if text.startswith("~"):
+    if text.startswith("~"):  # a folder of that name would be made
         raise ValueError("expected a path without ~, which stands for the home folder in a shell alone; write it out")
     return text
 
@@ -149,7 +147,7 @@ class AugmentConfig(Section):
     """Largest noise on a coordinate, metres."""
     elastic_probability: float = Field(default=0.0, ge=0, le=1)
     """Chance of an elastic distortion."""
-    elastic: tuple[tuple[Granularity, Metres], ...] = ((0.2, 0.4), (0.8, 1.6))
+    elastic: tuple[tuple[Factor, Metres], ...] = ((0.2, 0.4), (0.8, 1.6))
     """Its levels, each (granularity, magnitude): cell of a noise grid and factor on the blurred noise, both metres."""
     auto_contrast_probability: float = Field(default=0.2, ge=0, le=1)
     """Chance to stretch the colours to the whole range, blended at random."""

@@ -44,8 +44,8 @@ def refuse_unequal_starts(trainer: "Trainer", earlier: dict[str, Any] | None) ->
 def describe_start(trainer: "Trainer", earlier: dict[str, Any] | None) -> dict[str, str]:
     """Name -> value, in words, of all that has to be the same on every process."""
     start = {_CHECKPOINT: "none" if earlier is None else _describe_checkpoint(earlier)}
-    val_scenes = [folder.name for folder in trainer.val_folders]
-    for split, scenes in (("training", trainer.train_scenes), ("validation", val_scenes)):
+    val_scenes = [folder.name for folder in trainer.scenes.val]
+    for split, scenes in (("training", trainer.scenes.train_names), ("validation", val_scenes)):
         start[f"{split} scenes:"] = f"{len(scenes)} (names {_digest(*scenes)})"
     start["teacher"] = "none" if trainer.teacher is None else f"with weights {trainer.teacher.weights_sha256[:8]}"
     start["classes"] = f"of table {trainer.taxonomy.fingerprint[:8]}"

@@ -33,7 +33,7 @@ def restore(trainer: "Trainer", state: dict[str, Any]) -> None:
         DataError: a part of it is not what training writes.
     """
     directory, path = trainer.directory, trainer.directory.last_checkpoint
-    check_resumable(state, trainer.config, trainer.train_scenes, path)
+    check_resumable(state, trainer.config, trainer.scenes.train_names, path)
     refuse_other_teacher(state, None if trainer.teacher is None else trainer.teacher.weights_sha256, path)
     check_training_state(state, trainer, path)
     load_weights(trainer.predictor, state["model"], path)
@@ -53,7 +53,7 @@ def restore(trainer: "Trainer", state: dict[str, Any]) -> None:
         raise unusable_part(path, "state of training", f"can't be loaded ({first_line(error)})") from error
     known = vars(trainer.progress).keys()
     vars(trainer.progress).update({name: value for name, value in state["progress"].items() if name in known})
-    if state.get("validated_on", trainer.validated_on) != trainer.validated_on:
+    if state.get("validated_on", trainer.scenes.validated_on) != trainer.scenes.validated_on:
         trainer.progress.best_miou = -1.0
         if trainer.processes.is_first:
             complain(

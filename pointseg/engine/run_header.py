@@ -18,13 +18,13 @@ def describe_training(trainer: "Trainer") -> str:
     config, progress = trainer.config, trainer.progress
     data, path = config.data, trainer.directory.path
     backend = trainer.network.backend_name
-    val = f", {len(trainer.val_folders)} of {name_splits(data.val_split)}" if data.val_split else ""
+    val = f", {len(trainer.scenes.val)} of {name_splits(data.val_split)}" if data.val_split else ""
     lines = {
         "network": f"{config.model.name}, {_count_parameters(trainer.network)}"
         + (f", backend {backend}" if backend else ""),
         "device": _describe_device(trainer),
         "classes": _describe_classes(trainer.taxonomy),
-        "scenes": f"{len(trainer.train_scenes)} of {name_splits(data.train_split)}{val}, from {data.root}",
+        "scenes": f"{len(trainer.scenes.train_names)} of {name_splits(data.train_split)}{val}, from {data.root}",
         "loss": _describe_loss(config.loss) + ("" if trainer.teacher is None else f", taught by {config.distill.run}"),
         "steps": f"{trainer.num_steps:,}: {config.train.passes} passes of {trainer.loader.batches_per_pass} batches of "
         f"{data.scenes_per_batch} scenes" + (f", {progress.step:,} of them done" if progress.step else ""),

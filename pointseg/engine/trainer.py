@@ -3,7 +3,6 @@
 import sys
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,14 +17,13 @@ from pointseg.engine.network import autocast, choose_amp, explain_out_of_memory,
 from pointseg.engine.objective import Losses, Objective
 from pointseg.engine.optimizer import Update, build_schedule
 from pointseg.engine.run_log import Tally, open_log
+from pointseg.engine.training_scenes import find_training_scenes
 from pointseg.errors import DataError, StoppedError, UsageError
 from pointseg.folder_lock import refuse_if_lost
 from pointseg.models import Network, build_network
 from pointseg.processes import Processes, StopRequest, set_num_threads
 from pointseg.runs.checkpoint import load_initial_weights, read_checkpoint, save_checkpoint
 from pointseg.runs.directory import RunDirectory
-from pointseg.scans.prepared import check_labels, check_scenes, list_scenes, refuse_scenes_without_labels
-from pointseg.scans.tree import name_splits
 from pointseg.taxonomy import load_taxonomy
 
 if TYPE_CHECKING:
@@ -75,13 +73,13 @@ class Trainer:
         if config.train.freeze == "features":
             self.network.freeze_features()
         self.taxonomy = load_taxonomy(config.taxonomy)
-        train_folders = self.find_scenes()
-        self.teacher = self.load_teacher(train_folders)
+        self.scenes = find_training_scenes(config, self.taxonomy)
+        self.teacher = self.load_teacher()
         if processes.world_size > 1:
             from pointseg.engine.agreement import refuse_unequal_starts
 
             refuse_unequal_starts(self, earlier)
-        self.class_counts = self.count_classes(train_folders, earlier)
+        self.class_counts = self.count_classes(earlier)
         self.taxonomy = self.taxonomy.with_counted_groups(self.class_counts.points.tolist())
         self.objective = self.build_objective().to(device)
         if config.train.sync_batch_norm and processes.world_size > 1:
@@ -90,9 +88,8 @@ class Trainer:
             synchronize_batch_norm(self.objective)
 
         with explain_out_of_memory("all scenes at once", "use data.cache=ram or none"):
-            self.loader = TrainingLoader(
-                train_folders, config, processes.rank, processes.world_size, device, self.taxonomy, self.teacher_inputs
-            )
+            rank, world_size, folders = processes.rank, processes.world_size, self.scenes.train
+            self.loader = TrainingLoader(folders, config, rank, world_size, device, self.taxonomy, self.teacher_inputs)
         self.num_steps = config.train.passes * self.loader.batches_per_pass
         self.amp = choose_amp(config.train.amp, self.network)
         self.update = Update(self.objective, config.optimizer, self.amp, device)
@@ -107,36 +104,10 @@ class Trainer:
             from pointseg.engine.scene_warnings import warn_of_missing_classes, warn_of_shared_scenes
 
             warn_of_missing_classes(self.class_counts, config, self.taxonomy)
-            warn_of_shared_scenes(train_folders, self.val_folders)
+            warn_of_shared_scenes(self.scenes.train, self.scenes.val)
         self.parallel = DistributedDataParallel(self.objective) if processes.world_size > 1 else self.objective
 
-    def find_scenes(self) -> list[Path]:
-        """The training scenes; they and those to validate on are looked at now, and not after the first passes.
-
-        Raises:
-            PointsegError: a split is missing, or a scene can't be trained or validated on.
-        """
-        data = self.config.data
-        train_folders = list_scenes(data.root, data.train_split)
-        self.train_scenes = [folder.name for folder in train_folders]
-        self.val_folders = list_scenes(data.root, data.val_split) if data.val_split else []
-        refuse_scenes_without_labels(self.val_folders)
-        check_scenes([*train_folders, *self.val_folders], self.taxonomy, data.features)
-        labels = check_labels(self.val_folders, self.taxonomy)
-        if self.val_folders and not labels.num_labelled:
-            raise UsageError(
-                f"{data.root}: no point of its scenes in {name_splits(data.val_split or ())} has a label to validate "
-                "against; label some, or set data.val_split=null"
-            )
-        scoring = self.config.inference
-        self.validated_on = f"{labels.fingerprint} {scoring.vote} {scoring.logit_adjustment}"
-        if self.config.inference.vote == "segments":
-            from pointseg.scans.scene_segments import check_segments
-
-            check_segments(self.val_folders)
-        return train_folders
-
-    def load_teacher(self, train_folders: list[Path]) -> "Teacher | None":
+    def load_teacher(self) -> "Teacher | None":
         """The network that teaches this one, where the config names one.
 
         Raises:
@@ -147,7 +118,7 @@ class Trainer:
         from pointseg.engine.teacher import Teacher
 
         teacher = Teacher(self.config, self.processes.device)
-        teacher.refuse_scenes(train_folders)
+        teacher.refuse_scenes(self.scenes.train)
         return teacher
 
     @property
@@ -157,11 +128,11 @@ class Trainer:
         own = VoxelInputs(data.features, data.color_range)
         return None if self.teacher is None or self.teacher.inputs == own else self.teacher.inputs
 
-    def count_classes(self, train_folders: list[Path], earlier: dict[str, Any] | None) -> ClassCounts:
+    def count_classes(self, earlier: dict[str, Any] | None) -> ClassCounts:
         """The classes of the training split, as the run counted them when it began."""
         if earlier is not None and "class_counts" in earlier:
             return ClassCounts.from_state_dict(earlier["class_counts"])
-        return count_classes(train_folders, self.taxonomy)
+        return count_classes(self.scenes.train, self.taxonomy)
 
     def build_objective(self) -> Objective:
         """The network with its losses.
@@ -299,7 +270,7 @@ class Trainer:
 
     def is_pass_to_validate(self) -> bool:
         """After every n-th pass and after the last, where there is a validation split."""
-        if not self.val_folders:
+        if not self.scenes.val:
             return False
         every, done = self.config.train.validate_every, self.progress.pass_index
         return done == self.config.train.passes or (every > 0 and done % every == 0)
@@ -344,8 +315,8 @@ class Trainer:
             **further,
             "collapse": None if collapse is None else collapse.state_dict(),
             "class_counts": self.class_counts.state_dict(),
-            "train_scenes": self.train_scenes,
-            "validated_on": self.validated_on,
+            "train_scenes": self.scenes.train_names,
+            "validated_on": self.scenes.validated_on,
             "optimizer": self.update.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.update.scaler.state_dict(),

@@ -43,7 +43,7 @@ def validate(trainer: "Trainer") -> float:
 
     with _stop_before_a_forward_pass(segmenter.network, trainer):
         evaluation = evaluate_scenes(
-            segmenter, trainer.val_folders, "none", processes, statistics=statistics, watch=keep_first
+            segmenter, trainer.scenes.val, "none", processes, statistics=statistics, watch=keep_first
         )
     trainer.log.log_validation(progress.step, num_passes - 1, evaluation)
     for scene, predicted in shown:

@@ -79,13 +79,15 @@ class PredictionRecord:
                     "folder with --out"
                 )
 
-    def claim(self, scenes: Iterable[str], further: Iterable[str] = ()) -> None:
-        """Note that the predictions' files are this folder's, before the first is written: a killed call leaves some.
+    def claim(self, scene: str, further: Iterable[str] = ()) -> None:
+        """Note, before they are written, that the files of a scene are this folder's: a killed call leaves some.
 
         Raises:
             OSError: the disk is full or can't be written.
         """
-        names = {path.name for path in self._paths(scenes, further)}
+        names = {path.name for path in self._paths([scene], further)}
+        if names <= self._files:
+            return
         with self._hold():
             stored = _read(self.folder)
             if not stored["settings"]:
