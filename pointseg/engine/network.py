@@ -62,14 +62,14 @@ def explain_out_of_memory(what: Batch | str, remedy: str) -> Iterator[None]:
 def drawing_alone(device: torch.device) -> Iterator[None]:
     """A block in which each process draws its own numbers; after it all that were seeded alike go on alike.
 
-    A process that is alone draws as it would without. Nothing makes the host wait for the device.
+    A process that is alone draws as it would without, and what is drawn after the block, for all processes together, is
+    what one would draw. Nothing makes the host wait for the device.
     """
     if count_processes() == 1:
         yield
         return
-    seed = int(torch.randint(2**62, ())) + dist.get_rank()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        torch.manual_seed(torch.initial_seed() + 1 + dist.get_rank())  # each step has a seed
         yield
 
 

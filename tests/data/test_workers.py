@@ -30,7 +30,7 @@ def _train(shell: str, *overrides: str) -> tuple[int, list[str]]:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-    return process.returncode, [line for line in stderr.splitlines() if not line.startswith("warning:")]
+    return process.returncode, [line for line in stderr.splitlines() if ": warning: " not in line]
 
 
 def _may_mount() -> bool:

@@ -170,7 +170,7 @@ def test_asking_for_a_gpu_that_is_not_there_says_what_to_do() -> None:
         ("evaluate", ["--run", "a"]),
         ("predict", ["--run", "a", "--input", "b.ply", "--out", "c"]),
         ("analyze", ["--run", "a"]),
-        ("report", ["--run", "a", "--out", "a.html"]),
+        pytest.param("report", ["--run", "a", "--out", "a.html"], marks=pytest.mark.needs("itables")),
         ("benchmark", ["conv"]),
     ],
 )

@@ -95,6 +95,8 @@ class PretendedGpu(TorchDispatchMode):
             "memory_allocated": lambda *_: state.allocated,
             "max_memory_allocated": lambda *_: state.peak,
             "reset_peak_memory_stats": lambda *_: setattr(state, "peak", state.allocated),
+            "get_rng_state": lambda *_: torch.get_rng_state(),  # what is drawn is the CPU's
+            "set_rng_state": lambda state, *_: torch.set_rng_state(state),
             "get_device_name": _always("pretended"),
             "get_device_capability": _always((8, 0)),
             "get_device_properties": _always(properties),
