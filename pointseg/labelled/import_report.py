@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pointseg.errors import and_more
+from pointseg.labelled.label_source import plain_name
 from pointseg.preparation.jobs import SceneKey
 from pointseg.preparation.tree_report import (
     count_unknown,
@@ -38,9 +39,9 @@ def build_report(
 
     Arguments and result as :func:`pointseg.preparation.tree_report.describe_tree`. Besides: ``unknown_ids`` (ids in
     the scans that the table lacks: points and scenes), ``classes_without_points`` (names, over all splits),
-    ``labels_from`` (where labels were: number of scenes), ``uneven`` (a part that some scenes have and others not:
-    those without), ``other_table`` (scenes whose labels are of another table of classes than the tree's), and ``notes``
-    (text: the scenes that it holds for).
+    ``labels_from`` (where labels were: number of scenes), ``label_fields`` (the properties that they were in),
+    ``uneven`` (a part that some scenes have and others not: those without), ``other_table`` (scenes whose labels are
+    of another table of classes than the tree's), and ``notes`` (text: the scenes that it holds for).
     """
     sources = read_sources(root, tuple(lists))
     facts = facts_of(sources)
@@ -70,6 +71,7 @@ def build_report(
         "unknown_ids": count_unknown(facts, "unknown_ids", "points"),
         "classes_without_points": [n for n, total in zip(taxonomy.class_names, totals, strict=True) if total == 0],
         "labels_from": dict(Counter(f["labels_from"] for f in scenes.values() if f.get("labels_from"))),
+        "label_fields": sorted({f["label_field"] for f in scenes.values() if f.get("label_field")}),
         "uneven": {part: without for part, without in uneven.items() if 0 < len(without) < len(scenes)},
         "other_table": [
             f"{split}/{scene}"
@@ -112,10 +114,11 @@ def find_problems(report: Mapping[str, Any], taxonomy: Taxonomy, source: Path, r
         problems.append(
             f"{source}: {len(report['unlisted'])} scans lie outside {', '.join(SPLITS)} ({names}); move them into one"
         )
-    if len(fields := [place for place in report["labels_from"] if place.startswith("property ")]) > 1:
+    fields = report["label_fields"]
+    if len(set(map(plain_name, fields))) > 1:
         problems.append(
-            f"{source}: the labels of some scans are in {' and of others in '.join(fields)}, in which one number may "
-            "mean different classes; name one of them by --label-field"
+            f"{source}: the labels of some scans are in property {' and of others in '.join(map(repr, fields))}, in "
+            "which one number may mean different classes; name one of them by --label-field"
         )
     for part, scenes in report["uneven"].items():
         problems.append(

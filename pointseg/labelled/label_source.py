@@ -34,6 +34,8 @@ class FoundLabels:
     """What a person should know."""
     zero_is_unclassified: bool = False
     """Whether 0 means "never classified" by the standard of the file's format, and so is no class."""
+    field: str | None = None
+    """Name of the property that they are; None: they were in a file beside the scan."""
 
 
 def find_labels(scan: ScanFile, label_field: str | None = None) -> FoundLabels | None:
@@ -50,7 +52,7 @@ def find_labels(scan: ScanFile, label_field: str | None = None) -> FoundLabels |
         DataError: there is no such property, both files lie beside the scan, or the file is no list of N whole numbers.
     """
     if label_field is not None:
-        chosen = _match(scan.fields, (_plain(label_field),))
+        chosen = _match(scan.fields, (plain_name(label_field),))
         if not chosen:
             raise DataError(f"{scan.path}: has no property {label_field!r} of whole numbers; {_describe_fields(scan)}")
         return _labels_of_field(scan, chosen[0])
@@ -92,20 +94,21 @@ def explain_missing_labels(scan: ScanFile) -> str:
 
 def _labels_of_field(scan: ScanFile, name: str, note: str | None = None) -> FoundLabels:
     is_without_zero = name in scan.fields_with_unclassified_zero
-    return FoundLabels(_as_int64(scan, name), f"property {name!r}", note, is_without_zero)
+    return FoundLabels(_as_int64(scan, name), f"property {name!r}", note, is_without_zero, name)
 
 
 def _describe_fields(scan: ScanFile) -> str:
     return f"its whole numbers are: {', '.join(map(repr, scan.fields)) or 'none'}"
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """The name of a property without what programs add to it or write in another way."""
     return name.lower().removeprefix("scalar_").replace("_", "").replace("-", "").replace(" ", "")
 
 
 def _match(fields: dict[str, np.ndarray], names: Sequence[str]) -> list[str]:
     """The fields that have one of the names, in the order of the names."""
-    return [field for name in names for field in fields if _plain(field) == name]
+    return [field for name in names for field in fields if plain_name(field) == name]
 
 
 def _as_int64(scan: ScanFile, name: str) -> np.ndarray:

@@ -72,7 +72,10 @@ class ScanJob(SceneJob):
         reading = self.reading
         points, labels = read_labelled_scan(self.path, reading.label_field, self.needs_labels)
         content = make_content(self.out.name, points, self.taxonomy, reading.options, reading.estimate_normals)
-        return SceneContent(content.arrays, {**content.facts, "labels_from": None if labels is None else labels.where})
+        found = (
+            {"labels_from": labels.where, "label_field": labels.field} if labels is not None else {"labels_from": None}
+        )
+        return SceneContent(content.arrays, {**content.facts, **found})
 
 
 def read_labelled_scan(

@@ -94,6 +94,7 @@ class _Facts(_Part):
     parts: list[str] = []
     alignment: str = ""
     labels_from: str | None = None
+    label_field: str | None = None
 
 
 class _Array(_Part):

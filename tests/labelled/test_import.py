@@ -407,7 +407,7 @@ def test_labels_in_different_properties_are_a_problem(out, tmp_path):
         write_ply(tmp_path / "scans" / f"room{i}.ply", xyz, **{name: ("int", label)})
     done = import_scans(tmp_path / "scans", out)
     assert done.status == 1
-    assert "the labels of some scans are in property 'label' and of others in property 'classification'" in done.err
+    assert "the labels of some scans are in property 'classification' and of others in 'label', in which" in done.err
 
 
 def test_some_scans_lack_what_others_have(source, out):
