@@ -72,10 +72,8 @@ class ScanJob(SceneJob):
         reading = self.reading
         points, labels = read_labelled_scan(self.path, reading.label_field, self.needs_labels)
         content = make_content(self.out.name, points, self.taxonomy, reading.options, reading.estimate_normals)
-        found = (
-            {"labels_from": labels.where, "label_field": labels.field} if labels is not None else {"labels_from": None}
-        )
-        return SceneContent(content.arrays, {**content.facts, **found})
+        where, field = (None, None) if labels is None else (labels.where, labels.field)
+        return SceneContent(content.arrays, {**content.facts, "labels_from": where, "label_field": field})
 
 
 def read_labelled_scan(
