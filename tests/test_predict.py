@@ -152,7 +152,9 @@ def test_without_the_record_nothing_there_is_a_prediction(call: _Call, tmp_path:
     """Labels made by hand have the form of a prediction, too."""
     call()
     (tmp_path / "out" / RECORD_NAME).unlink()
-    with pytest.raises(UsageError, match=r"scene11800_00\.txt: is there already and no prediction"):
+    with pytest.raises(
+        UsageError, match=r"scene11800_00\.txt: is there already, and predictions.json does not name it"
+    ):
         call()
     for path in (tmp_path / "out").glob("*.txt"):
         path.unlink()
@@ -181,7 +183,9 @@ def test_no_file_of_somebody_is_written_over(call: _Call, tmp_path: Path, ending
     (tmp_path / "out").mkdir()
     mine = tmp_path / "out" / f"scene11800_00{ending}"
     mine.write_text("3\n4\n")
-    with pytest.raises(UsageError, match=f"{re.escape(mine.name)}: is there already and no prediction"):
+    with pytest.raises(
+        UsageError, match=f"{re.escape(mine.name)}: is there already, and predictions.json does not name it"
+    ):
         call("--ply", "--probabilities", "--features")
     assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["3\n4\n"]
 
@@ -292,7 +296,7 @@ def test_no_file_is_written_over_but_a_prediction(trained_run: Path, tmp_path: P
     assert mesh.read_bytes() == before
     text = tmp_path / "room.txt"
     text.write_text("axisAlignment = 1 0 0 0\n")
-    with pytest.raises(UsageError, match=r"room\.txt: is there already and no prediction"):
+    with pytest.raises(UsageError, match=r"room\.txt: is there already, and predictions\.json does not name it"):
         predict.main(arguments)
     text.unlink()
     assert predict.main(arguments) == 0
@@ -449,7 +453,7 @@ def test_a_mesh_of_somebody_is_not_written_over(run: Path, tmp_path: Path) -> No
     write_mesh(tmp_path / "room.ply", Mesh(np.zeros((1, 3), np.float32)))
     before = (tmp_path / "room.ply").read_bytes()
     words = ["--run", str(run), "--input", str(tmp_path / "room.xyz"), "--out", str(tmp_path), "--ply"]
-    with pytest.raises(UsageError, match=r"room\.ply: is there already and no prediction"):
+    with pytest.raises(UsageError, match=r"room\.ply: is there already, and predictions.json does not name it"):
         predict.main(words)
     assert (tmp_path / "room.ply").read_bytes() == before
     (tmp_path / "room.ply").unlink()

@@ -75,7 +75,7 @@ class PredictionRecord:
         for path in self._paths(scenes, further):
             if os.path.lexists(path) and path.name not in self._files:
                 raise UsageError(
-                    f"{path}: is there already and no prediction of {RECORD_NAME}; move it away, or choose another "
+                    f"{path}: is there already, and {RECORD_NAME} does not name it as a prediction; move it away, or choose another "
                     "folder with --out"
                 )
 
