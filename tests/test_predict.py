@@ -152,9 +152,7 @@ def test_without_the_record_nothing_there_is_a_prediction(call: _Call, tmp_path:
     """Labels made by hand have the form of a prediction, too."""
     call()
     (tmp_path / "out" / RECORD_NAME).unlink()
-    with pytest.raises(
-        UsageError, match=r"scene11800_00\.txt: is there already, and predictions.json does not name it"
-    ):
+    with pytest.raises(UsageError, match=r"scene11800_00\.txt: is there already, and predictions.json does not"):
         call()
     for path in (tmp_path / "out").glob("*.txt"):
         path.unlink()
@@ -183,9 +181,7 @@ def test_no_file_of_somebody_is_written_over(call: _Call, tmp_path: Path, ending
     (tmp_path / "out").mkdir()
     mine = tmp_path / "out" / f"scene11800_00{ending}"
     mine.write_text("3\n4\n")
-    with pytest.raises(
-        UsageError, match=f"{re.escape(mine.name)}: is there already, and predictions.json does not name it"
-    ):
+    with pytest.raises(UsageError, match=f"{re.escape(mine.name)}: is there already, and predictions.json does not"):
         call("--ply", "--probabilities", "--features")
     assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["3\n4\n"]
 

@@ -75,8 +75,8 @@ class PredictionRecord:
         for path in self._paths(scenes, further):
             if os.path.lexists(path) and path.name not in self._files:
                 raise UsageError(
-                    f"{path}: is there already, and {RECORD_NAME} does not name it as a prediction; move it away, or choose another "
-                    "folder with --out"
+                    f"{path}: is there already, and {RECORD_NAME} does not name it as a prediction; move it away, or "
+                    "choose another folder with --out"
                 )
 
     def claim(self, scene: str, further: Iterable[str] = ()) -> None:
