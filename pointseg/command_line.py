@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NoReturn
 
 from pointseg.commands import called
@@ -23,11 +23,13 @@ class CommandParser(argparse.ArgumentParser):
 
     Args:
         name: of ``commands.COMMANDS``; the usage says how it was called. None: of a subcommand.
+        may_be_empty: options whose value may be an empty text; of others that is a variable which is not set.
         options: of ``ArgumentParser``.
     """
 
-    def __init__(self, name: str | None = None, **options: object) -> None:
+    def __init__(self, name: str | None = None, may_be_empty: Collection[str] = (), **options: object) -> None:
         self._name = name
+        self._may_be_empty = may_be_empty
         if name is not None:
             options["prog"] = f"pointseg {name}"
         options.setdefault("allow_abbrev", False)
@@ -60,6 +62,8 @@ class CommandParser(argparse.ArgumentParser):
         for before, word in zip(["", *words], words, strict=False):
             if not word or (word.startswith("--") and word.endswith("=")):
                 option = before if not word else word[:-1]
+                if option in self._may_be_empty:
+                    continue
                 self.error(f"{option}: has no value" if option.startswith("-") else "an argument is empty")
         return super().parse_known_args(words, namespace)
 

@@ -44,6 +44,7 @@ def main(argv: Sequence[str]) -> None:
     """Make a run of a published checkpoint, or a published checkpoint of a run."""
     parser = CommandParser(
         "convert",
+        may_be_empty=("--prefix",),
         description="Make a run of a published checkpoint of a SpUNet-v1m1 or a Volt, or such a checkpoint of a run.",
     )
     parser.add_argument(

@@ -76,6 +76,13 @@ def test_an_empty_argument_is_a_variable_that_is_not_set(words: list[str], messa
         parser.parse_args(words)
 
 
+def test_an_option_may_take_an_empty_text() -> None:
+    parser = CommandParser(prog="x", may_be_empty=("--prefix",))
+    parser.add_argument("--prefix")
+    assert parser.parse_args(["--prefix", ""]).prefix == ""
+    assert parser.parse_args(["--prefix="]).prefix == ""
+
+
 def test_a_wrong_argument_is_a_usage_error() -> None:
     parser = CommandParser(prog="x")
     parser.add_argument("--split", choices=("train", "val"))
