@@ -11,7 +11,7 @@ from pointseg.config import Config, flatten_config, load_config
 from pointseg.config.roles import ROLES, Role
 from pointseg.engine.agreement import describe_start
 from pointseg.engine.resuming import check_resumable
-from pointseg.engine.training_scenes import TrainingScenes
+from pointseg.engine.run_scenes import RunScenes
 from pointseg.laboratory.configuring import configure
 from pointseg.laboratory.methods import BASELINE, find_method
 from pointseg.laboratory.plan import fingerprint_config, fingerprint_run, plan_runs, read_result
@@ -64,7 +64,7 @@ def test_every_key_is_one_of_the_config_and_has_one_role() -> None:
 def test_a_key_counts_where_its_role_says(role: Role, key: str) -> None:
     def start(config: Config) -> dict[str, str]:
         taxonomy = SimpleNamespace(fingerprint="0")
-        scenes = TrainingScenes([], [], "")
+        scenes = RunScenes([], [], "")
         parts = {"scenes": scenes, "teacher": None, "taxonomy": taxonomy, "config": config}
         return describe_start(SimpleNamespace(**parts), None)  # type: ignore[arg-type]
 

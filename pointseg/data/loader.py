@@ -25,6 +25,7 @@ from pointseg.data.voxelize import VoxelInputs
 from pointseg.data.workers import (
     Parcel,
     WorkerWatch,
+    close_when_python_leaves,
     explain_handing_over,
     hand_over,
     leave_stopping_to_the_trainer,
@@ -277,6 +278,7 @@ class TrainingLoader:
         )
         self._stream: Iterator[Batch | Parcel] = iter(())
         self._next: tuple[int, int] | None = None
+        close_when_python_leaves(self)
 
     @property
     def batches_per_pass(self) -> int:
@@ -305,10 +307,7 @@ class TrainingLoader:
             yield made.open() if isinstance(made, Parcel) else made
 
     def close(self) -> None:
-        """End the workers.
-
-        When Python leaves, it ends them by the SIGTERM that they leave to the trainer, and waits for them.
-        """
+        """End the workers; once more does nothing."""
         stream: Any = self._stream
         if hasattr(stream, "_shutdown_workers"):  # PyTorch's, which is not to be asked for otherwise
             stream._shutdown_workers()

@@ -1,5 +1,6 @@
 """The processes that make scenes ready: how they hand batches over, and what is known of one that dies."""
 
+import atexit
 import errno
 import os
 import pickle
@@ -7,6 +8,7 @@ import re
 import resource
 import signal
 import sys
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.reduction import ForkingPickler
@@ -130,6 +132,20 @@ class WorkerWatch:
                 f"{where}: the loading process that was at it (pid {death[1]}) {death[2].split('. ')[0].rstrip('. ')}; "
                 "give it more memory (also in /dev/shm), lower data.num_workers, or see more with data.num_workers=0"
             ) from None
+
+
+def close_when_python_leaves(loader: Any) -> None:
+    """Have a loader closed by then, if it is still there.
+
+    Python ends workers by the SIGTERM that they leave to the trainer, and would wait for them for ever.
+    """
+    reference = weakref.ref(loader)
+
+    def close() -> None:
+        if (kept := reference()) is not None:
+            kept.close()
+
+    atexit.register(close)  # the last that is registered is the first to be called: before those who wait
 
 
 def leave_stopping_to_the_trainer(worker: int) -> None:

@@ -17,7 +17,7 @@ from pointseg.engine.network import autocast, choose_amp, explain_out_of_memory,
 from pointseg.engine.objective import Losses, Objective
 from pointseg.engine.optimizer import Update, build_schedule
 from pointseg.engine.run_log import Tally, open_log
-from pointseg.engine.training_scenes import find_training_scenes
+from pointseg.engine.run_scenes import find_run_scenes
 from pointseg.errors import DataError, StoppedError, UsageError
 from pointseg.folder_lock import refuse_if_lost
 from pointseg.models import Network, build_network
@@ -73,7 +73,7 @@ class Trainer:
         if config.train.freeze == "features":
             self.network.freeze_features()
         self.taxonomy = load_taxonomy(config.taxonomy)
-        self.scenes = find_training_scenes(config, self.taxonomy)
+        self.scenes = find_run_scenes(config, self.taxonomy)
         self.teacher = self.load_teacher()
         if processes.world_size > 1:
             from pointseg.engine.agreement import refuse_unequal_starts

@@ -118,3 +118,28 @@ for error in (ConnectionResetError(104, "Connection reset by peer"), EOFError(),
 """
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stderr.splitlines() == ["ValueError: of the worker itself"]
+
+
+LEAVE = """
+import sys
+import torch
+from pointseg.config import load_config
+from pointseg.data.loader import TrainingLoader
+from pointseg.scans.prepared import list_scenes
+from pointseg.taxonomy import load_taxonomy
+
+config = load_config("demo", [*sys.argv[1:], "data.num_workers=1"])
+folders = list_scenes(config.data.root, "train")
+loader = TrainingLoader(folders, config, 0, 1, torch.device("cpu"), load_taxonomy("scannet200"), None)
+stream = loader.batches(0)
+next(stream)
+raise ValueError("an error of somebody's script")
+"""
+
+
+def test_a_script_that_does_not_close_its_loader_ends(tiny_overrides: list[str]) -> None:
+    """Python would wait for workers that take its SIGTERM for the trainer's."""
+    command = [sys.executable, "-c", LEAVE, *tiny_overrides]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.endswith("ValueError: an error of somebody's script\n")

@@ -12,7 +12,7 @@ from pointseg.taxonomy import Taxonomy
 
 
 @dataclass(frozen=True)
-class TrainingScenes:
+class RunScenes:
     """What a run is trained and validated on."""
 
     train: list[Path]
@@ -28,7 +28,7 @@ class TrainingScenes:
         return [folder.name for folder in self.train]
 
 
-def find_training_scenes(config: Config, taxonomy: Taxonomy) -> TrainingScenes:
+def find_run_scenes(config: Config, taxonomy: Taxonomy) -> RunScenes:
     """The scenes that a config names.
 
     Raises:
@@ -50,6 +50,4 @@ def find_training_scenes(config: Config, taxonomy: Taxonomy) -> TrainingScenes:
         from pointseg.scans.scene_segments import check_segments
 
         check_segments(val)
-    return TrainingScenes(
-        train, val, f"{labels.fingerprint} {config.inference.vote} {config.inference.logit_adjustment}"
-    )
+    return RunScenes(train, val, f"{labels.fingerprint} {config.inference.vote} {config.inference.logit_adjustment}")
