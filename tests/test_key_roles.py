@@ -1,6 +1,5 @@
 """Keys that change where and how fast a run is computed cost nobody the work that is done."""
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +13,7 @@ from pointseg.engine.resuming import check_resumable
 from pointseg.engine.run_scenes import RunScenes
 from pointseg.laboratory.configuring import configure
 from pointseg.laboratory.methods import BASELINE, find_method
-from pointseg.laboratory.plan import fingerprint_config, fingerprint_run, plan_runs, read_result
+from pointseg.laboratory.plan import fingerprint_run
 from pointseg.laboratory.plan_file import Given, PlanFile, plan_comparisons
 from tests.laboratory.test_laboratory_methods import ROOMS
 
@@ -85,25 +84,11 @@ def test_a_section_with_nothing_but_such_keys_is_as_one_that_is_not_there() -> N
         assert fingerprint_run(other, ROOMS) == fingerprint_run(Config(), ROOMS)
 
 
-@pytest.mark.parametrize("override", ["data.cache=ram", "model.checkpoint_activations=true"])
-def test_results_of_before_such_a_key_counted_for_nothing_still_hold(tmp_path: Path, override: str) -> None:
-    methods = [find_method(name) for name in (BASELINE, "teacher")]
-    for run in plan_runs("a", tmp_path, methods, [0], "longtail", [override], ROOMS):
-        assert run.former_fingerprint != run.fingerprint
-        Path(run.directory).mkdir(parents=True)
-        for path in (run.claim_path, run.result_path):
-            path.write_text(json.dumps({"fingerprint": run.former_fingerprint}))
-        assert read_result(run) == {"fingerprint": run.former_fingerprint}
-
-
 def test_the_runs_of_a_plan_are_found_whatever_such_a_key_says(tmp_path: Path) -> None:
     plan = PlanFile.model_validate({"comparisons": {"a": {"methods": [BASELINE]}}, "set": {"data.cache": "ram"}})
 
     def find(*overrides: str) -> str:
         return plan_comparisons(plan, Path("plan.yaml"), tmp_path, Given(overrides=overrides))[0].runs.name
 
-    of_before = fingerprint_config(load_config("longtail", ["data.cache=ram"]), former=True)
-    former = f"longtail-80-20-40-20000-{of_before[:8]}"
-    assert find() == find("data.cache=none") == find("model.checkpoint_activations=true") != former
-    (tmp_path / "runs" / former).mkdir(parents=True)
-    assert find() == former
+    assert find() == find("data.cache=none") == find("model.checkpoint_activations=true")
+    assert find() != find("train.passes=3")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pointseg.config import Config, config_from_dict
+from pointseg.config import Config, config_from_dict, flatten_config
 from pointseg.config.roles import keys_of
 from pointseg.errors import DataError, UsageError, regular_file
 from pointseg.laboratory.configuring import configure
@@ -15,17 +15,13 @@ from pointseg.laboratory.data import Rooms
 from pointseg.laboratory.methods import Method
 from pointseg.runs.directory import RunDirectory
 
-RESULT_VERSION = 1
-"""Raised when the same weights get another result."""
+RESULT_VERSION = 2
+"""Raised when the same config, or the same weights, get another result. 2: scenes that are not cropped are centred."""
 RESULT_NAME = "result.json"
 CLAIM_NAME = "laboratory.json"
 _DELETE_RUN = "delete the folder of the run"
 _NOT_IN_FINGERPRINT = keys_of("place", "pace", "means", "telling")
 """Of rooms and of other runs, their fingerprints count and not where they lie."""
-_COUNTED_FORMERLY = frozenset({"data.cache", "model.checkpoint_activations", "loss.collapse.backend"})
-"""They are in the fingerprints of results of before, which still hold."""
-_EMPTY_FORMERLY = ("run", "distill")
-"""Sections that stay in a fingerprint when nothing of them is left, as in those of before."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +45,6 @@ class PlannedRun:
     """A :class:`Config` as JSON."""
     fingerprint: str | None
     """Of config and data: another one, another result; None: the rooms are not there, and it can't be told."""
-    former_fingerprint: str | None
-    """The one that a result of before may have."""
     num_visits: int
     """Training scenes that it sees, each counted as often as it does."""
 
@@ -120,7 +114,7 @@ def plan_runs(
             teacher = None if method.taught_by is None else _run_folder(folder, method.taught_by, seed)
             start = None if method.begins_with is None else _run_folder(folder, method.begins_with, seed)
             config = configure(cfg, overrides, method, seed, directory, str(rooms.root), teacher, start)
-            learned_from = [run for other in (teacher, start) for run in runs if run.directory == other]
+            learned_from = [run.fingerprint for other in (teacher, start) for run in runs if run.directory == other]
             runs.append(
                 PlannedRun(
                     comparison=comparison,
@@ -132,56 +126,35 @@ def plan_runs(
                     teacher=teacher,
                     start=start,
                     config=config.model_dump(mode="json"),
-                    fingerprint=fingerprint_run(config, rooms, [run.fingerprint for run in learned_from]),
-                    former_fingerprint=fingerprint_run(
-                        config, rooms, [run.former_fingerprint for run in learned_from], former=True
-                    ),
+                    fingerprint=fingerprint_run(config, rooms, learned_from),
                     num_visits=config.train.passes * rooms.settings.num_scenes["train"],
                 )
             )
     return runs
 
 
-def fingerprint_run(
-    config: Config, rooms: Rooms, learned_from: Sequence[str | None] = (), former: bool = False
-) -> str | None:
+def fingerprint_run(config: Config, rooms: Rooms, learned_from: Sequence[str | None] = ()) -> str | None:
     """A hash of all that decides the result of a run; None where the rooms are not there.
 
     Args:
         config: of the run.
         rooms: what it is trained on.
         learned_from: fingerprints of the runs that teach it or that it begins with.
-        former: as results of before have it.
     """
     if rooms.fingerprint is None:
         return None
-    return _hash([RESULT_VERSION, rooms.fingerprint, _what_decides(config, former), *learned_from])
+    return _hash([RESULT_VERSION, rooms.fingerprint, _what_decides(config), *learned_from])
 
 
-def fingerprint_config(config: Config, former: bool = False) -> str:
-    """A hash of what a config says of the result of a run; ``former``: as folders of before are named by it."""
-    return _hash(_what_decides(config, former))
+def fingerprint_config(config: Config) -> str:
+    """A hash of what a config says of the result of a run."""
+    return _hash(_what_decides(config))
 
 
-def _what_decides(config: Config, former: bool) -> dict[str, Any]:
+def _what_decides(config: Config) -> dict[str, Any]:
     """What is not a default: a key that a later version adds makes no result obsolete."""
-    tree = config.model_dump(mode="json", exclude_defaults=True)
-    for key in _NOT_IN_FINGERPRINT:
-        if not former:
-            _leave_out(tree, key)
-        elif key not in _COUNTED_FORMERLY:
-            section, _, name = key.partition(".")
-            tree.get(section, {}).pop(name, None)
-    return tree
-
-
-def _leave_out(tree: dict[str, Any], key: str) -> None:
-    """Take a key out, and a section of which nothing is left, as if it had never been set."""
-    name, _, inner = key.partition(".")
-    if inner and name in tree:
-        _leave_out(tree[name], inner)
-    if not inner or (tree.get(name) == {} and name not in _EMPTY_FORMERLY):
-        tree.pop(name, None)
+    set_keys = flatten_config(config.model_dump(mode="json", exclude_defaults=True))
+    return {key: value for key, value in set_keys.items() if key not in _NOT_IN_FINGERPRINT}
 
 
 def _hash(content: Any) -> str:
@@ -202,9 +175,9 @@ def read_result(run: PlannedRun) -> dict[str, Any] | None:
         return None
     result = read_json(run.result_path, _DELETE_RUN)
     held = {content.get("fingerprint") for content in (claim, result) if content is not None}
-    if run.fingerprint is not None and not held <= {run.fingerprint, run.former_fingerprint}:
+    if run.fingerprint is not None and held != {run.fingerprint}:
         raise UsageError(
-            f"{run.directory}: holds a run with another config or on other rooms; "
+            f"{run.directory}: holds a run with another config, on other rooms or of an older version; "
             "choose another --out, or delete the run"
         )
     return result

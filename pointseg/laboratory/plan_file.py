@@ -33,7 +33,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, JsonValue, ValidationError
 
-from pointseg.config import Config, load_config, read_yaml
+from pointseg.config import load_config, read_yaml
 from pointseg.config.sections import PositiveCount, Section
 from pointseg.errors import UsageError
 from pointseg.laboratory.comparison import Comparison
@@ -170,9 +170,10 @@ def _plan_comparison(plan: PlanFile, section: ComparisonSection, given: Given, o
     )
     rooms = "-".join(map(str, (settings.law, *settings.num_scenes.values(), settings.num_vertices)))
     overrides = [*_as_overrides({**plan.set, **section.set}), *given.overrides]
+    shared = fingerprint_config(load_config(plan.cfg, overrides))
     return Comparison(
         out=out,
-        runs=_find_runs(campaign / _RUNS, rooms, load_config(plan.cfg, overrides)),
+        runs=campaign / _RUNS / f"{rooms}-{shared[:8]}",
         data=campaign / _ROOMS / rooms,
         room_settings=settings,
         methods=choose_methods([*section.methods, *_vary(section)]),
@@ -180,12 +181,6 @@ def _plan_comparison(plan: PlanFile, section: ComparisonSection, given: Given, o
         cfg=plan.cfg,
         overrides=overrides,
     )
-
-
-def _find_runs(folder: Path, rooms: str, config: Config) -> Path:
-    """The folder of the runs on these rooms that share a config; one that is there under its former name."""
-    former, own = (folder / f"{rooms}-{fingerprint_config(config, former)[:8]}" for former in (True, False))
-    return former if former.is_dir() else own
 
 
 def _first_said(of_call: _T | None, of_comparison: _T | None, of_plan: _T) -> _T:
