@@ -42,15 +42,15 @@ def main(argv: Sequence[str]) -> None:
 
     segmenter = load_run(arguments)
     data = segmenter.config.data
-    split = choose_split(arguments.split, data)
-    folders = list_scenes(arguments.data_root or data.root, split)
+    root, split = arguments.data_root or data.root, choose_split(arguments.split, data)
+    folders = list_scenes(root, split)
     check_scenes(folders, segmenter.taxonomy, data.features)
     check_labels(folders, segmenter.taxonomy)
     if segmenter.votes:
         check_segments(folders)
     with join_processes(arguments.device) as processes:
         if processes.is_first:
-            warn_of_trained_splits(split, arguments.data_root, data)
+            warn_of_trained_splits(root, split, [data])
         evaluation = evaluate_scenes(segmenter, folders, arguments.tta, processes, detailed=True)
     if processes.is_first:
         of = {"split": name_splits(split), "weights": segmenter.weights_sha256}

@@ -109,22 +109,24 @@ def choose_split(given: str | None, data: DataConfig) -> Splits:
     return given or data.val_split or "val"
 
 
-def warn_of_trained_splits(split: Splits, data_root: str | None, data: DataConfig) -> None:
+def warn_of_trained_splits(root: str, split: Splits, runs: Sequence[DataConfig]) -> None:
     """Say that a run was trained on what it is to be scored on: such scores say nothing of new scenes.
 
     Args:
-        split: to be scored on.
-        data_root: another prepared tree than the run's; None: its own.
-        data: of the run.
+        root: the tree to be scored on.
+        split: of it.
+        runs: what each run was trained on.
     """
-    if data_root not in (None, data.root):
-        return
-    trained, chosen = ({each} if isinstance(each, str) else set(each) for each in (data.train_split, split))
-    if shared := sorted(trained & chosen):
+    trained = {name for data in runs if data.root == root for name in _names(data.train_split)}
+    if shared := sorted(trained.intersection(_names(split))):
         complain(
-            f"warning: the run was trained on {', '.join(shared)}: scores there say nothing of new scenes; choose "
+            f"warning: a run was trained on {', '.join(shared)}: scores there say nothing of new scenes; choose "
             "others with --split"
         )
+
+
+def _names(split: Splits) -> Sequence[str]:
+    return [split] if isinstance(split, str) else split
 
 
 def choose_scenes(segmenters: Sequence[Segmenter], data_root: str | None, split: str | None) -> tuple[str, Splits]:
@@ -140,10 +142,9 @@ def choose_scenes(segmenters: Sequence[Segmenter], data_root: str | None, split:
     if len(choices) > 1:
         shown = " and ".join(sorted(f"{root}, {name_splits(split)}" for root, split in choices))
         raise UsageError(f"--run: the runs were validated on {shown}; choose one with --data-root and --split")
-    root, chosen = choices.pop()
-    for each in data:
-        warn_of_trained_splits(chosen, root, each)
-    return root, chosen
+    choice = choices.pop()
+    warn_of_trained_splits(*choice, data)
+    return choice
 
 
 def number_or_none(text: str) -> int | None:

@@ -186,18 +186,19 @@ def test_no_file_of_somebody_is_written_over(call: _Call, tmp_path: Path, ending
     assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["3\n4\n"]
 
 
-def test_the_suffix_decides_how_the_same_bytes_are_read(trained_run: Path, tmp_path: Path) -> None:
+def test_the_suffix_decides_how_the_same_bytes_are_read(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Seven numbers a line are colour and label in a .txt, and intensity and colour in a .pts."""
-    rows = np.random.default_rng(0).random((50, 3))
     scan = tmp_path / "room.txt"
-    scan.write_text("\n".join(f"{x} {y} {z} 9 10 20 30 0 0 1" for x, y, z in rows))
+    rows = np.random.default_rng(0).random((50, 3))
+    scan.write_text("\n".join(f"{x} {y} {z} 9 10 20 30" for x, y, z in rows))
     words = ["--run", str(trained_run), "--out", str(tmp_path / "out"), "--input"]
-    scan.write_text("x y z i r g b nx ny nz\n" + scan.read_text())
     assert predict.main([*words, str(scan)]) == 0
-    before = (tmp_path / "out" / RECORD_NAME).read_text()
-    assert predict.main([*words, str(scan.rename(tmp_path / "room.asc"))]) == 0
-    after = (tmp_path / "out" / RECORD_NAME).read_text()
-    assert json.loads(before)["scenes"]["room"]["input"] != json.loads(after)["scenes"]["room"]["input"]
+    assert predict.main([*words, str(scan)]) == 0
+    assert "1 reused, 0 predicted" in capsys.readouterr().out
+    assert predict.main([*words, str(scan.rename(tmp_path / "room.pts"))]) == 0
+    assert "0 reused, 1 predicted" in capsys.readouterr().out
 
 
 def test_a_mesh_asked_for_later_is_made_once(call: _Call, tmp_path: Path) -> None:

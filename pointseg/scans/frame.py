@@ -45,11 +45,6 @@ class SceneFrame:
         near = np.asarray(xyz, dtype=np.float64) * self.metres - self.offset_m
         return self.turn(near.clip(-FARTHEST_M, FARTHEST_M, out=near))
 
-    def count_too_far(self, xyz: np.ndarray) -> int:
-        """How many of (N, 3) points of the file lie beyond ``FARTHEST_M``."""
-        near = np.asarray(xyz, dtype=np.float64) * self.metres - self.offset_m
-        return int((np.abs(near) > FARTHEST_M).any(axis=1).sum())
-
     def turn(self, vectors: np.ndarray) -> np.ndarray:
         """(N, 3) float32: directions, as normals, of the file in the scene."""
         # Columns in another order and with other signs: exact, and faster than a matrix product.

@@ -77,7 +77,8 @@ def make_scene(name: str, file: ScanFile, options: ScanOptions, needs_normal: bo
     if doubts is not None:
         remarks.append(doubts)
     frame = find_frame(xyz, options.unit or "m", up)
-    if num_too_far := frame.count_too_far(xyz):
+    scene_xyz, scene_normal = frame.to_scene(xyz), None if normal is None else frame.turn(normal)
+    if num_too_far := int((np.abs(scene_xyz) >= FARTHEST_M).any(axis=1).sum()):
         remarks.append(
             f"{num_too_far:,} of {len(xyz):,} points are more than {FARTHEST_M / 1000:.0f} km away from the scan, and "
             "count as so far"
@@ -87,7 +88,6 @@ def make_scene(name: str, file: ScanFile, options: ScanOptions, needs_normal: bo
             f"its coordinates are in single precision and so large that they keep no more than {step:.2g} m; export it "
             "in double precision, or shifted to the origin"
         )
-    scene_xyz, scene_normal = frame.to_scene(xyz), None if normal is None else frame.turn(normal)
     if scene_normal is None and needs_normal:
         from pointseg.scans.normal_estimation import estimate_normals
 

@@ -190,10 +190,10 @@ def test_scores_on_scenes_that_were_trained_on_are_told_of(
     evaluate.main(["--run", str(trained_run), "--brief"])
     assert capsys.readouterr().err == ""
     evaluate.main(["--run", str(trained_run), "--brief", "--split", "train"])
-    assert "warning: the run was trained on train: scores there say nothing of new scenes" in capsys.readouterr().err
+    assert "warning: a run was trained on train: scores there say nothing of new scenes" in capsys.readouterr().err
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
     config = load_config(str(run / "config.yaml"), ["data.train_split=[train, val]", "data.val_split=null"])
     (run / "config.yaml").write_text(dump_config(config))
     evaluate.main(["--run", str(run), "--brief"])
-    assert "warning: the run was trained on val: scores" in capsys.readouterr().err
+    assert "warning: a run was trained on val: scores" in capsys.readouterr().err

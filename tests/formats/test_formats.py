@@ -342,47 +342,44 @@ def test_lzf_of_a_piece_that_overlaps_itself():
     assert decompress(struct.pack("<2I", len(packed), 202) + packed + b"more", 202) == b"ab" * 101
 
 
+ROWS = [[1, 2, 3], [4, 5, 6]]
+
+
 @pytest.mark.parametrize(
-    ("name", "text", "rgb", "normal"),
+    ("name", "text", "expected"),
     [
-        ("a.xyz", "1 2 3\n4 5 6\n", None, None),
-        ("a.xyz", "1 2 3 0.7\n4 5 6 0.1\n", None, None),
-        ("a.xyz", "1,2,3,9,8,255\n4,5,6,0,0,1\n", [[9, 8, 255], [0, 0, 1]], None),
-        ("a.xyz", "1 2 3 0 0 -1\n4 5 6 1 0 0\n", None, [[0, 0, -1], [1, 0, 0]]),
-        ("a.xyzn", "1 2 3 0 0 2\n4 5 6 2 0 0\n", None, [[0, 0, 1], [1, 0, 0]]),
-        ("a.xyzrgb", "1 2 3 0 0.5 1\n4 5 6 1 1 1\n", [[0, 128, 255], [255, 255, 255]], None),
-        ("a.pts", "2\r\n1 2 3 -5 1 2 3\r\n4 5 6 -9 4 5 6\r\n", [[1, 2, 3], [4, 5, 6]], None),
-        ("a.pts", "2\n1 2 3 -5\n4 5 6 -9\n", None, None),
-        ("a.txt", "// X Y Z R G B Label\n1 2 3 1 2 3 7\n4 5 6 4 5 6 8\n", [[1, 2, 3], [4, 5, 6]], None),
-        ("a.txt", "1 2 3 1 2 3 7\n4 5 6 4 5 6 8\n", [[1, 2, 3], [4, 5, 6]], None),
-        ("a.txt", '"id","x","y","z","r","g","b"\n9,1,2,3,1,2,3\n8,4,5,6,4,5,6\n', [[1, 2, 3], [4, 5, 6]], None),
-        ("a.txt", "x y z intensity red green blue\n1 2 3 -9 1 2 3\n4 5 6 7 4 5 6\n", [[1, 2, 3], [4, 5, 6]], None),
-        ("a.xyz", "x\ty\tz\tlabel\n1\t2\t3\t7\n4\t5\t6\t8\n", None, None),
-        ("a.asc", "# metres, z up\n# Y X Z\n2 1 3\n5 4 6\n", None, None),
+        ("a.xyz", "1 2 3\n4 5 6\n", {}),
+        ("a.xyz", "1 2 3 0.7\n4 5 6 0.1\n", {}),
+        ("a.xyz", "1,2,3,9,8,255\n4,5,6,0,0,1\n", {"rgb": [[9, 8, 255], [0, 0, 1]]}),
+        ("a.xyz", "1 2 3 0 0 -1\n4 5 6 1 0 0\n", {"normal": [[0, 0, -1], [1, 0, 0]]}),
+        ("a.xyzn", "1 2 3 0 0 2\n4 5 6 2 0 0\n", {"normal": [[0, 0, 1], [1, 0, 0]]}),
+        ("a.xyzrgb", "1 2 3 0 0.5 1\n4 5 6 1 1 1\n", {"rgb": [[0, 128, 255], [255, 255, 255]]}),
+        ("a.pts", "2\r\n1 2 3 -5 1 2 3\r\n4 5 6 -9 4 5 6\r\n", {"rgb": ROWS}),
+        ("a.pts", "2\n1 2 3 -5\n4 5 6 -9\n", {}),
+        ("a.txt", "1 2 3 1 2 3 7\n4 5 6 4 5 6 8\n", {"rgb": ROWS, "label": [7, 8]}),
+        ("a.txt", "// X Y Z R G B Label\n1 2 3 1 2 3 7\n4 5 6 4 5 6 8\n", {"rgb": ROWS, "Label": [7, 8]}),
+        ("a.txt", '"id","x","y","z","r","g","b"\n9,1,2,3,1,2,3\n8,4,5,6,4,5,6\n', {"rgb": ROWS, "id": [9, 8]}),
+        ("a.txt", "x y z i red green blue\n1 2 3 -9 1 2 3\n4 5 6 7 4 5 6\n", {"rgb": ROWS, "i": [-9, 7]}),
+        ("a.xyz", "x\ty\tz\tlabel\n1\t2\t3\t7\n4\t5\t6\t8\n", {"label": [7, 8]}),
+        ("a.asc", "# metres, z up\n# Y X Z\n2 1 3\n5 4 6\n", {}),
         (
             "a.asc",
             "//X Y Z R G B Nx Ny Nz\n2\n1 2 3 1 2 3 0 0 1\n4 5 6 4 5 6 0 0 1\n",
-            [[1, 2, 3], [4, 5, 6]],
-            [[0, 0, 1]] * 2,
+            {"rgb": ROWS, "normal": [[0, 0, 1]] * 2},
         ),
-        ("a.txt", "from the scanner of room 7\n1 2 3\n4 5 6\n", None, None),
+        ("a.txt", "from the scanner of room 7\n1 2 3\n4 5 6\n", {}),
         (
             "a.asc",
             "x;y;z;nx;ny;nz;r;g;b\n1;2;3;0;0;-1;1;2;3\n4;5;6;0;1;0;4;5;6\n",
-            [[1, 2, 3], [4, 5, 6]],
-            [[0, 0, -1], [0, 1, 0]],
+            {"rgb": ROWS, "normal": [[0, 0, -1], [0, 1, 0]]},
         ),
     ],
 )
-def test_tables_of_text(tmp_path, name, text, rgb, normal):
+def test_tables_of_text(tmp_path, name, text, expected):
     scan = read_scan_file(write(tmp_path / name, text))
-    assert scan.xyz.tolist() == [[1, 2, 3], [4, 5, 6]]
-    assert (None if scan.rgb is None else scan.rgb.tolist()) == rgb
-    assert (None if scan.normal is None else scan.normal.tolist()) == normal
-    names = {"Label": "Label", "label": "label", "1 2 3 7": "label", '"id"': "id", "intensity": "intensity"}
-    found = next((name for part, name in names.items() if part in text), None)
-    values = {"id": [9, 8], "intensity": [-9, 7]}.get(str(found), [7, 8])
-    assert {name: numbers.tolist() for name, numbers in scan.fields.items()} == ({found: values} if found else {})
+    parts = {"rgb": scan.rgb, "normal": scan.normal, **scan.fields}
+    assert scan.xyz.tolist() == ROWS
+    assert {part: values.tolist() for part, values in parts.items() if values is not None} == expected
 
 
 @pytest.mark.parametrize(
