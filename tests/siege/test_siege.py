@@ -36,6 +36,7 @@ def test_it_holds(tmp_path: Path) -> None:
     [
         _outcome(),
         _outcome(0, "note: a\nwarning: b\n"),
+        _outcome(1, "pointseg check: warning: a\n" + _REFUSAL),
         _outcome(1, _REFUSAL),
         _outcome(2, _REFUSAL),
     ],
@@ -53,6 +54,7 @@ def test_lines_for_people_are_no_breach(outcome: Outcome) -> None:
         (_outcome(1, "Traceback (most recent call last):\nKeyError\n"), "traceback"),
         (_outcome(1), "without a word"),
         (_outcome(1, "warning: a\n"), "without a word"),
+        (_outcome(1, "pointseg check: warning: a\n"), "without a word"),
         (_outcome(1, _REFUSAL + "a.py:1: RuntimeWarning: overflow\n"), "stray line"),
         (_outcome(1, "pointseg check: \x1b[2J\n"), "control characters"),
         (_outcome(1, "pointseg check: 'NoneType' object\n"), "line for programmers"),

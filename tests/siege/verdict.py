@@ -5,7 +5,7 @@ import re
 from tests.siege.process import Outcome
 
 _LINE = re.compile(r"(pointseg( [a-z-]+)?: |warning: |note: )\S")
-_COMPLAINT = re.compile(r"pointseg [a-z-]+: ")
+_COMPLAINT = re.compile(r"pointseg [a-z-]+: (?!warning: |note: )")
 _LONGEST_LINE = 2000
 # What Python says to programmers.
 _INTERNAL = re.compile(
@@ -45,10 +45,9 @@ def judge(outcome: Outcome, allowed: tuple[int, ...] = (0, 1, 2)) -> Outcome:
         require(_LINE.match(line), f"stray line: {called}: {line[:300]}")
         require(line.isprintable(), f"control characters in a line: {called}: {line[:300]!r}")
         require(not _INTERNAL.search(line), f"line for programmers: {called}: {line[:300]}")
+        require(len(line) <= _LONGEST_LINE, f"line of {len(line)} characters: {called}: {line[:300]}")
     if (outcome.status or 0) > 0:
         require(complaints(outcome), f"status {outcome.status} without a word: {called}")
-    for line in complaints(outcome):
-        require(len(line) <= _LONGEST_LINE, f"line of {len(line)} characters: {called}: {line[:300]}")
     return outcome
 
 
