@@ -29,6 +29,7 @@ from pointseg.data.workers import (
     explain_handing_over,
     hand_over,
     leave_stopping_to_the_trainer,
+    stop_signals_held,
 )
 from pointseg.errors import DataError, PointsegError, UsageError
 from pointseg.processes import count_processes
@@ -321,7 +322,8 @@ class TrainingLoader:
                 # More than PyTorch is about to make: where it fails half-way, it leaves workers and tracebacks behind.
                 spare: list[Any] = [Queue() for _ in range(3 * self._loader.num_workers)]
                 del spare
-                return iter(self._loader)
+                with stop_signals_held():
+                    return iter(self._loader)
         from pointseg.data.prefetch import prefetch
 
         return prefetch(self.scenes.__getitem__, self.sampler, self.scenes.device)

@@ -24,6 +24,7 @@ from pointseg.errors import DataError, first_line
 
 _WORKER_DIED = r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)"
 """What PyTorch says; it has no exception of its own for that."""
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Parcel:
@@ -148,13 +149,28 @@ def close_when_python_leaves(loader: Any) -> None:
     atexit.register(close)  # the last that is registered is the first to be called: before those who wait
 
 
+@contextmanager
+def stop_signals_held() -> Iterator[None]:
+    """A block in which workers are forked: what asks them to stop waits until they leave that to the trainer.
+
+    In the middle of a fork, a second Ctrl-C would be a traceback from within Python.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def leave_stopping_to_the_trainer(worker: int) -> None:
-    """A SIGTERM to a whole group of processes, as torchrun's or a cluster's, asks for a checkpoint first.
+    """A signal to a whole group of processes, as a terminal's, torchrun's or a cluster's, asks for a checkpoint first.
 
     Nor has a worker anything to say of a training process that is gone: the thread that gives files away would write a
     traceback.
     """
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in _STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
     tell = sys.excepthook
 
     def tell_what_is_not_its_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

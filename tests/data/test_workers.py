@@ -120,6 +120,39 @@ for error in (ConnectionResetError(104, "Connection reset by peer"), EOFError(),
     assert result.stderr.splitlines() == ["ValueError: of the worker itself"]
 
 
+FORK = """
+import os, signal, sys
+import torch
+from pointseg.config import load_config
+from pointseg.data.loader import TrainingLoader
+from pointseg.processes import StopRequest
+from pointseg.scans.prepared import list_scenes
+from pointseg.taxonomy import load_taxonomy
+
+def press():
+    for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+        os.kill(os.getpid(), number)
+
+config = load_config("demo", [*sys.argv[1:], "data.num_workers=2"])
+folders = list_scenes(config.data.root, "train")
+loader = TrainingLoader(folders, config, 0, 1, torch.device("cpu"), load_taxonomy("scannet200"), None)
+os.register_at_fork(after_in_child=press)
+with StopRequest() as stop:
+    print(len(list(loader.batches(0))) == loader.batches_per_pass, stop.requested)
+    os.kill(os.getpid(), signal.SIGINT)
+    print(stop.requested)
+loader.close()
+"""
+
+
+def test_signals_to_a_worker_that_is_being_forked_are_left_to_the_trainer(tiny_overrides: list[str]) -> None:
+    """A terminal's Ctrl-C goes to all its processes; the worker that it met half-made wrote a traceback."""
+    command = [sys.executable, "-c", FORK, *tiny_overrides]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+    assert done.stdout.split() == ["True", "False", "True"]
+
+
 LEAVE = """
 import sys
 import torch

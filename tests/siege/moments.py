@@ -63,15 +63,16 @@ def counting(folder: Path, result: Path) -> Callable[[], None]:
 
 
 def _count_calls(tell: Callable[[int], None]) -> None:
-    count = 0
+    count, owner = 0, os.getpid()
 
     def profile(frame: FrameType, event: str, argument: object) -> None:
         nonlocal count
-        if event == "call":
+        if event == "call" and os.getpid() == owner:
             count += 1
             tell(count)
 
-    os.register_at_fork(after_in_child=lambda: sys.setprofile(None))  # what it forks is no part of the count
+    # What it forks is no part of the count, nor are the calls by which Python gets over a fork.
+    os.register_at_fork(after_in_child=lambda: sys.setprofile(None))
     sys.setprofile(profile)
 
 
