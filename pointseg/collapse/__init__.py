@@ -2,7 +2,7 @@
 
 Takes tensors only, so that other projects can use it:
 
-- :func:`simplex_etf`: the fixed target, Eq. of W* in the paper.
+- :func:`simplex_etf`: the fixed target, W* in the paper.
 - :class:`ClassCenters`: features and labels to one center a class.
 - :class:`CenterCollapse`: the loss L_CR on the centers; for points (M, D) and for images (B, D, H, W).
 """

@@ -29,8 +29,8 @@ class ClassCenters(nn.Module):
 
         z̄_k = (1/n_k) Σ_{i: y_i = k} z_i
 
-    (CeCo, CVPR 2023). Sums and counts are scattered in float32 under any autocast: n_k reaches 10⁵,
-    which half precision can't add up.
+    (CeCo, CVPR 2023). Sums are scattered in float32 under any autocast, and points are counted in whole numbers:
+    n_k reaches 10⁵, which half precision can't add up.
 
     Args:
         num_classes: K, at least 2.
@@ -41,8 +41,9 @@ class ClassCenters(nn.Module):
             does).
         backend: what sums: PyTorch's ``index_add``, or ``torch_scatter`` (an optional dependency).
         ignore_label: points with this label are left out.
-        check_inputs: whether labels and features are read to be checked. On a GPU that waits for the device;
-            without it, a label out of range is left out, and a feature that is not finite shows in the loss.
+        check_inputs: whether labels, scenes and features are read to be checked. On a GPU that waits for the device;
+            without it, a label or a scene out of range is left out, and a feature that is not finite shows in the
+            loss.
 
     Raises:
         ValueError: K < 2, an unknown scope or backend, or torch_scatter is not installed.
@@ -85,8 +86,8 @@ class ClassCenters(nn.Module):
             num_scenes: S.
 
         Raises:
-            ValueError: the shapes do not fit, a label is neither a class nor ``ignore_label``, a feature of a
-                labelled point is not finite, or scope ``scene`` was not told the scenes.
+            ValueError: the shapes do not fit, a label is neither a class nor ``ignore_label``, a scene is not one of
+                S, a feature of a labelled point is not finite, or scope ``scene`` was not told the scenes.
         """
         if features.ndim != 2 or labels.shape != features.shape[:1]:
             raise ValueError(
@@ -94,16 +95,16 @@ class ClassCenters(nn.Module):
             )
         _check_scenes(labels, scene_of_point, self.scope)
         with torch.autocast(features.device.type, enabled=False):
-            features = features.float() if features.dtype != torch.float64 else features
+            features = features.to(torch.promote_types(features.dtype, torch.float32))
             row, num_rows = self._row_of_point(labels, scene_of_point, num_scenes)
             total = _scatter_sum(features, row, num_rows + 1, self.backend)[:-1]
-            count = _scatter_sum(torch.ones_like(features[:, :1]), row, num_rows + 1, "index_add")[:-1, 0]
+            count = _count(row, num_rows + 1)[:-1].to(total)
             if self._spans_processes:
                 both = sum_over_processes(torch.cat([total, count.unsqueeze(1)], dim=1))
                 total, count = both[:, :-1], both[:, -1].detach()
             centers = total / count.clamp_min(1).unsqueeze(1)
         if self.check_inputs:
-            self._check_values(labels, centers)
+            self._check_values(labels, scene_of_point, num_scenes, centers)
         if self.scope == "scene":
             shape = (num_scenes, self.num_classes)
             return Centers(centers.view(*shape, -1), count.view(shape))
@@ -127,11 +128,11 @@ class ClassCenters(nn.Module):
         """
         _check_scenes(labels, scene_of_point, self.scope)
         row, num_rows = self._row_of_point(labels, scene_of_point, num_scenes)
-        count = torch.zeros(num_rows + 1, device=labels.device).index_add_(0, row.long(), torch.ones_like(row).float())
+        count = _count(row, num_rows + 1)
         if self._spans_processes:
             dist.all_reduce(count)
         count[-1] = 0
-        return count[row.long()]
+        return count[row].float()
 
     @property
     def _spans_processes(self) -> bool:
@@ -140,25 +141,34 @@ class ClassCenters(nn.Module):
     def _row_of_point(
         self, labels: torch.Tensor, scene_of_point: torch.Tensor | None, num_scenes: int
     ) -> tuple[torch.Tensor, int]:
-        """Where each point is summed, and how many rows there are.
+        """(M,) int64: where each point is summed, and how many rows there are.
 
         What is left out goes to one more row, which is dropped: no copy of the features, and no waiting for a GPU
         to say how many points there are.
         """
+        labels = labels.long()  # a row of another type could be too large for it
         valid = (labels >= 0) & (labels < self.num_classes) & (labels != self.ignore_label)
         if self.scope != "scene":
             return torch.where(valid, labels, self.num_classes), self.num_classes
         assert scene_of_point is not None, "checked above"
+        scene = scene_of_point.long()
+        valid &= (scene >= 0) & (scene < num_scenes)
         num_rows = num_scenes * self.num_classes
-        return torch.where(valid, scene_of_point * self.num_classes + labels, num_rows), num_rows
+        return torch.where(valid, scene * self.num_classes + labels, num_rows), num_rows
 
-    def _check_values(self, labels: torch.Tensor, centers: torch.Tensor) -> None:
+    def _check_values(
+        self, labels: torch.Tensor, scene_of_point: torch.Tensor | None, num_scenes: int, centers: torch.Tensor
+    ) -> None:
         is_known = ((labels >= 0) & (labels < self.num_classes)) | (labels == self.ignore_label)
         if not bool(is_known.all()):
             bad = int(labels[~is_known][0])
             raise ValueError(
                 f"expected labels 0..{self.num_classes - 1}, or {self.ignore_label} for what is ignored; got {bad}"
             )
+        if self.scope == "scene" and scene_of_point is not None:
+            is_scene = (scene_of_point >= 0) & (scene_of_point < num_scenes)
+            if not bool(is_scene.all()):
+                raise ValueError(f"expected scenes 0..{num_scenes - 1}, got {int(scene_of_point[~is_scene][0])}")
         # A feature that is not finite makes the center of its class so: K rows to look at instead of M.
         is_finite = centers.isfinite().all(dim=1)
         if not bool(is_finite.all()):
@@ -195,8 +205,13 @@ def _scatter_sum(values: torch.Tensor, row: torch.Tensor, num_rows: int, backend
     if backend == "torch_scatter":
         import torch_scatter
 
-        return torch_scatter.scatter_add(values, row.long(), dim=0, dim_size=num_rows)
+        return torch_scatter.scatter_add(values, row, dim=0, dim_size=num_rows)
     return values.new_zeros(num_rows, values.shape[1]).index_add(0, row, values)
+
+
+def _count(row: torch.Tensor, num_rows: int) -> torch.Tensor:
+    """(num_rows,) int64: the points of each row; float32 can't count beyond 2²⁴."""
+    return row.new_zeros(num_rows).index_add_(0, row, torch.ones_like(row))
 
 
 def _check_backend(backend: str) -> None:

@@ -9,20 +9,20 @@ def simplex_etf(num_classes: int, dim: int, seed: int = 0) -> torch.Tensor:
         W* = sqrt(K/(K-1)) · U (I_K - (1/K) 1 1ᵀ),   UᵀU = I_K
 
     (Papyan et al. 2020; CeCo, CVPR 2023). Each row has unit length, each pair of rows has cosine
-    -1/(K-1), and the rows sum to zero. The paper's U needs D >= K. The centred matrix has rank K-1, so
-    D = K-1 is enough: we take an orthonormal basis H of the space orthogonal to 1, with
+    -1/(K-1), and the rows sum to zero. The paper's U needs E >= K. The centred matrix has rank K-1, so
+    E = K-1 is enough: we take an orthonormal basis H of the space orthogonal to 1, with
     H Hᵀ = I_K - (1/K) 1 1ᵀ, and turn it by Q, QᵀQ = I_{K-1}.
 
     Args:
         num_classes: K, at least 2.
-        dim: D, at least K-1.
+        dim: E, at least K-1.
         seed: of the random rotation.
 
     Returns:
-        (K, D) float32.
+        (K, E) float32.
 
     Raises:
-        ValueError: fewer than 2 classes, or D < K-1, which no simplex of K vertices fits in.
+        ValueError: fewer than 2 classes, or E < K-1, which no simplex of K vertices fits in.
     """
     if num_classes < 2:
         raise ValueError(f"a simplex needs at least 2 classes, got {num_classes}")

@@ -50,6 +50,9 @@ def build_projection(
 
     Returns:
         the map of points (M, D) -> (M, D'), the map of centers (K, D') -> (K, E), D', and E.
+
+    Raises:
+        ValueError: it is another kind.
     """
     if kind == "none":
         return nn.Identity(), nn.Identity(), feature_channels, feature_channels

@@ -13,15 +13,20 @@ from pointseg.collapse.etf import simplex_etf
 from pointseg.collapse.projection import Projection, build_projection
 from pointseg.collapse.running_mean import RunningMean
 
+_SHORTEST_WITH_DIRECTION = 1e-2
+"""Dividing by the length of a center of zeros, as of a class whose features are all behind a dead ReLU, would give a
+gradient of 10¹⁰. Centers that mean something are of length 1 and more from the first step on."""
+
 
 class CenterCollapse(nn.Module):
     """The center regularisation branch of CeCo (CVPR 2023).
 
         L_CR = - Σ_{k∈P} log( exp(s·z̃_kᵀ w*_k + π_k) / Σ_k' exp(s·z̃_kᵀ w*_k' + π_k') )
+        z̃_k  = dropout(unit(g(z̄_k - m)))
 
-    P are the classes present, z̃_k = g(z̄_k) is the center of class k after the projection g to the simplex'
-    dimension, w*_k the fixed simplex ETF, s the scale, π the log-prior (0 without one). The paper's
-    equation is this sum with s = 1 and π = 0; the authors' release takes the mean over P.
+    P are the classes present, z̄_k is the center of class k, m the mean of the centers, g the projection to E
+    dimensions, unit(x) = x / |x|, w*_k the fixed simplex ETF, s the scale, π the log-prior. The paper's equation is
+    this sum with z̃_k = g(z̄_k), s = 1 and π = 0; the authors' release takes the mean over P.
 
     Two presets are :meth:`paper` and :meth:`release`; every choice of a preset can be made otherwise. The arguments
     here default to the paper's. Nothing of the branch is used at test time.
@@ -29,14 +34,15 @@ class CenterCollapse(nn.Module):
     Args:
         feature_channels: D, of the last features.
         num_classes: K, at least 2.
-        projection: g. ``none`` needs D >= K-1; ``linear`` and ``mlp``: see :func:`build_projection`.
+        projection: g. ``none``, E = D, needs D >= K-1; ``linear`` and ``mlp``: see :func:`build_projection`.
         projection_trainable: whether g learns. The release's is frozen.
         subtract_mean: z̄_k minus the mean of the centers present, before g. Features behind a ReLU are not negative,
             and no simplex is; its vertices sum to zero, and so do centers that have collapsed to one.
-        mean_momentum: share of the old mean in a running one that is taken off instead, which hangs less on which
-            classes are present; None: the mean of this batch alone. Needs ``subtract_mean``.
-        normalize: whether g(z̄_k) gets unit length.
-        scale: s.
+        mean_momentum: of a :class:`RunningMean` that is taken off in place of the mean of this batch, which depends
+            more on the classes that are present; None: no running mean. Needs ``subtract_mean``.
+        normalize: whether g(z̄_k - m) gets unit length. One that is shorter than 0.01 has hardly a direction: it is
+            divided by 0.01, and its gradient stays of the size of the others.
+        scale: s, above 0.
         log_prior: (K,) π, finite, or None.
         dropout: of z̃_k.
         reduction: ``sum`` or ``mean`` over P.
@@ -90,6 +96,8 @@ class CenterCollapse(nn.Module):
         super().__init__()
         if reduction not in ("sum", "mean"):
             raise ValueError(f"expected a reduction of sum or mean, got {reduction!r}")
+        if not 0 < scale < float("inf"):
+            raise ValueError(f"expected a scale above 0, got {scale}")
         if points_per_center is not None and points_per_center < 1:
             raise ValueError(f"expected at least one point per center, got {points_per_center}")
         if momentum is not None and scope == "scene":
@@ -160,28 +168,29 @@ class CenterCollapse(nn.Module):
             scene_of_point: (M,) integer, needed by scope ``scene`` only; of images, each is its own scene.
             num_scenes: S, the scenes in ``scene_of_point``.
             num_labelled_scenes: a scalar, read by scope ``scene`` only: what the sum over the scenes is divided by;
-                None: those of them that have a labelled point. Processes that average their losses and gradients each
-                give the average of their numbers. The average is then that of one process with all scenes.
+                None: those of them that have a labelled point. Where processes average their losses and gradients,
+                each of them gives the average of the numbers of all. Then the averaged loss and gradient are those of
+                one process with all scenes.
 
         Returns:
-            A scalar, float32 (float64 for float64 features). Where no point has a label it is zero, and so
-            is its gradient.
+            A scalar. Its type is that of the projection's weights, and without a projection float32, or float64 for
+            float64 features. Where no point has a label it is zero, and so is its gradient.
 
         Raises:
-            ValueError: as :class:`ClassCenters`.
+            ValueError: as :meth:`ClassCenters.forward`, or the projection's weights have less than 32 bits.
         """
         if features.ndim == 4:
             from pointseg.collapse.images import flatten_images  # scans need none of it
 
             features, labels, scene_of_point, num_scenes = flatten_images(features, labels)
         with torch.autocast(features.device.type, enabled=False):
-            features = features.float() if features.dtype != torch.float64 else features
+            features = self._to_own_type(features)
             if self.points_per_center is not None and self.training:
                 labels = self.draw_points(labels, self.points_per_center, scene_of_point, num_scenes)
             batch = self.class_centers(self.point_projection(features), labels, scene_of_point, num_scenes)
             centers, present = (batch.centers, batch.present) if self.bank is None else self.bank(batch)
             present = present & batch.present.any(dim=-1, keepdim=True)  # no stand-in counts where nothing is labelled
-            logits = self.compare_with_simplex(centers, present)
+            logits = self.compare_with_simplex(self.place_centers(centers, present))
             target = torch.arange(logits.shape[-1], device=logits.device).expand(present.shape)
             loss = F.cross_entropy(logits.flatten(0, -2), target.flatten(), reduction="none").view(present.shape)
             # An absent class has a center of zeros, and so a loss: it must not count.
@@ -206,36 +215,61 @@ class CenterCollapse(nn.Module):
             num_scenes: as :meth:`forward`.
 
         Returns:
-            (M,): ``ignore_label`` where a point was not drawn.
+            (M,) int64: ``ignore_label`` where a point was not drawn.
         """
         # Labels that are none count 0, and so stay as they are: the class centers look at them.
         count = self.class_centers.count_points(labels, scene_of_point, num_scenes)
-        # Processes that are seeded alike have other points, and as many numbers have to be left for the dropout in all.
+        # All processes share one seed, and have other points. Each draws with a generator of its own, so that the
+        # shared one is in the same state in all of them for the dropout that follows.
         seed = int(torch.randint(2**62, ())) + (dist.get_rank() if dist.is_initialized() else 0)
         generator = torch.Generator(labels.device).manual_seed(seed)
         is_drawn = torch.rand(len(labels), generator=generator, device=labels.device) * count < number
-        return torch.where(is_drawn, labels, self.class_centers.ignore_label)
+        return torch.where(is_drawn, labels.long(), self.class_centers.ignore_label)
 
-    def compare_with_simplex(self, centers: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-        """s·z̃_kᵀ w*_k' + π_k' for all k, k'.
+    def place_centers(self, centers: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """z̃_k: where the center of each class is in the space of the simplex.
+
+        In training, a running mean takes in the mean of these centers.
 
         Args:
             centers: (..., K, D') as the point projection leaves them.
             present: (..., K) bool.
 
         Returns:
-            (..., K, K) logits.
+            (..., K, E); of no meaning where the class is absent.
         """
         if self.subtract_mean:
-            weight = present.unsqueeze(-1).to(centers)
-            mean = (centers * weight).sum(dim=-2, keepdim=True) / weight.sum(dim=-2, keepdim=True).clamp_min(1)
-            if self.running_mean is not None:
-                mean = self.running_mean(mean, present.any(dim=-1))
-            centers = (centers - mean) * weight
-        lifted = self.lift(centers)
+            centers = self._subtract_mean(centers, present)
+        placed = self.lift(centers)
         if self.normalize:
-            lifted = F.normalize(lifted, dim=-1)
-        return self.scale * self.dropout(lifted) @ self.etf.to(lifted).T + self.log_prior.to(lifted)
+            placed = F.normalize(placed, dim=-1, eps=_SHORTEST_WITH_DIRECTION)
+        return self.dropout(placed)
+
+    def compare_with_simplex(self, placed: torch.Tensor) -> torch.Tensor:
+        """s·z̃_kᵀ w*_k' + π_k' for all k, k'.
+
+        Args:
+            placed: (..., K, E), of :meth:`place_centers`.
+
+        Returns:
+            (..., K, K) logits.
+        """
+        return self.scale * placed @ self.etf.to(placed).T + self.log_prior.to(placed)
+
+    def _subtract_mean(self, centers: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        weight = present.unsqueeze(-1).to(centers)
+        mean = (centers * weight).sum(dim=-2, keepdim=True) / weight.sum(dim=-2, keepdim=True).clamp_min(1)
+        if self.running_mean is not None:
+            mean = self.running_mean(mean, present.any(dim=-1))
+        return (centers - mean) * weight
+
+    def _to_own_type(self, features: torch.Tensor) -> torch.Tensor:
+        """The features as the maps take them; without maps, in at least float32."""
+        weight = next(self.parameters(), None)
+        own_type = torch.promote_types(features.dtype, torch.float32) if weight is None else weight.dtype
+        if own_type not in (torch.float32, torch.float64):
+            raise ValueError(f"expected a branch in float32 or float64, got {own_type}; call branch.float()")
+        return features.to(own_type)
 
 
 def _check_log_prior(log_prior: torch.Tensor | None, num_classes: int) -> torch.Tensor:

@@ -15,6 +15,9 @@ class RunningMean(nn.Module):
     Args:
         channels: D.
         momentum: μ, the share of the old mean.
+
+    Raises:
+        ValueError: the momentum is not in 0 <= μ < 1.
     """
 
     mean: torch.Tensor
@@ -22,6 +25,8 @@ class RunningMean(nn.Module):
 
     def __init__(self, channels: int, momentum: float) -> None:
         super().__init__()
+        if not 0 <= momentum < 1:
+            raise ValueError(f"expected a momentum in 0 <= m < 1, got {momentum}")
         self.momentum = momentum
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("is_known", torch.zeros((), dtype=torch.bool))

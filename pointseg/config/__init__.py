@@ -186,7 +186,10 @@ def read_yaml(path: Path, remedy: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=8)
 def _parse(text: str) -> Any:
-    """A laboratory reads one config for each of its runs, and to parse it takes longer than to check it."""
+    """The content of a YAML file. Callers share it, and copy what they change.
+
+    A laboratory reads one config for each of its runs, and to parse it takes longer than to check it.
+    """
     return yaml.load(text, _Loader)
 
 
@@ -268,7 +271,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         tree = child
     try:
         new = yaml.load(value, _Loader)
-    except Exception:  # as in load_config
+    except Exception:  # as in read_yaml
         raise UsageError(f"{override[:80]}: {value[:80]!r} is not a YAML value; quote it") from None
     if isinstance(new, dict):  # it would take the place of the section, with defaults for all that it doesn't name
         raise UsageError(f"{override[:80]}: sets a whole section; set its keys one by one, each {key}.KEY=VALUE")

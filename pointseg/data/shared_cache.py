@@ -116,6 +116,6 @@ def _view(memory: mmap.mmap, place: _Place) -> torch.Tensor:
     if count == 0:
         return torch.empty(place.shape, dtype=place.dtype)
     with warnings.catch_warnings():
-        # Nobody writes into a scene that is kept; who did would be killed for it.
+        # Nobody writes into a scene that is kept; the system would end a process that did.
         warnings.filterwarnings("ignore", "The given buffer is not writable")
         return torch.frombuffer(memory, dtype=place.dtype, count=count, offset=place.offset).view(place.shape)

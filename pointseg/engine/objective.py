@@ -27,7 +27,11 @@ from pointseg.taxonomy import IGNORE
 
 
 class Losses(NamedTuple):
-    """Scalars of one batch. With several processes their average over all is that of one process with all scenes."""
+    """Scalars of one batch.
+
+    With several processes their average over all is that of one process with all scenes, but for Lovász-softmax and
+    for centers of scope ``batch``, which each process has of its own scenes.
+    """
 
     total: torch.Tensor
     """L = L_PR + λ L_CR (CeCo, CVPR 2023); with a teacher, L_PR is (1 - w) L_PR of labels and w that of its classes."""

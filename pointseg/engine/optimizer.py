@@ -1,6 +1,5 @@
 """From gradients to weights: the update, its optimiser and the learning-rate schedule of the config."""
 
-import math
 from typing import Any
 
 import torch
@@ -74,11 +73,14 @@ def build_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.O
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, config: OptimizerConfig, num_steps: int) -> LRScheduler:
-    """The learning rate over ``num_steps`` training steps; stepped after each of them."""
-    if config.schedule == "one_cycle":
-        share = config.warmup_share
-        if math.isclose(share * num_steps, 1):
-            share *= 1 + 1e-6  # the rise would end with the step in which it begins, and OneCycleLR divide by 0
+    """The learning rate over ``num_steps`` training steps; stepped after each of them.
+
+    One cycle rises over ``warmup_share`` of the steps, where there is one over at least the first, and falls over the
+    others; one step alone is no cycle and has the whole rate.
+    """
+    if config.schedule == "one_cycle" and num_steps > 1:
+        # A little more than a step: a rise that ends with the step in which it begins has OneCycleLR divide by 0.
+        share = max(config.warmup_share, (1 + 1e-6) / num_steps)
         return OneCycleLR(
             optimizer,
             max_lr=config.lr,

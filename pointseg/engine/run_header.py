@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pointseg.config import LossConfig
-from pointseg.models import Network
+from pointseg.models import Network, count_parameters
 from pointseg.scans.tree import name_splits
 from pointseg.taxonomy import GROUPS, Taxonomy
 
@@ -39,8 +39,7 @@ def _align(lines: dict[str, str]) -> list[str]:
 
 
 def _count_parameters(network: Network) -> str:
-    num_all = sum(parameter.numel() for parameter in network.parameters())
-    num_learned = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    num_all, num_learned = count_parameters(network), count_parameters(network, learning=True)
     return f"{num_all:,} parameters" + (f" ({num_learned:,} of them learn)" if num_learned < num_all else "")
 
 

@@ -13,10 +13,11 @@ def cross_entropy(
     counts: torch.Tensor | None = None,
     label_smoothing: float = 0.0,
 ) -> torch.Tensor:
-    """Mean cross-entropy over the points that have a label: Σ w_y l / Σ w_y, the weighted mean of PyTorch.
+    """Mean cross-entropy over the points that have a label: Σ w_y l / Σ w_y, without smoothing PyTorch's weighted mean.
 
     With smoothing ε, l = -Σ_k q_k log p_k and q = (1 - ε) · label + ε/K: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna,
-    "Rethinking the Inception architecture for computer vision" (CVPR 2016), section 7.
+    "Rethinking the Inception architecture for computer vision" (CVPR 2016), section 7. A point weighs
+    what its label does; PyTorch gives each k in the smoothed sum a weight of its own.
 
     Args:
         logits: (M, K) floating point; computed in at least float32 under any autocast.
@@ -78,7 +79,7 @@ def weighted_mean(
 
 def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor itself where it is float32 or float64, a float32 copy of any other type."""
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def check_labels(logits: torch.Tensor, labels: torch.Tensor) -> None:

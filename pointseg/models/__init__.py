@@ -6,11 +6,19 @@ import torch
 
 from pointseg.config import Config, ModelConfig
 from pointseg.errors import UsageError
-from pointseg.models.network import Network, NetworkOutput, PublishedNetwork
+from pointseg.models.network import Network, NetworkOutput, PublishedNetwork, count_parameters
 from pointseg.models.unet import SIZES, SparseUNet, build_unet
 from pointseg.taxonomy import load_taxonomy
 
-__all__ = ["NAMES", "Network", "NetworkOutput", "PublishedNetwork", "SparseUNet", "build_network"]
+__all__ = [
+    "NAMES",
+    "Network",
+    "NetworkOutput",
+    "PublishedNetwork",
+    "SparseUNet",
+    "build_network",
+    "count_parameters",
+]
 
 
 def _build_volt(model: ModelConfig, in_channels: int, num_classes: int, backend: str) -> Network:

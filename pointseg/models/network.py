@@ -76,6 +76,16 @@ class Network(nn.Module):
         return self
 
 
+def count_parameters(network: nn.Module, learning: bool = False) -> int:
+    """How many parameters a network has; of one :meth:`Network.for_inference` fewer, since batch norm has none there.
+
+    Args:
+        network: as it is trained.
+        learning: whether those of frozen layers are left out.
+    """
+    return sum(value.numel() for value in network.parameters() if value.requires_grad or not learning)
+
+
 class PublishedNetwork(NamedTuple):
     """A whole network that was found in somebody else's checkpoint."""
 

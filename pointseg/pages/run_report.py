@@ -182,10 +182,9 @@ def _configs(records: Sequence[RunRecord]) -> str:
 
 
 def _describe_network(segmenter: Segmenter) -> str:
-    num_parameters = sum(parameter.numel() for parameter in segmenter.network.parameters())
-    data = segmenter.config.data
+    model, data = segmenter.config.model, segmenter.config.data
     return (
-        f"{segmenter.config.model.name}, {num_parameters:,} parameters; {', '.join(data.features)} in voxels of "
+        f"{model.name}, {segmenter.num_parameters:,} parameters; {', '.join(data.features)} in voxels of "
         f"{data.voxel_size_m} m"
     )
 

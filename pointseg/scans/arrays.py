@@ -3,7 +3,7 @@
 import numpy as np
 
 from pointseg.errors import DataError
-from pointseg.scans.frame import near_origin
+from pointseg.scans.frame import finite_rows, near_origin
 from pointseg.scans.scene import Scene
 
 _KINDS = {"xyz": ("biuf", "numbers"), "rgb": ("", "uint8 0..255"), "normal": ("biuf", "numbers")}
@@ -18,7 +18,7 @@ def scene_of_arrays(xyz: np.ndarray, rgb: np.ndarray | None = None, normal: np.n
         normal: (N, 3) numbers, unit vectors.
 
     Raises:
-        DataError: an array has the wrong shape or dtype, or a number is not finite.
+        DataError: an array has the wrong shape or dtype, a number is not finite, or a place is out of this world.
     """
     arrays = {"xyz": np.asarray(xyz)}
     arrays |= {name: np.asarray(part) for name, part in (("rgb", rgb), ("normal", normal)) if part is not None}
@@ -29,6 +29,10 @@ def scene_of_arrays(xyz: np.ndarray, rgb: np.ndarray | None = None, normal: np.n
         if not fits or array.ndim != 2 or array.shape != (num_points, 3):
             size = "N" if name == "xyz" else num_points
             raise DataError(f"{name} is {array.dtype} {array.shape}, expected {wanted} ({size}, 3); convert the array")
+    is_far = np.isfinite(arrays["xyz"]).all(axis=1) & ~finite_rows(arrays["xyz"])
+    if is_far.any():
+        reach_m = np.abs(arrays["xyz"][is_far]).max()
+        raise DataError(f"points: coordinates reach {reach_m:.6g} m, which no scan does; check the unit of xyz")
     with np.errstate(over="ignore"):  # what is too large for float32 is refused as not finite
         normal = None if normal is None else arrays["normal"].astype(np.float32)
         return Scene("points", near_origin(arrays["xyz"]), arrays.get("rgb"), normal)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from threading import Barrier
+from threading import Barrier, Lock
 from typing import TypeVar
 
 import torch
@@ -23,6 +23,7 @@ Result = TypeVar("Result")
 # Beyond this the interpreter, which starts every operation, is the bottleneck.
 _MAX_THREADS = 16
 _pools: dict[int, ThreadPoolExecutor] = {}
+_making_pools = Lock()
 # A block's gathered rows, and as many products, should stay in a processor's cache: about this many numbers each. Its
 # matrix products should also have enough rows to outweigh the cost of a call.
 _NUMBERS_PER_BLOCK = 1_048_576
@@ -222,15 +223,16 @@ def run_parts(work: Callable[[int], Result], num_parts: int, device: torch.devic
 
 def _pool(num_threads: int) -> ThreadPoolExecutor:
     """Threads in which torch's own operations run on that thread alone."""
-    if num_threads not in _pools:
-        torch_threads = torch.get_num_threads()
-        pool = ThreadPoolExecutor(num_threads, "sparse", initializer=_compute_alone)
-        everyone = Barrier(num_threads)
-        list(pool.map(lambda _: everyone.wait(), range(num_threads)))
-        # The number is also the default of threads to come, such as those of other libraries: put it back.
-        torch.set_num_threads(torch_threads)
-        _pools[num_threads] = pool
-    return _pools[num_threads]
+    with _making_pools:
+        if num_threads not in _pools:
+            torch_threads = torch.get_num_threads()
+            pool = ThreadPoolExecutor(num_threads, "sparse", initializer=_compute_alone)
+            everyone = Barrier(num_threads)
+            list(pool.map(lambda _: everyone.wait(), range(num_threads)))
+            # The number is also the default of threads to come, such as those of other libraries: put it back.
+            torch.set_num_threads(torch_threads)
+            _pools[num_threads] = pool
+        return _pools[num_threads]
 
 
 def _compute_alone() -> None:
@@ -239,6 +241,12 @@ def _compute_alone() -> None:
     torch.set_num_threads(1)
 
 
-# A forked process has a copy of the pools, but none of their threads.
+def _forget_pools() -> None:
+    """A forked process has a copy of the pools, but none of their threads, and perhaps a lock that nobody opens."""
+    global _making_pools
+    _making_pools = Lock()
+    _pools.clear()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pools.clear)
+    os.register_at_fork(after_in_child=_forget_pools)

@@ -76,6 +76,27 @@ def test_half_precision_features_are_summed_in_float32(backend: str) -> None:
     assert centers[0].tolist() == [1, 1]
 
 
+def test_points_are_counted_beyond_what_float32_can() -> None:
+    """It stays at 2²⁴ = 16,777,216 when ones are added to it."""
+    num_points = 2**24 + 8
+    labels = torch.zeros(num_points, dtype=torch.int64)
+    assert ClassCenters(2)(torch.ones(num_points, 1), labels).counts.tolist() == [num_points, 0]
+    assert ClassCenters(2).count_points(labels[:5]).tolist() == [5.0] * 5
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_labels_and_scenes_of_any_integer_type_mean_the_same(kind: torch.dtype, backend: str) -> None:
+    """Three scenes of 120 classes have 360 rows, more than eight bits hold."""
+    torch.manual_seed(0)
+    features, labels, scene = torch.randn(90, 2), torch.randint(0, 120, (90,)), torch.arange(90) // 30
+    centers = ClassCenters(120, scope="scene", backend=backend)
+    expected = centers(features, labels, scene, 3)
+    for one, other in zip(centers(features, labels.to(kind), scene.to(kind), 3), expected, strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(centers.count_points(labels.to(kind), scene.to(kind), 3), centers.count_points(labels, scene, 3))
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("scope", ["batch", "scene"])
 def test_gradients_are_right(scope: str, backend: str) -> None:
@@ -91,6 +112,15 @@ def test_a_label_that_is_no_class_is_refused(labels: torch.Tensor) -> None:
     bad = int(labels[(labels < 0) | (labels > 1)][0])
     with pytest.raises(ValueError, match=rf"expected labels 0\.\.1, or -1 for what is ignored; got {bad}"):
         ClassCenters(2)(torch.zeros(2, 3), labels)
+
+
+@pytest.mark.parametrize("bad", [-1, 2])
+def test_a_scene_that_is_none_is_refused_or_without_checks_left_out(bad: int) -> None:
+    features, labels, scene = torch.ones(4, 1), torch.tensor([0, 1, 0, 0]), torch.tensor([0, 0, bad, 1])
+    with pytest.raises(ValueError, match=rf"expected scenes 0\.\.1, got {bad}"):
+        ClassCenters(2, scope="scene")(features, labels, scene, 2)
+    unchecked = ClassCenters(2, scope="scene", check_inputs=False)
+    assert unchecked(features, labels, scene, 2).counts.tolist() == [[1, 1], [1, 0]]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

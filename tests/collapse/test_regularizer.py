@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from pointseg.collapse import CenterCollapse
+from pointseg.collapse.running_mean import RunningMean
 
 
 def _literal_paper_loss(features: torch.Tensor, labels: torch.Tensor, etf: torch.Tensor) -> torch.Tensor:
@@ -280,7 +281,7 @@ def test_class_weights_weigh_the_terms_of_the_sum_and_of_the_mean(scope: str) ->
     for of_scene in rows:
         classes = [k for k in (0, 2, 5) if (labels[of_scene] == k).any()]
         centers = torch.stack([features[of_scene][labels[of_scene] == k].mean(0) for k in classes])
-        terms = CenterCollapse.paper(7, 8).compare_with_simplex(centers, torch.ones(len(classes), dtype=torch.bool))
+        terms = CenterCollapse.paper(7, 8).compare_with_simplex(centers)
         terms = -terms.log_softmax(dim=-1)[torch.arange(len(classes)), classes]
         sums.append((weight[classes] * terms).sum())
         means.append(sums[-1] / weight[classes].sum())
@@ -289,6 +290,33 @@ def test_class_weights_weigh_the_terms_of_the_sum_and_of_the_mean(scope: str) ->
         torch.testing.assert_close(branch(features, labels, scene, 3), torch.stack(expected).mean())
         assert "class_weight" not in branch.state_dict()  # checkpoints of before they were there can be resumed
         assert branch(features, torch.full((9,), -1), scene, 3) == 0
+
+
+@pytest.mark.parametrize("subtract_mean", [False, True])
+def test_a_center_without_a_direction_gets_no_gradient_out_of_all_proportion(subtract_mean: bool) -> None:
+    """All features are alike, or zero. It was 10¹¹ times that of usual features."""
+    torch.manual_seed(8)
+    branch = CenterCollapse.release(
+        8, 21, projection="linear", projection_trainable=True, dropout=0, subtract_mean=subtract_mean
+    )
+    labels = torch.arange(20) // 10
+    usual, dead = torch.rand(20, 8, requires_grad=True), torch.zeros(20, 8, requires_grad=True)
+    gradients = [torch.autograd.grad(branch(features, labels), features)[0].norm() for features in (usual, dead)]
+    assert 0 < gradients[1] < 1000 * gradients[0]
+
+
+def test_it_computes_in_the_type_of_its_projection() -> None:
+    torch.manual_seed(9)
+    features, labels = torch.randn(30, 6, dtype=torch.float64), torch.randint(0, 20, (30,))
+    branch = CenterCollapse.paper(6, 20)
+    single = branch(features, labels)
+    assert single.dtype == torch.float32
+    double = branch.double()(features, labels)
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(single.double(), double, rtol=1e-5, atol=0)
+    assert CenterCollapse.paper(20, 20)(torch.randn(30, 20).half(), labels).dtype == torch.float32
+    with pytest.raises(ValueError, match=r"in float32 or float64, got torch.bfloat16; call branch.float\(\)"):
+        branch.bfloat16()(features, labels)
 
 
 def test_images_give_the_numbers_of_their_points() -> None:
@@ -312,6 +340,11 @@ def test_what_can_not_be_is_refused() -> None:
     for weight in (torch.ones(7), torch.zeros(8), torch.full((8,), float("inf"))):
         with pytest.raises(ValueError, match=r"expected positive class weights \(8,\), got"):
             CenterCollapse.paper(7, 8, class_weight=weight)
+    for scale in (0.0, -1.0, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="expected a scale above 0"):
+            CenterCollapse(7, 8, scale=scale)
+    with pytest.raises(ValueError, match="expected a momentum in 0 <= m < 1, got 1"):
+        RunningMean(7, 1.0)
     with pytest.raises(ValueError, match="expected at least one point per center, got 0"):
         CenterCollapse(7, 8, points_per_center=0)
     with pytest.raises(ValueError, match="expected subtract_mean and a mean_momentum in 0 <= m < 1, got 0.5"):

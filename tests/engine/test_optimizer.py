@@ -33,6 +33,15 @@ def test_one_cycle_rises_from_a_tenth_and_falls_as_a_cosine_to_almost_nothing() 
     assert set(momenta) == {0.9}
 
 
+@pytest.mark.parametrize("num_steps", [2, 10, 19])
+def test_one_cycle_of_few_steps_begins_with_its_rise_too(num_steps: int) -> None:
+    """A twentieth of 19 steps is less than one; they began at the peak."""
+    rates, _ = _rates(OptimizerConfig(schedule="one_cycle", lr=0.05, warmup_share=0.05), num_steps)
+    assert rates[0] == pytest.approx(0.005)
+    assert rates[1:] == sorted(rates[1:], reverse=True)
+    assert _rates(OptimizerConfig(schedule="one_cycle", lr=0.05), 1)[0] == [0.05]
+
+
 def test_one_cycle_can_cycle_momentum() -> None:
     _, momenta = _rates(OptimizerConfig(schedule="one_cycle", cycle_momentum=True), 101)
     assert (min(momenta), max(momenta)) == (pytest.approx(0.85, abs=1e-3), pytest.approx(0.95))

@@ -12,6 +12,7 @@ from pointseg.errors import DataError, UsageError
 from pointseg.formats.mesh import Mesh
 from pointseg.formats.ply import write_mesh
 from pointseg.formats.scan_file import ScanFile
+from pointseg.models import build_network
 from pointseg.scans.prepared import list_scenes, read_scene
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import IGNORE, load_taxonomy
@@ -181,7 +182,8 @@ def test_normals_are_checked_where_the_network_takes_them(segmenter: Segmenter, 
 
 def test_a_segmenter_says_what_it_is(trained_run: Path, segmenter: Segmenter) -> None:
     shown = repr(segmenter)
-    num_parameters = sum(parameter.numel() for parameter in segmenter.network.parameters())
+    trained = build_network(segmenter.config, torch.device("cpu"))
+    num_parameters = sum(parameter.numel() for parameter in trained.parameters())
     for part in (str(trained_run), "spunet", f"{num_parameters:,} parameters", "200 classes (scannet200)"):
         assert part in shown
     assert "takes xyz, rgb, normal in voxels of 0.1 m" in shown

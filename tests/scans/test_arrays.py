@@ -17,7 +17,7 @@ WRONG = {
     "objects": (XYZ.astype(object), RGB, "xyz is object (4, 3), expected numbers (N, 3)"),
     "nothing": (None, RGB, "xyz is object (), expected numbers (N, 3)"),
     "fewer colours": (XYZ, RGB[1:], "rgb is uint8 (3, 3), expected uint8 0..255 (4, 3)"),
-    "beyond float32": (XYZ * 1e300, RGB, "the coordinates of point 0 are not finite"),
+    "beyond float32": (XYZ * 1e300, RGB, "coordinates reach 1.1e+301 m, which no scan does; check the unit"),
 }
 
 

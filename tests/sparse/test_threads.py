@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 import pytest
 import torch
 
-from pointseg.sparse import SubMConv3d
+from pointseg.sparse import SubMConv3d, rulebook
 from pointseg.sparse.rulebook import run_parts
 from tests.sparse.dense_reference import random_tensor
 
@@ -68,6 +68,31 @@ def test_one_thread_and_two_give_the_same_convolution() -> None:
         torch.set_num_threads(before)
     for one, two in zip(*results, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
+
+
+def test_threads_that_ask_at_once_share_one_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service predicts from several threads; each of them made a pool of its own, and all but one were lost."""
+    monkeypatch.setattr(rulebook, "_pools", {})
+    everyone, pools = threading.Barrier(3, timeout=20), []
+    made = rulebook.ThreadPoolExecutor
+
+    def slow(*arguments: object, **choices: object) -> object:
+        time.sleep(0.1)
+        return made(*arguments, **choices)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(rulebook, "ThreadPoolExecutor", slow)
+
+    def ask() -> None:
+        everyone.wait()
+        pools.append(rulebook._pool(2))
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(map(id, pools))) == 1
+    pools[0].shutdown()
 
 
 def _run_in_child(connection: Connection) -> None:

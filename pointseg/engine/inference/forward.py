@@ -24,7 +24,8 @@ class Forward:
     """A network in evaluation mode, in the precision of the config, without gradients.
 
     Args:
-        network: on ``device``, in any mode; it is put in evaluation mode.
+        network: on ``device``, in any mode. It is put in evaluation mode itself, or stays as it is and a copy predicts
+            (:meth:`~pointseg.models.network.Network.for_inference`).
         config: of its run.
         device: where it is.
 

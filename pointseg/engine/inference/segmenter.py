@@ -21,7 +21,7 @@ from pointseg.engine.inference.votes import Votes
 from pointseg.engine.network import explain_out_of_memory
 from pointseg.errors import DataError, UsageError
 from pointseg.losses import adjust_logits
-from pointseg.models import Network, NetworkOutput, build_network
+from pointseg.models import Network, NetworkOutput, build_network, count_parameters
 from pointseg.processes import choose_device
 from pointseg.runs.checkpoint import fingerprint, load_weights, read_checkpoint
 from pointseg.runs.directory import RunDirectory
@@ -61,6 +61,8 @@ class Segmenter:
         """
         self.config = config
         self.device = device
+        self.num_parameters = count_parameters(network)
+        """As it was trained, before batch norm was folded into convolutions."""
         self._forward = Forward(network, config, device)
         self._coverings = Coverings(config.data, network.coarsest_voxel)
         self._pointwise = Pointwise(self._forward, self._coverings, self.adjust)
@@ -76,9 +78,8 @@ class Segmenter:
 
     def __repr__(self) -> str:
         data, network = self.config.data, self.network
-        num_parameters = sum(parameter.numel() for parameter in network.parameters())
         return (
-            f"Segmenter({self.run or 'no run'}: {self.config.model.name}, {num_parameters:,} parameters; "
+            f"Segmenter({self.run or 'no run'}: {self.config.model.name}, {self.num_parameters:,} parameters; "
             f"{self.taxonomy.num_classes} classes ({self.taxonomy.name}); takes {', '.join(data.features)} in "
             f"voxels of {data.voxel_size_m} m; {network.feature_channels} last features; on {self.device})"
         )
