@@ -3,7 +3,6 @@
 import json
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +52,17 @@ def run_benchmark(arguments: Namespace, device: torch.device, num_threads: int) 
         size = [] if arguments.cfg else [f"model.name={model}"]
         config = load_config(arguments.cfg or "scannet200", [*size, *arguments.overrides])
         backends = choose_backends_of(config.model.name, arguments.backends, device)
-        job = StepJob(config, device, num_threads, arguments.voxels, arguments.scenes, arguments.scene, seed)
-        job = replace(job, occupied=arguments.occupied)
-        if arguments.end_to_end:
-            job = replace(job, num_steps_with_loader=_STEPS_WITH_LOADER)
+        job = StepJob(
+            config,
+            device,
+            num_threads,
+            arguments.voxels,
+            arguments.scenes,
+            arguments.scene,
+            seed,
+            occupied=arguments.occupied,
+            num_steps_with_loader=_STEPS_WITH_LOADER if arguments.end_to_end else 0,
+        )
         return measure_step(job, model, backends, repeats)
     if name == "data":
         config = load_config(arguments.cfg, arguments.overrides)

@@ -11,7 +11,7 @@ from pointseg.atomic import atomic_file, write_text
 from pointseg.command_line import CommandParser
 from pointseg.commands import complain, run_command
 from pointseg.labelled.origin import labelled_origin
-from pointseg.output.class_frequency_plot import ClassFrequency, draw_class_frequency
+from pointseg.output.class_frequency_plot import FrequencyChart, draw_class_frequency
 from pointseg.output.plots import check_plot_path
 from pointseg.preparation.class_statistics import (
     COUNTED,
@@ -75,7 +75,7 @@ def build_parser() -> CommandParser:
     return parser
 
 
-def find_frequency(tree: TreeInspection) -> ClassFrequency:
+def find_frequency(tree: TreeInspection) -> FrequencyChart:
     """What is drawn: the classes of the training split, or of val where that has no labels, or of all the splits."""
     taxonomy = grouped_taxonomy(tree)
     rows = histogram_rows(tree, taxonomy)
@@ -86,7 +86,7 @@ def find_frequency(tree: TreeInspection) -> ClassFrequency:
         taxonomy = taxonomy.with_counted_groups(counts["points"].tolist())
     labelled = [scene for scene in tree.scenes if scene.split in chosen and scene.points]
     num_points = sum(scene.num_points for scene in labelled)
-    return ClassFrequency(
+    return FrequencyChart(
         title=f"The {taxonomy.num_classes} classes in {len(labelled):,} scenes of {', '.join(chosen) or 'no split'}, "
         f"{num_points:,} points",
         names=[row["name"] for row in rows],

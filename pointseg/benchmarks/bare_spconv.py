@@ -119,7 +119,7 @@ class BareTrainingStep:
 
 
 class BarePrediction:
-    """As :class:`pointseg.benchmarks.training.Prediction`."""
+    """As :class:`pointseg.benchmarks.training.PredictionStep`."""
 
     def __init__(self, config: Config, device: torch.device, batch: Batch, seed: int = 0) -> None:
         torch.manual_seed(seed)

@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
 
 from pointseg.benchmarks.timing import measure_in_turn, stopwatch
+from pointseg.formats.ply import write_mesh
 from pointseg.labelled.scan_job import Reading, ScanJob
 from pointseg.preparation.jobs import SceneJob, prepare_scene
 from pointseg.rooms import write_demo_scans
@@ -62,18 +62,7 @@ def measure_prepare(num_vertices: int, num_repeats: int, seed: int = 0) -> list[
 def write_labelled_ply(path: Path, scene: RawScene) -> Path:
     """The scan as a labelled PLY: x y z, colours, ``label`` (a class id) and ``instance`` of each vertex, and faces."""
     mesh, annotation = scene.mesh, scene.annotation
-    assert mesh.rgb is not None and mesh.faces is not None and annotation is not None, "demo scans have them"
-    properties = [(axis, "f4", "float", mesh.xyz[:, i]) for i, axis in enumerate("xyz")]
-    properties += [(color, "u1", "uchar", mesh.rgb[:, i]) for i, color in enumerate(("red", "green", "blue"))]
+    assert annotation is not None, "demo scans have one"
     class_id = load_taxonomy("scannet200").class_id_from_label(annotation.label200)
-    properties += [("label", "i4", "int", class_id), ("instance", "i4", "int", annotation.instance)]
-    vertices = np.empty(mesh.num_vertices, dtype=[(name, f"<{kind}") for name, kind, _, _ in properties])
-    for name, _, _, values in properties:
-        vertices[name] = values
-    triangles = np.empty(len(mesh.faces), dtype=[("count", "u1"), ("corners", "<i4", 3)])
-    triangles["count"], triangles["corners"] = 3, mesh.faces
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {mesh.num_vertices}"]
-    header += [f"property {kind} {name}" for name, _, kind, _ in properties]
-    header += [f"element face {len(mesh.faces)}", "property list uchar int vertex_indices", "end_header", ""]
-    path.write_bytes("\n".join(header).encode("ascii") + vertices.tobytes() + triangles.tobytes())
+    write_mesh(path, replace(mesh, normal=None), {"label": class_id, "instance": annotation.instance})
     return path

@@ -15,7 +15,7 @@ from pointseg.benchmarks.child import Child
 from pointseg.benchmarks.memory import peak_memory_gib
 from pointseg.benchmarks.surface import fill_batch, find_coords
 from pointseg.benchmarks.timing import measure_in_turn, speedup, stopwatch
-from pointseg.benchmarks.training import Prediction, TrainingStep
+from pointseg.benchmarks.training import PredictionStep, TrainingStep
 from pointseg.benchmarks.waiting import measure_wait_share
 from pointseg.config import Config
 from pointseg.data.loader import choose_data_device
@@ -65,7 +65,7 @@ class StepJob:
 
 # (bare, trains) -> what is measured
 _WORK: dict[tuple[bool, bool], Any] = {
-    (False, False): Prediction,
+    (False, False): PredictionStep,
     (False, True): TrainingStep,
     (True, False): BarePrediction,
     (True, True): BareTrainingStep,

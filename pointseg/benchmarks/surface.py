@@ -25,7 +25,7 @@ _SAMPLES_PER_VOXEL_EDGE = 2.0
 
 
 @dataclass(frozen=True)
-class Surface:
+class VoxelSurface:
     """M vertices, one in each occupied voxel of 2 cm: real scans have about as many."""
 
     coords: torch.Tensor
@@ -38,7 +38,7 @@ class Surface:
     """(M,) int64: 0 on floor and walls, 1 and more on a piece of furniture each."""
 
 
-def make_surface(num_voxels: int, seed: int = 0) -> Surface:
+def make_surface(num_voxels: int, seed: int = 0) -> VoxelSurface:
     """Scan a room of the size that gives ``num_voxels`` voxels, about 12 occupied neighbours (with itself) for each.
 
     Raises:
@@ -58,7 +58,7 @@ def make_surface(num_voxels: int, seed: int = 0) -> Surface:
     # The voxels are sorted by x first, so that the cut through the room is a plane.
     kept = grid.point_order[grid.first][:num_voxels]
     parts = (torch.from_numpy(array)[kept] for array in (normal, instance))
-    return Surface(grid.coords[:num_voxels], points[kept], *parts)
+    return VoxelSurface(grid.coords[:num_voxels], points[kept], *parts)
 
 
 def write_surface_scene(folder: Path, num_vertices: int, seed: int = 0) -> Path:

@@ -40,7 +40,7 @@ class TrainingStep:
             self.average.update(self.network)
 
 
-class Prediction:
+class PredictionStep:
     """Network of a config as it predicts, on one batch."""
 
     def __init__(self, config: Config, device: torch.device, batch: Batch, seed: int = 0) -> None:

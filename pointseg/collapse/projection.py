@@ -25,7 +25,10 @@ class PointProjection(nn.Module):
 
 
 class PointNorm(nn.BatchNorm1d):
-    """Batch norm over points that takes a single one, too: it has no variance, so the running statistics serve."""
+    """Batch norm over points that takes a single one, too: it has no variance, so the running statistics serve.
+
+    The U-Net's batch norm does the same and more; this one is here so that nothing of the package is needed.
+    """
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Normalise (M, C)."""

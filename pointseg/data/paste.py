@@ -29,7 +29,7 @@ _UP = math.cos(math.radians(15))
 
 
 @dataclass(frozen=True)
-class Box:
+class ObjectBox:
     """An axis-aligned box."""
 
     low: torch.Tensor
@@ -37,7 +37,7 @@ class Box:
     high: torch.Tensor
     """(3,) metres."""
 
-    def overlaps(self, other: "Box") -> bool:
+    def overlaps(self, other: "ObjectBox") -> bool:
         """Whether they have a volume in common."""
         return bool((self.low < other.high).all() and (other.low < self.high).all())
 
@@ -63,7 +63,7 @@ class ObjectBank:
         spots = _level_points(points)
         xyz = points.xyz.index_select(0, points.xyz[:, 0].argsort())
         pasted: list[Points] = []
-        boxes: list[Box] = []
+        boxes: list[ObjectBox] = []
         for _ in range(num_objects):
             of_class = self.objects[_choose(len(self.objects), generator)]
             angle = float(torch.rand((), generator=generator, device=generator.device)) * 2 * math.pi
@@ -113,8 +113,8 @@ def build_bank(
 
 
 def _find_place(
-    thing: Points, spots: torch.Tensor, xyz: torch.Tensor, taken: Sequence[Box], generator: torch.Generator
-) -> tuple[Points, Box] | None:
+    thing: Points, spots: torch.Tensor, xyz: torch.Tensor, taken: Sequence[ObjectBox], generator: torch.Generator
+) -> tuple[Points, ObjectBox] | None:
     """The object where it stands, and its box; None where there is no room.
 
     Args:
@@ -138,7 +138,7 @@ def _find_place(
         if not len(support):  # the object has no width
             continue
         spot = torch.stack([spot[0], spot[1], spot[2] + support[:, 2].max()])
-        box = Box(spot + low, spot + high)
+        box = ObjectBox(spot + low, spot + high)
         if bool((box.low[:2] < room.min).any() or (box.high[:2] > room.max).any()):
             continue
         height = offset[:, 2] - support[:, 2].max()

@@ -37,7 +37,7 @@ class TileLimits:
 
 
 @dataclass(frozen=True)
-class Box:
+class TileCore:
     """A core: the columns from ``low`` to before ``high`` in x and in y."""
 
     low: tuple[int, int]
@@ -49,11 +49,11 @@ class Box:
         high = column.new_tensor(self.high) + margin
         return ((column >= low) & (column < high)).all(dim=1)
 
-    def halves(self, axis: int, cut: int) -> tuple["Box", "Box"]:
+    def halves(self, axis: int, cut: int) -> tuple["TileCore", "TileCore"]:
         """What is before ``cut`` on the axis, and the rest."""
         high, low = list(self.high), list(self.low)
         high[axis] = low[axis] = cut
-        return Box(self.low, (high[0], high[1])), Box((low[0], low[1]), self.high)
+        return TileCore(self.low, (high[0], high[1])), TileCore((low[0], low[1]), self.high)
 
 
 class Columns:
@@ -76,7 +76,7 @@ class Columns:
         """(N,) int64: rows of ``position``, ``num_voxels`` and ``num_points``."""
         self.num_points = torch.bincount(self.of_point, minlength=len(self.position))
 
-    def size_of(self, box: Box, limits: TileLimits) -> int:
+    def size_of(self, box: TileCore, limits: TileLimits) -> int:
         """Voxels of the tile around a core, or what its points are worth in voxels, if that is more."""
         num_voxels = int(self.num_voxels[box.holds(self.position, limits.margin)].sum())
         if limits.points_per_voxel is None:
@@ -84,13 +84,13 @@ class Columns:
         num_points = int(self.num_points[box.holds(self.position)].sum())
         return max(num_voxels, -(-num_points // limits.points_per_voxel))
 
-    def split(self, limits: TileLimits) -> list[Box]:
+    def split(self, limits: TileLimits) -> list[TileCore]:
         """The cores: halves of halves, until each tile is small enough or can't be cut any more.
 
         Every one holds a voxel, and all voxels are in one of them.
         """
         low, high = torch.aminmax(self.position, dim=0)
-        waiting, done = [Box(tuple(low.tolist()), tuple((high + 1).tolist()))], []
+        waiting, done = [TileCore(tuple(low.tolist()), tuple((high + 1).tolist()))], []
         while waiting:
             box = waiting.pop()
             cut = self._choose_cut(box, limits.margin) if self.size_of(box, limits) > limits.max_voxels else None
@@ -100,12 +100,12 @@ class Columns:
                 waiting += reversed(box.halves(*cut))
         return done
 
-    def points_of(self, box: Box, margin: int) -> Tile:
+    def points_of(self, box: TileCore, margin: int) -> Tile:
         """The points of the tile around a core."""
         row = box.holds(self.position, margin)[self.of_point].nonzero().squeeze(1)
         return Tile(row, box.holds(self.position)[self.of_point[row]])
 
-    def _choose_cut(self, box: Box, margin: int) -> tuple[int, int] | None:
+    def _choose_cut(self, box: TileCore, margin: int) -> tuple[int, int] | None:
         """Axis and position that halve the voxels best, on the longer axis if it can be cut; None: neither can.
 
         Both sides keep the width of a margin: below it, most of the work would be for the margins.

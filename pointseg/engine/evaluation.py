@@ -192,7 +192,11 @@ class _VoxelObserver:
         self.num_right_and_labelled = np.zeros(2, dtype=np.int64)
 
     def add(self, folder: Path, voxels: Voxels, output: NetworkOutput) -> None:
-        """One forward pass over a scene, or over a tile of it."""
+        """One forward pass over a scene, or over a tile of it.
+
+        Raises:
+            DataError: a feature is not finite.
+        """
         label = voxels.label.to(output.features.device)
         try:
             self.statistics.update(output.features, label)

@@ -19,7 +19,7 @@ class SyncBatchNorm(nn.BatchNorm1d):
         """Normalise (M, C) by mean and variance over all processes in training; as batch norm otherwise."""
         if not self.training:
             return super().forward(features)
-        values = features.float() if features.dtype != torch.float64 else features
+        values = features.to(torch.promote_types(features.dtype, torch.float32))
         local = torch.cat([values.sum(dim=0), values.new_full((1,), len(values))])
         total = sum_over_processes(local)
         has_variance = total[-1].detach() > 1  # asked on the device alone

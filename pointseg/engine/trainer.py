@@ -216,9 +216,9 @@ class Trainer:
         self.parallel.train()
         if self.config.train.freeze == "features":
             self.network.eval()  # batch norm's statistics are part of the features
-        # What is drawn in a step depends on seed and step alone: a resumed run draws the same, and all processes do,
-        # which share what is drawn for, the dropout of centers. The network draws for its own scenes. The loader's
-        # seeds of pass 0 are the same; others here would change what a run that is resumed had drawn so far.
+        # What is drawn in a step depends on seed and step alone. So a resumed run draws the same, and so do all
+        # processes, which share the dropout of centers. The loader's seeds of pass 0 are the same numbers; others here
+        # would change what a run that is resumed had drawn so far.
         torch.manual_seed(derive_seed(self.config.run.seed, 0, self.progress.step))
         self.objective.collapse_weight = self.collapse_weight()
         with explain_out_of_memory(batch, _LESS_MEMORY):

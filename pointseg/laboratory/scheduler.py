@@ -21,7 +21,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 
 @dataclass
-class Child:
+class RunAtWork:
     """A run at work."""
 
     run: PlannedRun
@@ -84,7 +84,7 @@ def do_runs(
                     after(child.run)
 
 
-def start_child(run: PlannedRun) -> Child:
+def start_child(run: PlannedRun) -> RunAtWork:
     """Start the process of a run; what it says goes to ``log.txt`` in the folder of the run."""
     num_threads = run.read_config().train.num_threads
     environment = {**os.environ, "TQDM_DISABLE": "1", "TQDM_MININTERVAL": "60"}
@@ -106,13 +106,13 @@ def start_child(run: PlannedRun) -> Child:
     with suppress(BrokenPipeError):  # it has failed already: the log says why
         process.stdin.write(f"{run.to_json()}\n".encode())
         process.stdin.flush()
-    return Child(run, process, log_begins)
+    return RunAtWork(run, process, log_begins)
 
 
 @contextmanager
-def _stop_together() -> Iterator[list[Child]]:
+def _stop_together() -> Iterator[list[RunAtWork]]:
     """Children that are asked to stop when the block is interrupted, and waited for; a second Ctrl-C kills them."""
-    children: list[Child] = []
+    children: list[RunAtWork] = []
     try:
         yield children
     except KeyboardInterrupt:
@@ -122,7 +122,7 @@ def _stop_together() -> Iterator[list[Child]]:
         _end(children)
 
 
-def _end(children: list[Child]) -> None:
+def _end(children: list[RunAtWork]) -> None:
     for child in children:
         child.ask_to_stop()
     try:
@@ -134,7 +134,7 @@ def _end(children: list[Child]) -> None:
             child.process.wait()
 
 
-def _describe_end(child: Child) -> str:
+def _describe_end(child: RunAtWork) -> str:
     """How a process without a result ended, and the last lines of what it said."""
     log, status = Path(child.run.directory) / LOG_NAME, child.process.returncode
     killed = f"killed by signal {-status}; " if status < 0 else ""

@@ -180,7 +180,7 @@ class Mlp(nn.Module):
         return self.fc2(F.gelu(self.fc1(tokens)))
 
 
-class Block(nn.Module):
+class VoltBlock(nn.Module):
     """x + attention(norm1(x)), then x + mlp(norm2(x))."""
 
     def __init__(self, dim: int) -> None:
@@ -279,7 +279,7 @@ class Volt(Network):
         self.checkpoint_activations = checkpoint_activations
         self.drop_path = [drop_path * index / max(1, depth - 1) for index in range(depth)]
         self.tokenizer = Tokenizer(in_channels, dim)
-        self.blocks = nn.ModuleList(Block(dim) for _ in range(depth))
+        self.blocks = nn.ModuleList(VoltBlock(dim) for _ in range(depth))
         self.decoder = Decoder(dim, decoder_channels)
         self.head = nn.Linear(decoder_channels, num_classes)
         for module in self.modules():

@@ -21,7 +21,7 @@ _STYLE |= {"xtick.labelsize": 9, "ytick.labelsize": 9, "axes.linewidth": 0.8}
 
 
 @dataclass(frozen=True)
-class ClassFrequency:
+class FrequencyChart:
     """How often each of the K classes occurs, in label order."""
 
     title: str
@@ -34,7 +34,7 @@ class ClassFrequency:
     """What is counted -> (K,) integers: one panel each."""
 
 
-def draw_class_frequency(path: str | Path, frequency: ClassFrequency) -> None:
+def draw_class_frequency(path: str | Path, frequency: FrequencyChart) -> None:
     """Draw frequency against rank, both logarithmic, a panel for each kind of count and a dot for each class.
 
     Args:
@@ -64,7 +64,7 @@ def draw_class_frequency(path: str | Path, frequency: ClassFrequency) -> None:
             figure.savefig(temporary, dpi=200)
 
 
-def draw_rank_plot(axes: Any, what: str, counts: np.ndarray, frequency: ClassFrequency) -> None:
+def draw_rank_plot(axes: Any, what: str, counts: np.ndarray, frequency: FrequencyChart) -> None:
     """One panel: the classes that occur, the most frequent first; above the curve, what the groups have."""
     order = rank_classes(counts)
     rank = np.arange(1, len(order) + 1)
@@ -99,7 +99,7 @@ def round_to_two_digits(number: float) -> int:
     return round(number / unit) * unit
 
 
-def _name_classes(axes: Any, counts: np.ndarray, order: np.ndarray, frequency: ClassFrequency) -> None:
+def _name_classes(axes: Any, counts: np.ndarray, order: np.ndarray, frequency: FrequencyChart) -> None:
     """Names at ranks 1, 2, 4, ... above the curve, where there is room, and of the last below it."""
     ranks = [2**power for power in range(12) if 2**power <= len(order) / 3]
     for rank in [*ranks, len(order)]:

@@ -16,7 +16,7 @@ _MAX_MARKED_POINTS = 15
 _SINGLE_DOT = 4.0
 
 
-class Panel(NamedTuple):
+class CoursePanel(NamedTuple):
     """What one small picture shows."""
 
     title: str
@@ -32,21 +32,21 @@ class Panel(NamedTuple):
 
 
 PANELS = (
-    Panel("within-class variability", "collapse", "within_class_variability", 0, "within_class_variability_{}"),
-    Panel("centers: equiangularity", "collapse", "centers_equiangularity", 0, "centers_equiangularity_{}"),
-    Panel("centers: separation", "collapse", "centers_separation", 0, "centers_separation_{}"),
-    Panel("classifier: separation", "collapse", "classifier_separation", 0, "classifier_separation_{}"),
-    Panel("center-classifier alignment", "collapse", "alignment", 1, "alignment_{}"),
-    Panel("mIoU, %", "val", "miou", None, "{}", percent=True),
+    CoursePanel("within-class variability", "collapse", "within_class_variability", 0, "within_class_variability_{}"),
+    CoursePanel("centers: equiangularity", "collapse", "centers_equiangularity", 0, "centers_equiangularity_{}"),
+    CoursePanel("centers: separation", "collapse", "centers_separation", 0, "centers_separation_{}"),
+    CoursePanel("classifier: separation", "collapse", "classifier_separation", 0, "classifier_separation_{}"),
+    CoursePanel("center-classifier alignment", "collapse", "alignment", 1, "alignment_{}"),
+    CoursePanel("mIoU, %", "val", "miou", None, "{}", percent=True),
 )
 
 
-def panels_with_values(histories: Sequence[History | None]) -> list[Panel]:
+def panels_with_values(histories: Sequence[History | None]) -> list[CoursePanel]:
     """Those of which any run has measured anything during training."""
     return [panel for panel in PANELS if any(_steps(panel, history) for history in histories)]
 
 
-def has_course(panels: Sequence[Panel], histories: Sequence[History | None]) -> bool:
+def has_course(panels: Sequence[CoursePanel], histories: Sequence[History | None]) -> bool:
     """Whether anything was measured more than once by one run, so that there are lines."""
     return any(len(_steps(panel, history)) > 1 for panel in panels for history in histories)
 
@@ -82,7 +82,7 @@ def draw_over_training(figure: Any, grid: Any, histories: Sequence[History | Non
     return drawn
 
 
-def draw_panel(axes: Any, panel: Panel, histories: Sequence[History | None]) -> None:
+def draw_panel(axes: Any, panel: CoursePanel, histories: Sequence[History | None]) -> None:
     """One measure of all runs against the step; a value that is not defined leaves a gap."""
     for index, history in enumerate(histories):
         rows = [] if history is None else history[panel.kind]
@@ -109,7 +109,7 @@ def draw_panel(axes: Any, panel: Panel, histories: Sequence[History | None]) -> 
     axes.locator_params(axis="x", nbins=3)
 
 
-def draw_single_values(axes: Any, panel: Panel, histories: Sequence[History | None]) -> None:
+def draw_single_values(axes: Any, panel: CoursePanel, histories: Sequence[History | None]) -> None:
     """One measure that each run has once at most: a dot for all classes and for each group, with its value."""
     *groups, whole = _series(panel)
     labels: list[str] = []
@@ -133,7 +133,7 @@ def draw_single_values(axes: Any, panel: Panel, histories: Sequence[History | No
     axes.set_xlabel(f"measured once, at step {' and '.join(map(str, sorted(steps)))}")
 
 
-def _finish(axes: Any, panel: Panel) -> None:
+def _finish(axes: Any, panel: CoursePanel) -> None:
     """Title, the value at collapse, and a vertical axis from 0."""
     if panel.at_collapse is not None:
         axes.axhline(panel.at_collapse, color="#888888", linewidth=0.8, linestyle=":", zorder=1)
@@ -144,18 +144,18 @@ def _finish(axes: Any, panel: Panel) -> None:
     axes.locator_params(axis="y", nbins=4)
 
 
-def _series(panel: Panel) -> list[tuple[str, str, str, float]]:
+def _series(panel: CoursePanel) -> list[tuple[str, str, str, float]]:
     """(label, name of the value, colour, width of the line) of each line, that over all classes last, on top."""
     groups = [(group, panel.name_in_group.format(group), color, 0.8) for group, color in GROUP_COLORS.items()]
     return [*groups, ("all", panel.name, ALL_COLOR, 1.7)]
 
 
-def _value(panel: Panel, row: Row, name: str) -> float | None:
+def _value(panel: CoursePanel, row: Row, name: str) -> float | None:
     value = row.get(name)
     return None if value is None else (100 if panel.percent else 1) * float(value)
 
 
-def _steps(panel: Panel, history: History | None) -> list[int]:
+def _steps(panel: CoursePanel, history: History | None) -> list[int]:
     """Steps at which a run has a value of the panel."""
     rows = [] if history is None else history[panel.kind]
     return [int(row["step"] or 0) for row in rows if any(_value(panel, row, s[1]) is not None for s in _series(panel))]

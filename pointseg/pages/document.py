@@ -36,7 +36,7 @@ ul.choice { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: 6
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """A part of a page."""
 
     name: str
@@ -45,7 +45,7 @@ class Section:
     html: str
 
 
-def render_page(title: str, lead: str, sections: Sequence[Section], scripts: Sequence[str], credits: str) -> str:
+def render_page(title: str, lead: str, sections: Sequence[PageSection], scripts: Sequence[str], credits: str) -> str:
     """A whole page, which needs nothing else.
 
     Args:

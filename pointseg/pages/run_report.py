@@ -16,7 +16,7 @@ from pointseg.output.evaluation_tables import percent
 from pointseg.output.report import mean_rows
 from pointseg.pages.charts import draw_collapse, draw_confusions, draw_frequency, draw_training
 from pointseg.pages.class_table import class_table_html
-from pointseg.pages.document import Section, paragraph, plain_table, render_page
+from pointseg.pages.document import PageSection, paragraph, plain_table, render_page
 from pointseg.pages.libraries import CREDITS, figure_html, plotly_script, tables_script
 from pointseg.pages.run_record import RunRecord
 from pointseg.pages.scene_view import HOW_TO, ViewedPrediction, draw_scene
@@ -139,7 +139,7 @@ def _tiles(records: Sequence[RunRecord]) -> str:
     return f'<div class="tiles">{"".join(tiles)}</div>'
 
 
-def _about_runs(records: Sequence[RunRecord], split: str, root: str) -> Section:
+def _about_runs(records: Sequence[RunRecord], split: str, root: str) -> PageSection:
     """Config, data, machine and commit of each run."""
     here = describe_surroundings(records[0].segmenter.device)
     rows: list[tuple[str, list[str]]] = [
@@ -162,7 +162,7 @@ def _about_runs(records: Sequence[RunRecord], split: str, root: str) -> Section:
     ]
     header = ["", *(record.name for record in records)] if len(records) == 2 else []
     table = plain_table(header, [[title, *cells] for title, cells in rows], 9)
-    return Section("run", "The run" if len(records) == 1 else "The runs", table + _configs(records))
+    return PageSection("run", "The run" if len(records) == 1 else "The runs", table + _configs(records))
 
 
 def _configs(records: Sequence[RunRecord]) -> str:
@@ -194,17 +194,17 @@ def _describe_surroundings(row: dict[str, str]) -> str:
     return f"{machine}, PyTorch {torch}, commit {code}, {date}"
 
 
-def _about_training(records: Sequence[RunRecord]) -> Section:
+def _about_training(records: Sequence[RunRecord]) -> PageSection:
     figure = draw_training(records)
     html = (
         paragraph("Nothing was logged: the weights were not trained here.")
         if figure is None
         else figure_html(figure, "training-plot")
     )
-    return Section("training", "Training", html)
+    return PageSection("training", "Training", html)
 
 
-def _about_scores(records: Sequence[RunRecord]) -> Section:
+def _about_scores(records: Sequence[RunRecord]) -> PageSection:
     """By group, and class by class."""
     rows = []
     for title, key in mean_rows(records[0].taxonomy):
@@ -218,35 +218,37 @@ def _about_scores(records: Sequence[RunRecord]) -> Section:
         "in the ground truth are listed.",
         "quiet",
     )
-    return Section("scores", "Evaluation", groups + note + class_table_html(records))
+    return PageSection("scores", "Evaluation", groups + note + class_table_html(records))
 
 
-def _about_confusions(records: Sequence[RunRecord]) -> Section:
+def _about_confusions(records: Sequence[RunRecord]) -> PageSection:
     figure = draw_confusions(records)
     if figure is None:
-        return Section("confusions", "Confusions", paragraph("No class is taken for another."))
+        return PageSection("confusions", "Confusions", paragraph("No class is taken for another."))
     what = "Share of a class's points that are taken for another class."
     if len(records) == 2:
         what = f"By how many percent points that share is larger with {records[1].name} than with {records[0].name}."
     note = paragraph(f"{what} The classes with the most points in confusions.", "quiet")
-    return Section("confusions", "Confusions", note + figure_html(figure, "confusion-plot"))
+    return PageSection("confusions", "Confusions", note + figure_html(figure, "confusion-plot"))
 
 
-def _about_frequency(records: Sequence[RunRecord], frequency: ClassFrequency | None) -> Section:
+def _about_frequency(records: Sequence[RunRecord], frequency: ClassFrequency | None) -> PageSection:
     if frequency is None:
         frequency = ClassFrequency(records[0].points, "points evaluated")
     plot = figure_html(draw_frequency(records, frequency), "frequency-plot")
-    return Section("frequency", "Class frequency and IoU", paragraph("A dot is a class.", "quiet") + plot)
+    return PageSection("frequency", "Class frequency and IoU", paragraph("A dot is a class.", "quiet") + plot)
 
 
-def _about_collapse(records: Sequence[RunRecord]) -> Section:
+def _about_collapse(records: Sequence[RunRecord]) -> PageSection:
     """The measures at the end of training, and over it."""
     from pointseg.commands import called
 
     figure = draw_collapse(records)
     if figure is None:
         command = called("analyze", "--run", *(str(record.directory.path) for record in records))
-        return Section("collapse", "Neural collapse", f"<p>{escape(_NOT_MEASURED)}<code>{escape(command)}</code>.</p>")
+        return PageSection(
+            "collapse", "Neural collapse", f"<p>{escape(_NOT_MEASURED)}<code>{escape(command)}</code>.</p>"
+        )
     groups = ["", *(f"_{group}" for group in GROUPS)] if records[0].taxonomy.groups is not None else [""]
     rows = []
     for name, title, ideal in MEASURES:
@@ -262,12 +264,12 @@ def _about_collapse(records: Sequence[RunRecord]) -> Section:
         "at collapse",
     ]
     table = plain_table(header, rows, 2 if len(records) == 2 else 1)
-    return Section("collapse", "Neural collapse", figure_html(figure, "collapse-plot") + table)
+    return PageSection("collapse", "Neural collapse", figure_html(figure, "collapse-plot") + table)
 
 
 def _about_scenes(
     records: Sequence[RunRecord], views: Sequence[tuple[str, Scene, list[ViewedPrediction]]], max_points: int
-) -> Section:
+) -> PageSection:
     """The scenes in 3D."""
     html = paragraph(f"{HOW_TO} Predicted without test-time augmentation.", "quiet")
     for index, (reason, scene, predictions) in enumerate(views):
@@ -277,7 +279,7 @@ def _about_scenes(
             f"{told}{'; ' + reason if reason else ''}; {drawn}", "quiet"
         )
         html += figure_html(figure, f"scene-{index}")
-    return Section("scenes", "Scenes", html)
+    return PageSection("scenes", "Scenes", html)
 
 
 def _miou(record: RunRecord, scene: Scene) -> float | None:

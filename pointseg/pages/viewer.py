@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
-from pointseg.pages.document import Section, paragraph, render_page
+from pointseg.pages.document import PageSection, paragraph, render_page
 from pointseg.pages.libraries import CREDITS, figure_html
 from pointseg.pages.scene_view import HOW_TO, ViewedPrediction, draw_scene
 from pointseg.scans.scene import Scene
@@ -26,7 +26,7 @@ def render_viewer(
     """
     figure, drawn = draw_scene(scene, predictions, taxonomy, MAX_POINTS)
     html = choice + figure_html(figure, "scene-0") + paragraph(f"{HOW_TO} Drawn: {drawn}.", "quiet")
-    return render_page(scene.name, "", [Section("scene", "Scene", html)], [script], CREDITS)
+    return render_page(scene.name, "", [PageSection("scene", "Scene", html)], [script], CREDITS)
 
 
 def render_choice(names: Sequence[str], chosen: Sequence[int]) -> str:

@@ -30,7 +30,7 @@ _TABLES = ("recipes.tsv", "shapes.tsv", "materials.tsv", "room_kinds.tsv", "nyu4
 
 
 @dataclass(frozen=True)
-class SceneJob:
+class RoomJob:
     """One scene to make."""
 
     raw: Path
@@ -72,7 +72,7 @@ def write_demo_scans(
     """
     _check_settings(num_scenes, seed, num_vertices, workers, law)
     _claim_folder(raw, num_scenes, seed, num_vertices, law)
-    jobs = [SceneJob(raw, split, i, seed, num_vertices, law) for split in SPLITS for i in range(num_scenes[split])]
+    jobs = [RoomJob(raw, split, i, seed, num_vertices, law) for split in SPLITS for i in range(num_scenes[split])]
     write_text(raw / "scannetv2-labels.combined.tsv", label_table_text())
     for split in SPLITS:
         names = "".join(f"{job.scene}\n" for job in jobs if job.split == split)
@@ -83,7 +83,7 @@ def write_demo_scans(
     return len(missing)
 
 
-def write_scene(job: SceneJob) -> None:
+def write_scene(job: RoomJob) -> None:
     """Make one scene and write its folder, whole or not at all."""
     scan = make_scan(job.seed, job.split, job.index, job.num_vertices, job.law)
     with atomic_directory(job.folder) as folder:

@@ -13,7 +13,7 @@ TILE_M = 0.3
 
 
 @dataclass(frozen=True)
-class Material:
+class RoomMaterial:
     """One row of ``materials.tsv``."""
 
     name: str
@@ -23,11 +23,11 @@ class Material:
 
 
 @cache
-def load_materials() -> dict[str, Material]:
+def load_materials() -> dict[str, RoomMaterial]:
     """All materials by name."""
 
-    def parse_material(row: dict[str, str]) -> Material:
-        return Material(row["material"], (int(row["r"]), int(row["g"]), int(row["b"])), row["texture"])
+    def parse_material(row: dict[str, str]) -> RoomMaterial:
+        return RoomMaterial(row["material"], (int(row["r"]), int(row["g"]), int(row["b"])), row["texture"])
 
     return {material.name: material for material in read_table("materials.tsv", parse_material)}
 
@@ -52,7 +52,7 @@ def paint_mesh(mesh: RoomMesh, rng: np.random.Generator) -> np.ndarray:
     return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
 
 
-def _shades(mesh: RoomMesh, materials: list[Material], rng: np.random.Generator) -> np.ndarray:
+def _shades(mesh: RoomMesh, materials: list[RoomMaterial], rng: np.random.Generator) -> np.ndarray:
     """(pieces, 3): the material's colour, a little different on every object."""
     num_things = len(mesh.things)
     factor = rng.normal(1.0, 0.1, size=num_things)[:, None]

@@ -29,7 +29,7 @@ SMOOTH_NOISE_M = 0.004
 
 
 @dataclass
-class Annotation:
+class DemoAnnotation:
     """One object as the annotator named it."""
 
     class_name: str
@@ -48,7 +48,7 @@ class DemoScan:
     """(M, 3) int32."""
     segment_id: np.ndarray
     """(N,) int64."""
-    annotations: list[Annotation]
+    annotations: list[DemoAnnotation]
     axis_alignment: np.ndarray
     """(4, 4) float64, six decimals: from the raw frame to walls parallel to the axes and the floor at z = 0."""
     room_kind: str
@@ -179,7 +179,7 @@ def _sort_vertices_in_space(mesh: RoomMesh) -> RoomMesh:
     )
 
 
-def _annotate(mesh: RoomMesh, segment_id: np.ndarray, rng: np.random.Generator) -> list[Annotation]:
+def _annotate(mesh: RoomMesh, segment_id: np.ndarray, rng: np.random.Generator) -> list[DemoAnnotation]:
     """Objects in random order; a few objects and a few segments are forgotten."""
     segments, first_vertex = np.unique(segment_id, return_index=True)
     thing_of_segment = mesh.thing_of_vertex[first_vertex]
@@ -190,7 +190,7 @@ def _annotate(mesh: RoomMesh, segment_id: np.ndarray, rng: np.random.Generator) 
         # An object of which one segment is left keeps it.
         chosen = segments[of_thing & remembered] if (of_thing & remembered).any() else segments[of_thing]
         if len(chosen) and mesh.things[i].is_annotated:
-            annotations.append(Annotation(mesh.things[i].name, rng.permutation(chosen)))
+            annotations.append(DemoAnnotation(mesh.things[i].name, rng.permutation(chosen)))
     return annotations
 
 

@@ -154,7 +154,11 @@ class SubMConv3d(_SparseConvolutionLayer):
         super().__init__(in_channels, out_channels, geometry, bias, indice_key)
 
     def forward(self, tensor: SparseConvTensor) -> SparseConvTensor:
-        """(M, in) features to (M, out) features of the same voxels."""
+        """(M, in) features to (M, out) features of the same voxels.
+
+        Raises:
+            ValueError: the channels do not fit, or the key's map is of another layer.
+        """
         self._check_channels(tensor)
         if self._is_matrix_product:
             return self._multiply(tensor)
@@ -202,7 +206,11 @@ class SparseConv3d(_SparseConvolutionLayer):
             raise ValueError(f"padding: must be 0 where kernel_size and stride are 1, got {padding!r}")
 
     def forward(self, tensor: SparseConvTensor) -> SparseConvTensor:
-        """(M, in) features to (M', out) features of the coarser voxels."""
+        """(M, in) features to (M', out) features of the coarser voxels.
+
+        Raises:
+            ValueError: the channels do not fit, or an earlier layer has the key.
+        """
         self._check_channels(tensor)
         if self._is_matrix_product:
             return self._multiply(tensor)
@@ -233,7 +241,12 @@ class SparseInverseConv3d(_SparseConvolutionLayer):
         )
 
     def forward(self, tensor: SparseConvTensor) -> SparseConvTensor:
-        """(M', in) features of the coarse voxels to (M, out) features of the fine ones."""
+        """(M', in) features of the coarse voxels to (M, out) features of the fine ones.
+
+        Raises:
+            ValueError: the channels do not fit, or no strided layer of the same kernel and voxels left a map under
+                the key.
+        """
         self._check_channels(tensor)
         found = tensor.find_indice_pair(self.indice_key)
         if found is None or found.submanifold:

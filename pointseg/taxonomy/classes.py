@@ -92,14 +92,24 @@ class Taxonomy:
         return np.where(self.class_ids[label] == class_id, label, IGNORE).astype(np.int64)
 
     def class_id_from_label(self, label: np.ndarray) -> np.ndarray:
-        """Map labels to ids, int32, same shape; IGNORE becomes :attr:`no_class_id`."""
+        """Map labels to ids, int32, same shape; IGNORE becomes :attr:`no_class_id`.
+
+        Raises:
+            ValueError: a label is neither a class nor IGNORE.
+        """
         label = np.asarray(label)
         if label.size and (label.min() < IGNORE or label.max() >= self.num_classes):
             raise ValueError(f"labels are {label.min()}..{label.max()}, expected {IGNORE}..{self.num_classes - 1}")
         return np.append(self.class_ids, np.int32(self.no_class_id))[label]
 
     def group_mask(self, group: str) -> np.ndarray:
-        """(K,) bool: the classes of ``head``, ``common`` or ``tail``."""
+        """(K,) bool: the classes of ``head``, ``common`` or ``tail``.
+
+        Raises:
+            ValueError: it is another group, or the classes have none.
+        """
+        if group not in GROUPS:
+            raise ValueError(f"expected a group of {', '.join(GROUPS)}, got {group!r}")
         if self.groups is None:
             raise ValueError(f"{self.name} has no head/common/tail groups")
         return np.array([g == group for g in self.groups])

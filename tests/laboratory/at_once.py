@@ -7,7 +7,7 @@ from pointseg.laboratory.child import do_run
 from pointseg.laboratory.plan import PlannedRun
 
 
-def do_at_once(run: PlannedRun) -> scheduler.Child:
+def do_at_once(run: PlannedRun) -> scheduler.RunAtWork:
     """In the place of ``scheduler.start_child``: the run is done when this returns."""
     do_run(run)
-    return scheduler.Child(run, Mock(**{"poll.return_value": 0}))
+    return scheduler.RunAtWork(run, Mock(**{"poll.return_value": 0}))

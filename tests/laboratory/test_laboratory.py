@@ -80,10 +80,10 @@ def test_rooms_of_before_there_were_segments_get_them_where_methods_vote(data: P
 
 
 def test_votes_borrow_the_weights_and_have_other_scores(call: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def do_at_once(run: PlannedRun) -> scheduler.Child:
+    def do_at_once(run: PlannedRun) -> scheduler.RunAtWork:
         assert not run.trains
         do_run(run)
-        return scheduler.Child(run, Mock(**{"poll.return_value": 0}))
+        return scheduler.RunAtWork(run, Mock(**{"poll.return_value": 0}))
 
     monkeypatch.setattr(scheduler, "start_child", do_at_once)
     names = [*METHODS, "votes", "votes+collapse"]
@@ -215,7 +215,7 @@ def test_a_run_that_is_killed_is_told_of(
     (run / "log.txt").write_text("said long ago\n")
     children = []
 
-    def start(planned: PlannedRun) -> scheduler.Child:
+    def start(planned: PlannedRun) -> scheduler.RunAtWork:
         children.append(start_child(planned))
         return children[0]
 

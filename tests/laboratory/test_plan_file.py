@@ -270,7 +270,7 @@ def test_what_two_comparisons_need_is_done_once(
     plan = {**PLAN, "seeds": 1, "comparisons": {"a": a, "b": b}}
     begun = []
 
-    def note_and_do(run: PlannedRun) -> scheduler.Child:
+    def note_and_do(run: PlannedRun) -> scheduler.RunAtWork:
         begun.append(f"{run.comparison}: {run.method}")
         return do_at_once(run)
 
@@ -294,7 +294,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("campaign")
     arguments = ["--out", str(folder / "out"), "--plan", str(write(folder, PLAN))]
 
-    def note_and_do(run: PlannedRun) -> scheduler.Child:
+    def note_and_do(run: PlannedRun) -> scheduler.RunAtWork:
         with open(folder / "order", "a") as order:
             order.write(f"{run.comparison} {run.method} {run.seed}\n")
         return do_at_once(run)
@@ -429,7 +429,7 @@ def test_a_campaign_that_was_cut_off_does_what_is_missing(campaign: list[str], m
     result.unlink()
     begun = []
 
-    def note_and_do(run: PlannedRun) -> scheduler.Child:
+    def note_and_do(run: PlannedRun) -> scheduler.RunAtWork:
         begun.append(f"{run.comparison}: {run.title}")
         return do_at_once(run)
 
@@ -452,7 +452,7 @@ def test_each_run_that_ends_is_in_its_table_at_once(campaign: list[str], monkeyp
         path.unlink()
     begun = []
 
-    def do_one(run: PlannedRun) -> scheduler.Child:
+    def do_one(run: PlannedRun) -> scheduler.RunAtWork:
         if begun:
             raise KeyboardInterrupt
         begun.append(run.title)

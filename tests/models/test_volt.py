@@ -13,10 +13,10 @@ from pointseg.models import build_network
 from pointseg.models.volt import (  # fmt: skip
     SIZES,
     Attention,
-    Block,
     Decoder,
     Tokenizer,
     Volt,
+    VoltBlock,
     draw_kept,
     find_patches,
     rotary_angles,
@@ -144,7 +144,7 @@ def test_attention_is_softmax_over_the_tokens_of_a_scene() -> None:
 @torch.no_grad()
 def test_a_block_adds_attention_and_then_its_mlp() -> None:
     torch.manual_seed(0)
-    block = Block(64)
+    block = VoltBlock(64)
     tokens, angles = torch.randn(6, 64), rotary_angles(torch.randint(0, 9, (6, 3)))
     middle = tokens + block.attn(F.layer_norm(tokens, (64,)), angles, [6])
     inside = F.layer_norm(middle, (64,)) @ block.mlp.fc1.weight.T + block.mlp.fc1.bias

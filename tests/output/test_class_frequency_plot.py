@@ -7,7 +7,7 @@ import pytest
 
 from pointseg.errors import UsageError
 from pointseg.output.class_frequency_plot import (
-    ClassFrequency,
+    FrequencyChart,
     draw_class_frequency,
     draw_rank_plot,
     rank_classes,
@@ -21,8 +21,8 @@ COUNTS = np.array([20, 0, 5000, 20, 7])
 GROUPS = ["common", "tail", "head", "common", "tail"]
 
 
-def _frequency(**counts: np.ndarray) -> ClassFrequency:
-    return ClassFrequency("Five classes", [f"class {k}" for k in range(5)], GROUPS, counts)
+def _frequency(**counts: np.ndarray) -> FrequencyChart:
+    return FrequencyChart("Five classes", [f"class {k}" for k in range(5)], GROUPS, counts)
 
 
 def test_classes_that_occur_are_ranked_and_ties_keep_their_order() -> None:

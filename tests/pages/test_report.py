@@ -13,7 +13,7 @@ import torch
 from pointseg import report
 from pointseg.engine.inference import load_segmenter
 from pointseg.errors import DataError, UsageError
-from pointseg.pages.document import Section
+from pointseg.pages.document import PageSection
 from pointseg.pages.run_record import describe_protocols, read_run_record, refuse_other_scenes
 from pointseg.pages.run_report import MAX_BYTES
 from tests.pages.conftest import Visitor
@@ -166,7 +166,7 @@ def test_a_page_that_can_not_be_small_enough_names_what_is_large(
     evaluated_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pointseg.pages.run_report.MAX_BYTES", 1_000)
-    largest = Section("run", "The run", "x" * 10_000_000)
+    largest = PageSection("run", "The run", "x" * 10_000_000)
     monkeypatch.setattr("pointseg.pages.run_report._about_runs", lambda *_: largest)
     with pytest.raises(DataError, match="larger than 1,000 bytes .* is 'The run', 10,000,000 bytes: shorten"):
         report.main(["--run", str(evaluated_run), "--out", str(tmp_path / "a.html"), "--device", "cpu"])
