@@ -36,7 +36,9 @@ def refuse_to_replace_input(out: str | os.PathLike[str] | None, option: str, inp
             folder, place = path.resolve(), out.resolve()
             first = place.relative_to(folder).parts[:1] if place.is_relative_to(folder) else ()
             if first and (first[0] in {*_KEPT, *find_splits(folder)} or (folder / "coord.npy").exists()):
-                raise UsageError(f"{out}: is a place of what {path} holds; choose another name with {option}")
+                raise UsageError(
+                    f"{out}: would take a place in {path}, which is read; choose another name with {option}"
+                )
         elif out.exists() and path.exists() and out.samefile(path):
             raise UsageError(f"{out}: is read, and would be written over; choose another name with {option}")
 
