@@ -1,8 +1,8 @@
 """Other public data sets in their official layouts, read through the library scenezoo (extra ``datasets``).
 
 Each is five answers: which scenes each split has, which classes there are, what maps annotations to them, which files a
-scene is made of, and what its points are. Tables that a data set publishes apart from its scans are taken from its folder, or from ``metadata`` there,
-and fetched by the library where they are in neither.
+scene is made of, and what its points are. Tables that a data set publishes apart from its scans are taken from its
+folder, or from ``metadata`` there, and fetched by the library where they are in neither.
 """
 
 import hashlib
