@@ -1,6 +1,7 @@
 """``python -m pointseg.analyze --run RUN [--run RUN] [--split val] [--json FILE] [--plot PNG]``."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from pointseg.engine.analysis import Analysis, ClassFrequency, analyze_scenes, r
 from pointseg.errors import UsageError
 from pointseg.output.analysis_table import format_analyses
 from pointseg.output.json_text import format_json
+from pointseg.output.own_files import refuse_to_replace_input
 from pointseg.output.plot_style import short_names
 from pointseg.output.plots import ClassFigures, RunFigures, check_plot_path, draw_analysis, order_by_frequency
 from pointseg.run_arguments import add_compared_runs, choose_scenes, load_compared_runs, refuse_many_runs
@@ -43,6 +45,9 @@ def main(argv: Sequence[str]) -> None:
 
     segmenters = load_compared_runs(arguments, arguments.checkpoint)
     root, split = choose_scenes(segmenters, arguments.data_root, arguments.split)
+    inputs = [Path(path) for path in (*arguments.run, *(arguments.checkpoint or ()), root)]
+    refuse_to_replace_input(arguments.json, "--json", inputs)
+    refuse_to_replace_input(arguments.plot, "--plot", inputs)
     data, taxonomy = segmenters[0].config.data, segmenters[0].taxonomy
     folders = list_scenes(root, split)
     check_scenes(folders, taxonomy, data.features)

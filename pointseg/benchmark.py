@@ -23,6 +23,7 @@ from pointseg.command_line import CommandParser
 from pointseg.commands import run_command
 from pointseg.config import load_config
 from pointseg.models import NAMES
+from pointseg.output.own_files import refuse_to_replace_input
 from pointseg.processes import choose_device
 
 _STEPS_WITH_LOADER = 10
@@ -31,6 +32,8 @@ _STEPS_WITH_LOADER = 10
 def main(argv: Sequence[str]) -> None:
     """Measure, print a table, and write the same as JSON."""
     arguments = build_parser().parse_with_overrides(argv)
+    inputs = [Path(given) for name in ("scene", "cfg") if (given := getattr(arguments, name, None))]
+    refuse_to_replace_input(arguments.json, "--json", inputs)
     device = choose_device(arguments.device, "--device ")
     with limit_threads(arguments.threads) as num_threads:
         rows = run_benchmark(arguments, device, num_threads)

@@ -10,8 +10,10 @@ import numpy as np
 from pointseg.atomic import atomic_file, write_text
 from pointseg.command_line import CommandParser
 from pointseg.commands import complain, run_command
+from pointseg.errors import UsageError
 from pointseg.labelled.origin import labelled_origin
 from pointseg.output.class_frequency_plot import FrequencyChart, draw_class_frequency
+from pointseg.output.own_files import refuse_to_replace_input
 from pointseg.output.plots import check_plot_path
 from pointseg.preparation.class_statistics import (
     COUNTED,
@@ -29,8 +31,13 @@ from pointseg.taxonomy import CLASS_TABLE, GROUPS, read_class_table
 def main(argv: Sequence[str]) -> int:
     """Print what is in the tree and every problem; return 1 if there is one."""
     args = build_parser().parse_args(argv)
+    for option in ("json", "tsv", "plot"):
+        inputs = [path for path in (args.prepared, args.classes, args.splits) if path is not None]
+        refuse_to_replace_input(getattr(args, option), f"--{option}", inputs)
     if args.plot:
         check_plot_path(args.plot)
+    if (args.prepared / "checkpoints").is_dir() and (args.prepared / "config.yaml").is_file():
+        raise UsageError(f"{args.prepared}: is the folder of a run; give the prepared tree that it was trained on")
     lists = None if args.splits is None else read_splits(args.splits)
     classes = None if args.classes is None else read_class_table(args.classes)
     is_own = classes is not None or (args.prepared / CLASS_TABLE).exists()

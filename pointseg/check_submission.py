@@ -15,6 +15,8 @@ from pointseg.taxonomy import NAMES, load_taxonomy
 def main(argv: Sequence[str]) -> int:
     """Check the zip against the split and the meshes; all problems go to stderr."""
     args = build_parser().parse_args(argv)
+    if args.zip.is_dir():
+        raise UsageError(f"{args.zip}: is a folder; give the zip, which is made with: {called('submit')}")
     if not args.zip.is_file():
         raise UsageError(f"{args.zip}: there is no such file; make it with: {called('submit')}")
     scenes = read_split(find_split_dir(args.raw, args.splits), args.split)

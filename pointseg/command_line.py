@@ -1,6 +1,7 @@
 """The parser that every command shares: arguments in, and one line for a mistake in them."""
 
 import argparse
+import os
 import sys
 from collections.abc import Collection, Sequence
 from typing import NoReturn
@@ -65,6 +66,12 @@ class CommandParser(argparse.ArgumentParser):
                 if option in self._may_be_empty:
                     continue
                 self.error(f"{option}: has no value" if option.startswith("-") else "an argument is empty")
+        for before, word in zip(["", *words], words, strict=False):
+            value = word.partition("=")[2] if word.startswith("--") else word
+            if value.startswith("~") and not os.path.lexists(value):  # a folder of that name would be made
+                option = word.partition("=")[0] if word.startswith("--") else before
+                where = f"{option} {value}" if option.startswith("--") else value
+                self.error(f"{where}: ~ stands for the home folder in a shell alone, before a path; write it out")
         return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:

@@ -61,7 +61,7 @@ def called(name: str, *arguments: str) -> str:
     command = COMMANDS[name]
     called_as = Path(sys.argv[0] or "python")
     if _is_script(called_as) and command.script is not None:
-        words = f"python {os.path.normpath(called_as.parent.parent / command.script)}"
+        words = f"python {os.path.normpath(called_as.parent / os.pardir / command.script)}"
     elif _is_script(called_as) or _module(called_as) not in (None, "__main__"):
         words = f"python -m pointseg.{command.module}"
     elif _module(called_as) == "__main__":
@@ -104,6 +104,9 @@ def run_command(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
     A :class:`PointsegError`, a full disk and a file that can't be opened become one line on stderr; of an output that
     nobody reads on, as before ``| head``, nothing is said. Anything else is a defect of ours and keeps its traceback.
     """
+    # Python has none where the shell has closed it (``>&-``).
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     try:
         status = main(sys.argv[1:]) or 0
         sys.stdout.flush()

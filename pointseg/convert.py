@@ -269,6 +269,7 @@ def _describe(network: PublishedNetwork, taxonomy: Taxonomy, config: Config, run
         f"{run}: a {network.kind} of {network.num_parameters:,} parameters",
         f"  {network.in_channels} inputs: {', '.join(config.data.features)}; colours {_name_range(config)}",
         f"  {network.num_classes} classes: {taxonomy.name}",
+        f"  voxels of {config.data.voxel_size_m:g} m (--voxel-size: of another size)",
         f"  {network.size}",
         *(f"  {remark}" for remark in network.remarks),
         f"next, with the prepared scenes in {config.data.root}:",

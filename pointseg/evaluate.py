@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pointseg.atomic import write_text
@@ -10,13 +11,16 @@ from pointseg.commands import run_command
 from pointseg.engine.evaluation import evaluate_scenes
 from pointseg.output.evaluation_tables import format_classes, format_scenes
 from pointseg.output.json_text import format_json
+from pointseg.output.own_files import refuse_to_replace_input
 from pointseg.output.report import format_evaluation
 from pointseg.processes import join_processes
 from pointseg.run_arguments import (
     add_run_arguments,
     add_split_argument,
+    choose_root,
     choose_split,
     load_run,
+    warn_of_absent_scenes,
     warn_of_trained_splits,
 )
 from pointseg.scans.prepared import check_labels, check_scenes, list_scenes
@@ -42,7 +46,9 @@ def main(argv: Sequence[str]) -> None:
 
     segmenter = load_run(arguments)
     data = segmenter.config.data
-    root, split = arguments.data_root or data.root, choose_split(arguments.split, data)
+    root, split = choose_root(arguments.data_root, data), choose_split(arguments.split, data)
+    checkpoints = [Path(arguments.checkpoint)] if arguments.checkpoint else []
+    refuse_to_replace_input(arguments.json, "--json", [Path(arguments.run), Path(root), *checkpoints])
     folders = list_scenes(root, split)
     check_scenes(folders, segmenter.taxonomy, data.features)
     check_labels(folders, segmenter.taxonomy)
@@ -51,6 +57,7 @@ def main(argv: Sequence[str]) -> None:
     with join_processes(arguments.device) as processes:
         if processes.is_first:
             warn_of_trained_splits(root, split, [data])
+            warn_of_absent_scenes(root, split)
         evaluation = evaluate_scenes(segmenter, folders, arguments.tta, processes, detailed=True)
     if processes.is_first:
         of = {"split": name_splits(split), "weights": segmenter.weights_sha256}

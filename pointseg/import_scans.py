@@ -14,6 +14,7 @@ from pointseg.labelled.import_report import find_problems, summarize_report
 from pointseg.labelled.import_tree import DEFAULT_VAL_SHARE, ImportedTree, import_scans
 from pointseg.labelled.scan_job import Reading
 from pointseg.scan_arguments import add_scan_arguments, scan_options
+from pointseg.scannet.raw_scan import is_annotated_mesh
 from pointseg.scans.tree import REPORT_NAME
 from pointseg.taxonomy import CLASS_TABLE
 
@@ -39,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
 def import_source(args: Namespace, reading: Reading) -> ImportedTree:
     """Import what the arguments of :func:`build_parser` mean."""
     if args.dataset is None:
+        _refuse_raw_scannet(args.source, args.out)
         share = DEFAULT_VAL_SHARE if args.val_share is None else args.val_share
         return import_scans(args.source, args.out, reading, classes=args.classes, val_share=share, workers=args.workers)
     if args.classes or args.val_share is not None or reading.command_options:
@@ -47,6 +49,15 @@ def import_source(args: Namespace, reading: Reading) -> ImportedTree:
             "--label-field, --unit, --up, --fill-color and --estimate-normals"
         )
     return import_dataset(args.dataset, args.source, args.out, args.workers)
+
+
+def _refuse_raw_scannet(source: Path, out: Path) -> None:
+    """Raises: UsageError where a folder is ScanNet's ``scans``, or the one above: its labels are in files apart."""
+    for scans in (source / "scans", source):
+        for folder in scans.iterdir() if scans.is_dir() else ():
+            if is_annotated_mesh(folder / f"{folder.name}_vh_clean_2.ply"):
+                command = called("prepare", "--raw", str(scans.parent), "--out", str(out))
+                raise UsageError(f"{source}: holds raw scans of ScanNet; prepare them with: {command}")
 
 
 def build_parser() -> CommandParser:

@@ -24,6 +24,7 @@ from pointseg.laboratory.progress import describe_progress
 from pointseg.laboratory.scheduler import do_runs
 from pointseg.laboratory.table import format_table
 from pointseg.laboratory.tables import Summary, Tables, as_json
+from pointseg.output.own_files import refuse_to_replace_input
 from pointseg.rooms import FREQUENCY_LAWS
 from pointseg.scans.tree import SPLITS
 
@@ -55,6 +56,7 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError("--only: chooses comparisons of a plan; give one with --plan")
     has_plan = arguments.plan is not None
     comparisons, split = _read_plan(arguments) if has_plan else _read_options(arguments)
+    refuse_to_replace_input(arguments.json, "--json", [Path(arguments.plan or comparisons[0].cfg)])
     chosen = [one for one in comparisons if arguments.only is None or one.name in arguments.only]
     num_threads = [comparison.shared_config.train.num_threads for comparison in chosen]
     num_at_once = min(choose_jobs(arguments.jobs, number) for number in num_threads)

@@ -13,20 +13,19 @@ from pointseg.command_line import CommandParser
 from pointseg.commands import format_complaint, run_command
 from pointseg.engine.inference import Segmenter, Wanted
 from pointseg.engine.inference.prediction import infer_scan
-from pointseg.engine.inference.scan_segments import segment_files
 from pointseg.errors import PointsegError, UsageError
 from pointseg.folder_lock import hold_folder
-from pointseg.formats.companions import companion_files
 from pointseg.formats.scan_file import check_is_readable_file
 from pointseg.metrics.class_shares import count_ids, format_shares
 from pointseg.output.prediction_files import ArrayFiles, write_predicted_mesh
-from pointseg.output.prediction_record import SUFFIXES, PredictionRecord, fingerprint, hash_files
+from pointseg.output.prediction_input import hash_input
+from pointseg.output.prediction_record import SUFFIXES, PredictionRecord, fingerprint
 from pointseg.output.submission import read_prediction, write_prediction
 from pointseg.processes import Processes, join_processes
-from pointseg.run_arguments import add_run_arguments, load_run
+from pointseg.run_arguments import add_run_arguments, choose_root, load_run, warn_of_absent_scenes
 from pointseg.scan_arguments import add_scan_arguments, scan_options
 from pointseg.scans.own_scan import ScanOptions
-from pointseg.scans.prepared import geometry_files, list_scenes
+from pointseg.scans.prepared import list_scenes
 from pointseg.scans.scan_input import read_scan_input, scan_name
 from pointseg.scans.scene_segments import check_segments
 
@@ -41,7 +40,8 @@ def main(argv: Sequence[str]) -> int:
     arguments = build_parser().parse_args(argv)
     segmenter = load_run(arguments)
     if arguments.split:
-        paths = list_scenes(arguments.data_root or segmenter.config.data.root, arguments.split)
+        root = choose_root(arguments.data_root, segmenter.config.data)
+        paths = list_scenes(root, arguments.split)
         if segmenter.votes:
             check_segments(paths)
     else:
@@ -63,6 +63,8 @@ def main(argv: Sequence[str]) -> int:
             held.enter_context(hold_folder(out, "predicts", "choose another folder with --out", share=share))
             record = PredictionRecord(out, settings, segmenter.taxonomy)
             _refuse_to_overwrite(paths, record, further)
+        if arguments.split and processes.is_first:
+            warn_of_absent_scenes(root, arguments.split)
         return predict_scans(paths, _Work(segmenter, record, arguments.tta, further, options), processes)
 
 
@@ -150,10 +152,7 @@ class _Work:
         name = scan_name(path)
         if not path.is_dir():
             check_is_readable_file(path)
-        files = geometry_files(path) if path.is_dir() else [path, *companion_files(path)]
-        # The suffix says how the same bytes are read.
-        segments = segment_files(path) if self._segmenter.votes else ()
-        input_sha256 = hash_files([*files, *segments], kind=path.suffix.lower())
+        input_sha256 = hash_input(path, with_segments=self._segmenter.votes)
         if self.record.is_finished(name, input_sha256, self.further):
             self._points_of_id += count_ids(read_prediction(self.record.path(name)))
             self.times["reused"] += 1

@@ -7,6 +7,7 @@ from pointseg.atomic import write_text
 from pointseg.command_line import CommandParser
 from pointseg.commands import complain, run_command
 from pointseg.errors import UsageError
+from pointseg.output.own_files import refuse_to_replace_input
 from pointseg.output.plot_style import short_names
 from pointseg.pages.libraries import check_page_libraries
 from pointseg.pages.run_record import describe_protocols, read_run_record, refuse_other_scenes
@@ -29,6 +30,7 @@ def main(argv: Sequence[str]) -> None:
     segmenters = load_compared_runs(arguments)
     records = [read_run_record(*pair) for pair in zip(segmenters, short_names(runs), strict=True)]
     root, split = choose_scenes(segmenters, arguments.data_root, arguments.split)
+    refuse_to_replace_input(out, "--out", [Path(path) for path in (*runs, root)])
     refuse_other_scenes(records)
     chosen = choose_scenes_to_show(records[0], list_scenes(root, split))
     folders = [folder for _, folder in chosen]

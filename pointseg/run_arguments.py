@@ -2,13 +2,14 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from pointseg.commands import complain
 from pointseg.config import DataConfig
 from pointseg.engine.inference import TTA, Segmenter, load_segmenter
 from pointseg.errors import UsageError
 from pointseg.processes import choose_device
-from pointseg.scans.tree import name_splits
+from pointseg.scans.tree import describe_absent_scenes, name_splits
 
 Splits = str | tuple[str, ...]
 """A split, or several together."""
@@ -104,6 +105,20 @@ def load_compared_runs(
     return [load_segmenter(run, checkpoint, arguments.device) for run, checkpoint in pairs]
 
 
+def choose_root(given: str | None, data: DataConfig) -> str:
+    """The prepared tree that is asked for, or the run's.
+
+    Raises:
+        UsageError: the run's is not there, as where its relative path was meant from another folder.
+    """
+    if given is None and not Path(data.root).is_dir():
+        raise UsageError(
+            f"{data.root}: there is no such folder, and the run's config names it as the prepared tree; say where "
+            "that is by --data-root"
+        )
+    return given or data.root
+
+
 def choose_split(given: str | None, data: DataConfig) -> Splits:
     """The split that is asked for, or the one that the run was validated on, or ``val``."""
     return given or data.val_split or "val"
@@ -125,6 +140,12 @@ def warn_of_trained_splits(root: str, split: Splits, runs: Sequence[DataConfig])
         )
 
 
+def warn_of_absent_scenes(root: str, split: Splits) -> None:
+    """Say that scenes are not there, because the preparation has not made them."""
+    if line := describe_absent_scenes(root, split):
+        complain(f"warning: {line}")
+
+
 def _names(split: Splits) -> Sequence[str]:
     return [split] if isinstance(split, str) else split
 
@@ -138,12 +159,13 @@ def choose_scenes(segmenters: Sequence[Segmenter], data_root: str | None, split:
     if len({segmenter.taxonomy.fingerprint for segmenter in segmenters}) > 1:
         raise UsageError("--run: the runs have different classes (taxonomy); compare runs of the same ones")
     data = [segmenter.config.data for segmenter in segmenters]
-    choices = {(data_root or each.root, choose_split(split, each)) for each in data}
+    choices = {(choose_root(data_root, each), choose_split(split, each)) for each in data}
     if len(choices) > 1:
         shown = " and ".join(sorted(f"{root}, {name_splits(split)}" for root, split in choices))
         raise UsageError(f"--run: the runs were validated on {shown}; choose one with --data-root and --split")
     choice = choices.pop()
     warn_of_trained_splits(*choice, data)
+    warn_of_absent_scenes(*choice)
     return choice
 
 

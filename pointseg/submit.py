@@ -7,6 +7,8 @@ from pathlib import Path
 from pointseg.command_line import CommandParser
 from pointseg.commands import called, complain, run_command
 from pointseg.errors import UsageError
+from pointseg.output.own_files import refuse_to_replace_other_zip
+from pointseg.output.prediction_input import find_outdated
 from pointseg.output.prediction_record import RECORD_NAME, read_taxonomy
 from pointseg.output.submission import count_scene_vertices, inspect_folder, write_zip
 from pointseg.scannet.splits import find_split_dir, read_split
@@ -21,10 +23,12 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError(f"{args.predictions}: there is no such folder; make it with: {called('predict')}")
     if args.out.suffix != ".zip":
         raise UsageError(f"{args.out}: the benchmark takes a zip; give a name that ends in .zip")
+    refuse_to_replace_other_zip(args.out)
     taxonomy = load_taxonomy(choose_taxonomy(args))
     scenes = read_split(find_split_dir(args.raw, args.splits), args.split)
     num_vertices_of, problems = count_scene_vertices(args.raw, scenes, args.split)
     found = inspect_folder(args.predictions, num_vertices_of, taxonomy)
+    problems += find_outdated(args.predictions, args.raw, found.ids_of_scene, args.split)
     left_out = [name for name in found.left_out if name.removesuffix(".txt") not in scenes]
     for line in problems + found.problems:
         complain(line)

@@ -7,11 +7,12 @@ from functools import partial
 import torch
 
 from pointseg.command_line import CommandParser
-from pointseg.commands import called, run_command
+from pointseg.commands import called, complain, run_command
 from pointseg.config import Config, list_configs, load_config
 from pointseg.engine.trainer import Trainer
 from pointseg.processes import Processes, join_processes
 from pointseg.runs.directory import RunDirectory
+from pointseg.scans.tree import describe_absent_scenes
 
 _BEGIN_ANEW = "begin another run from it with model.init=RUN run.dir=PATH"
 
@@ -50,6 +51,9 @@ def main(argv: Sequence[str]) -> None:
 
 def train_run(config: Config, processes: Processes, resume: bool) -> None:
     """Train to the end. The trainer is this function's alone, so that nothing of it is left when the processes part."""
+    line = describe_absent_scenes(config.data.root, config.data.train_split, config.data.val_split)
+    if line and processes.is_first:
+        complain(f"warning: {line}")
     trainer = Trainer(config, processes, resume)
     processes.let_first(partial(keep_surroundings, trainer.directory, processes.device, resume))
     trainer.run()

@@ -11,6 +11,7 @@ from pointseg.command_line import CommandParser
 from pointseg.commands import called, complain, run_command
 from pointseg.errors import DataError, UsageError
 from pointseg.formats import Mesh, write_mesh
+from pointseg.output.own_files import refuse_to_replace_input, refuse_to_replace_other_mesh
 from pointseg.output.panels import class_colors
 from pointseg.output.picture import DEFAULT_PANEL_WIDTH_PX, ENGINES, Picture, save_pictures
 from pointseg.output.prediction_record import RECORD_NAME, read_taxonomy
@@ -33,6 +34,10 @@ def main(argv: Sequence[str]) -> int:
     args = build_parser().parse_args(argv)
     if args.save is not None and args.save.suffix not in (".png", ".ply", ".html"):
         raise UsageError(f"{args.save}: can't be written in this format; give a name that ends in .png, .ply or .html")
+    if args.save is not None:
+        refuse_to_replace_input(args.save, "--save", [args.scene, *args.pred, *([args.gt] if args.gt else [])])
+        if args.save.suffix == ".ply":
+            refuse_to_replace_other_mesh(args.save)
     if args.serve is not None or (args.save is not None and args.save.suffix == ".html"):
         return show_in_browser(args)
     if len(args.pred) > 1:

@@ -76,6 +76,16 @@ def test_an_empty_argument_is_a_variable_that_is_not_set(words: list[str], messa
         parser.parse_args(words)
 
 
+@pytest.mark.parametrize("words", [["--json=~/x"], ["--json", "~/x"], ["~/x"], ["~"]])
+def test_a_home_folder_that_no_shell_has_put_in(words: list[str]) -> None:
+    """A folder called ~ would be made here."""
+    parser = CommandParser(prog="x")
+    parser.add_argument("--json")
+    parser.add_argument("inputs", nargs="*")
+    with pytest.raises(UsageError, match="~ stands for the home folder in a shell alone"):
+        parser.parse_args(words)
+
+
 def test_an_option_may_take_an_empty_text() -> None:
     parser = CommandParser(prog="x", may_be_empty=("--prefix",))
     parser.add_argument("--prefix")

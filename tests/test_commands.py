@@ -8,7 +8,7 @@ import pytest
 
 import pointseg
 from pointseg.__main__ import main
-from pointseg.commands import COMMANDS, called, program_name
+from pointseg.commands import COMMANDS, called, program_name, run_command
 from pointseg.config import list_configs
 from pointseg.errors import UsageError
 
@@ -44,6 +44,21 @@ def test_messages_call_a_command_as_the_user_called_this_one(
     assert called("prepare") == prepare
     assert called("train", "--cfg", "my scans.yaml") == f"{train} --cfg 'my scans.yaml'"
     assert program_name() == program
+
+
+def test_a_script_that_was_called_in_its_own_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT / "data_prep")
+    monkeypatch.setattr(sys, "argv", ["check_scans.py"])
+    assert called("prepare") == "python ../data_prep/preprocess_scannet.py"
+
+
+def test_a_closed_output_is_none_that_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python has no stdout after ``>&-``."""
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    with pytest.raises(SystemExit) as end:
+        run_command(lambda argv: print("done"))
+    assert end.value.code == 0
 
 
 @pytest.mark.parametrize("name", COMMANDS)

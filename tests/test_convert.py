@@ -154,6 +154,7 @@ def test_inputs_classes_and_sizes_are_read_off_the_shapes(
         f"a SpUNet-v1m1 of {num_parameters:,} parameters",
         f"{in_channels} inputs: {', '.join(FEATURES[in_channels])}",
         f"{num_classes} classes: scannet{num_classes}",
+        "voxels of 0.03 m (--voxel-size: of another size)",
         "stem 6, channels 8 12 | 10 14, blocks 1 2 | 2 1",
         f"pointseg evaluate --run {run}",
         f"pointseg train --cfg {run}/config.yaml run.dir={run}-finetuned model.init={run}",

@@ -148,3 +148,23 @@ def test_with_a_screen_the_room_is_shown_in_a_window(
         3: "Prediction",
         4: "Errors",
     }
+
+
+def test_a_picture_takes_the_place_of_no_input(prepared: Path, prediction: Path, mesh: Mesh, tmp_path: Path) -> None:
+    """Neither of the scan nor of another file that this command has not written; nor does it lie in a scene."""
+    scan, other = tmp_path / "scan.ply", tmp_path / "other.ply"
+    alpha = {"alpha": np.full(NUM_POINTS, 255, np.uint8)}
+    for path in (scan, other):
+        write_mesh(path, mesh, alpha)
+    before = scan.read_bytes()
+    link = tmp_path / "link.ply"
+    link.symlink_to(scan)
+    for scene, out in [(scan, scan), (scan, link), (scan, other), (prepared, prepared / "room.ply")]:
+        with pytest.raises(UsageError, match="choose another name with --save"):
+            visualize.main(["--scene", str(scene), "--pred", str(prediction), "--save", str(out)])
+    with pytest.raises(UsageError, match="choose another name with --save"):
+        visualize.main(["--scene", str(prepared), "--save", str(prepared / "room.html")])
+    assert scan.read_bytes() == other.read_bytes() == before
+    assert not (prepared / "room.ply").exists()
+    for _ in range(2):
+        assert visualize.main(["--scene", str(scan), "--pred", str(prediction), "--save", str(tmp_path / "a.ply")]) == 0

@@ -39,7 +39,7 @@ def make_content(
         estimate_normals: from neighbouring points, where there are neither normals nor faces.
 
     Raises:
-        DataError: no point has a place.
+        DataError: no point has a place, or there are not as many class ids or objects as points.
         UsageError: normals have to be estimated, and Open3D is not installed.
     """
     notes, has_place = list(points.scan.notes), points.scan.is_finite
@@ -47,6 +47,12 @@ def make_content(
         raise DataError(f"{points.scan.path}: no coordinate is finite; scan it again or leave it out")
     if num_left_out := int((~has_place).sum()):
         notes.append(f"{num_left_out:,} points have no place (NaN) and were left out")
+    for what, ids in (("class ids", points.class_id), ("objects", points.instance)):
+        if ids is not None and len(ids) != len(has_place):
+            raise DataError(
+                f"{points.scan.path}: has {len(ids)} {what} for {len(has_place)} points, its annotation is of another "
+                "scan or cut off; download the scan again"
+            )
     class_id, instance = (None if ids is None else ids[has_place] for ids in (points.class_id, points.instance))
     there = points.scan.select(has_place)
     own = make_scene(name, there, options, estimate_normals)

@@ -1,6 +1,6 @@
 """One scene of another data set to a prepared scene, and all of them to a tree."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 
 from pointseg.errors import DataError, UsageError
 from pointseg.labelled.content import make_content
-from pointseg.labelled.datasets import READERS, call_library, open_dataset, read_table_of
+from pointseg.labelled.datasets import READERS, call_library, describe_mapping, open_dataset, read_table_of
 from pointseg.labelled.import_tree import ImportedTree, prepare_tree, refuse_benchmark_tree
 from pointseg.labelled.scan_job import IMPORT_VERSION
 from pointseg.labelled.split_lists import write_lists
@@ -44,7 +44,8 @@ class DatasetJob(SceneJob):
             "dataset": self.dataset,
             "scene_id": self.scene_id,
             "scenezoo": version("scenezoo"),
-            "classes": self.taxonomy.ids_fingerprint,
+            "classes": self.taxonomy.fingerprint,
+            "mapping": describe_mapping(self.dataset, library),
             "files": describe_files(READERS[self.dataset].find_files(library, self.scene_id), library.root_dir),
         }
 
@@ -74,12 +75,17 @@ def import_dataset(name: str, source: Path, out: Path, workers: int | None = Non
         OSError: ``out`` can't be written, or the disk is full.
     """
     refuse_benchmark_tree(out)
+    _open_dataset.cache_clear()  # the tables may have changed since an import before
+    if out.resolve().is_relative_to(source.resolve()):
+        raise UsageError(f"{out}: lies in the folder of the data set; choose another folder by --out")
     reader, library = READERS[name], open_dataset(name, source)
     splits = call_library(name, reader.list_splits, library)
     taxonomy = read_table_of(name, library)
     table = out / CLASS_TABLE
-    if table.is_file() and read_class_table(table).ids_fingerprint != taxonomy.ids_fingerprint:
-        raise DataError(f"{table}: has other classes than {name}; choose another folder by --out")
+    # By the names too: with the same ids in another order, one label would stand for two classes.
+    if table.is_file() and read_class_table(table).fingerprint != taxonomy.fingerprint:
+        raise DataError(f"{table}: has other classes than {name} in {source}; choose another folder by --out")
+    call_library(name, reader.read_mapping, library)
     jobs: list[SceneJob] = []
     for split, ids in splits.items():
         for scene_id in ids:
@@ -98,7 +104,8 @@ def import_dataset(name: str, source: Path, out: Path, workers: int | None = Non
         "command": "import",
         "command_options": [str(source.absolute()), "--dataset", name],
     }
-    return prepare_tree(out, taxonomy, jobs, lists, settings, [], workers)
+    tree = prepare_tree(out, taxonomy, jobs, lists, settings, [], workers)
+    return replace(tree, reasons=tree.reasons + call_library(name, reader.find_skipped, library))
 
 
 @lru_cache(maxsize=1)

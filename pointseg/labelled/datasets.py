@@ -1,11 +1,13 @@
 """Other public data sets in their official layouts, read through the library scenezoo (extra ``datasets``).
 
-Each is four answers: which scenes each split has, which classes there are, which files a scene is made of, and what its
-points are. Tables that a data set publishes apart from its scans are taken from its folder, or from ``metadata`` there,
-and fetched by the library where they are in neither.
+Each is five answers: which scenes each split has, which classes there are, what maps annotations to them, which files a
+scene is made of, and what its points are. Tables that a data set publishes apart from its scans are taken from its
+folder, or from ``metadata`` there, and fetched by the library where they are in neither.
 """
 
-from collections.abc import Callable, Mapping
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import numpy as np
 
 from pointseg.errors import DataError, UsageError, missing_library
 from pointseg.formats.scan_file import ScanFile, bytes_from_unit
+from pointseg.labelled import s3dis
 from pointseg.labelled.content import LabelledPoints
 from pointseg.taxonomy import Taxonomy, parse_class_table
 
@@ -26,18 +29,22 @@ class DatasetReader:
     """Split -> ids of its scenes, also of those that are not on this disk."""
     list_classes: Callable[[Any], dict[int, str]]
     """Class id -> name, in the order of the labels."""
+    read_mapping: Callable[[Any], Any]
+    """From the names or ids in annotations to those of classes, JSON-ready; None where annotations name classes."""
     find_files: Callable[[Any, str], list[Path]]
     """The files that a scene is made of."""
     read_points: Callable[[Any, str], LabelledPoints]
     """The points of a scene; without class ids where it has none."""
+    find_skipped: Callable[[Any], list[str]] = lambda _library: []
+    """A line for each folder that looks like a scene, or like scenes, and is read as none."""
     name_scene: Callable[[str], str] = str
     """From an id to the name of the scene's folder."""
     tables: Mapping[str, str] | None = None
     """Argument of the library's reader -> name of the published table."""
 
 
-def open_dataset(name: str, root: Path) -> Any:
-    """Scenezoo's reader of the data set at ``root``.
+def open_dataset(name: str, root: Path, offline: bool = False) -> Any:
+    """Scenezoo's reader of the data set at ``root``; ``offline``, it takes no table from the network.
 
     Raises:
         UsageError: scenezoo is not installed, or there is no such folder.
@@ -54,7 +61,7 @@ def open_dataset(name: str, root: Path) -> Any:
         found = [path for path in (root / file, root / "metadata" / file) if path.is_file()]
         if found:
             tables[argument] = str(found[0])
-    return get_dataset(name, root, **tables)
+    return get_dataset(name, root, offline=offline, **tables)
 
 
 def read_table_of(name: str, library: Any) -> Taxonomy:
@@ -62,6 +69,18 @@ def read_table_of(name: str, library: Any) -> Taxonomy:
     classes = call_library(name, READERS[name].list_classes, library)
     rows = "".join(f"{i}\t{class_name}\n" for i, class_name in classes.items())
     return parse_class_table(f"id\tname\n{rows}", name, f"classes of {name}")
+
+
+def describe_mapping(name: str, library: Any) -> str:
+    """A fingerprint of all that turns an annotation into a label: the classes, and what maps to them.
+
+    Raises:
+        DataError: a table of the data set is missing or broken.
+    """
+    reader = READERS[name]
+    parts = [list(call_library(name, reader.list_classes, library).items())]
+    parts.append(call_library(name, reader.read_mapping, library))
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def call_library(name: str, function: Callable[..., Any], library: Any, *arguments: Any) -> Any:
@@ -79,27 +98,15 @@ def call_library(name: str, function: Callable[..., Any], library: Any, *argumen
         remedy = (
             f"if it can't be fetched, put {tables} into that folder" if tables else "compare with its official layout"
         )
+        if arguments:  # the tables were read before
+            remedy = f"download the scan {arguments[0]} again"
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise DataError(f"{library.root_dir}: can't be read as {name} ({reason}); {remedy}") from None
 
 
-def _s3dis_splits(library: Any) -> dict[str, list[str]]:
-    return {split.capitalize(): list(ids) for split, ids in library.splits.items()}
-
-
-def _s3dis_files(library: Any, scene: str) -> list[Path]:
-    return sorted((library.dataset_root / scene / "Annotations").glob("*.txt"))
-
-
-def _s3dis_points(library: Any, scene: str) -> LabelledPoints:
-    points = library.get_points(scene)
-    scan = ScanFile(library.dataset_root / scene, points.xyz, rgb=points.rgb)
-    return LabelledPoints(scan, points.semantic_labels.astype(np.int64), points.instance_labels.astype(np.int64))
-
-
 def _scannetpp_splits(library: Any) -> dict[str, list[str]]:
     names = {"train": "nvs_sem_train", "val": "nvs_sem_val", "test": "sem_test"}
-    return {split: [i for i in library.splits.get(name, []) if i.strip()] for split, name in names.items()}
+    return {split: _strip(library.splits.get(name, [])) for split, name in names.items()}
 
 
 def _scannetpp_classes(library: Any) -> dict[int, str]:
@@ -108,7 +115,23 @@ def _scannetpp_classes(library: Any) -> dict[int, str]:
         raise DataError(
             f"{library.root_dir}/metadata/semantic_benchmark/top100.txt: is missing; download the data set's metadata"
         )
-    return dict(enumerate(name for name in names if name.strip()))
+    return dict(enumerate(_strip(names)))
+
+
+def _scannetpp_mapping(library: Any) -> dict[str, Any]:
+    """Name in annotations -> class; names that are not in it stand for themselves."""
+    mapping = library.metadata.get("label_mapping")
+    if mapping is None:
+        raise DataError(
+            f"{library.root_dir}/metadata/semantic_benchmark/map_benchmark.csv: is missing, so objects of other names "
+            "than the classes' would be without label; download the data set's metadata"
+        )
+    return {name.strip(): row.get("semantic_map_to", name).strip() for name, row in mapping.items()}
+
+
+def _strip(lines: Sequence[str]) -> list[str]:
+    """The lines of a list that say something; blanks around a name don't count."""
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _scannetpp_files(library: Any, scene: str) -> list[Path]:
@@ -123,11 +146,10 @@ def _scannetpp_points(library: Any, scene: str) -> LabelledPoints:
     points = _mesh_points(library.get_mesh(scene), folder)
     if (folder / "segments_anno.json").is_file():
         objects = library.get_segmentation(scene, segmentation_type="instance")
-        mapping = library.metadata.get("label_mapping", {})
+        mapping = _scannetpp_mapping(library)
         id_of_name = {name: i for i, name in _scannetpp_classes(library).items()}
         class_of_object = {
-            i: id_of_name.get(mapping.get(name, {}).get("semantic_map_to", name), -1)
-            for i, name in objects.id_to_name.items()
+            i: id_of_name.get(mapping.get(name.strip(), name.strip()), -1) for i, name in objects.id_to_name.items()
         }
         points.instance = objects.labels.astype(np.int64)
         points.class_id = _look_up(points.instance, class_of_object)
@@ -231,16 +253,21 @@ def _labels_of_vertices(faces: np.ndarray, label: np.ndarray, num_vertices: int)
 
 READERS = {
     "s3dis": DatasetReader(
-        _s3dis_splits,
+        s3dis.list_splits,
         lambda library: dict(enumerate(library.class_names)),
-        _s3dis_files,
-        _s3dis_points,
+        lambda library: None,
+        s3dis.find_files,
+        s3dis.read_points,
+        find_skipped=s3dis.find_skipped,
         name_scene=lambda scene: scene.split("/")[1],
     ),
-    "scannetpp": DatasetReader(_scannetpp_splits, _scannetpp_classes, _scannetpp_files, _scannetpp_points),
+    "scannetpp": DatasetReader(
+        _scannetpp_splits, _scannetpp_classes, _scannetpp_mapping, _scannetpp_files, _scannetpp_points
+    ),
     "3rscan": DatasetReader(
         lambda library: library.splits,
         lambda library: dict(sorted(library.metadata["semantic_spaces"]["rio27"].items())),
+        lambda library: None,
         _threerscan_files,
         _threerscan_points,
         tables={"label_mapping_file": "3RScan.v2 Semantic Classes - Mapping.csv"},
@@ -248,6 +275,7 @@ READERS = {
     "multiscan": DatasetReader(
         lambda library: library.splits,
         lambda library: {i: n for i, n in sorted(library.metadata["object_semantic_id_to_name"].items()) if i > 0},
+        lambda library: library.metadata["object_name_to_semantic_id"],
         _multiscan_files,
         _multiscan_points,
         tables={
@@ -263,6 +291,10 @@ READERS = {
             for i, name in sorted(library.metadata["label_spaces"]["mpcat40"].items())
             if i > 0 and name != "unlabeled"
         },
+        lambda library: [
+            [row["index"], row["raw_category"], row["mpcat40index"]]
+            for row in library.metadata["label_mapping"].values()
+        ],
         _matterport_files,
         _matterport_points,
         name_scene=lambda scene: scene.replace("/", "_"),

@@ -77,7 +77,7 @@ def build_report(
             f"{split}/{scene}"
             for split, of_split in sources.items()
             for scene, source in of_split.items()
-            if (split, scene) not in failures and source["made_from"].get("classes") != taxonomy.ids_fingerprint
+            if (split, scene) not in failures and source["made_from"].get("classes") not in taxonomy.fingerprints
         ],
         "notes": notes,
     }
@@ -96,9 +96,12 @@ def summarize_report(report: Mapping[str, Any], taxonomy: Taxonomy) -> list[str]
     without = report["classes_without_points"]
     if without:
         lines.append(f"classes without a point: {', '.join(without[:8])}{and_more(without, 8)}")
-    missing = sum(map(len, report["missing"].values()))
-    if missing:
-        lines.append(f"no longer in the source, kept in the tree: {missing} scenes")
+    missing = [(split, scene) for split, scenes in report["missing"].items() for scene in scenes]
+    kept = sum(scene in report["splits"][split]["scenes"] for split, scene in missing)
+    if kept:
+        lines.append(f"no longer in the source, kept in the tree: {kept} scenes")
+    if len(missing) > kept:
+        lines.append(f"listed, but not in the source: {len(missing) - kept} scenes")
     for note, scenes in list(report["notes"].items())[:8]:
         lines.append(f"note: {scenes[0]}: {note}" + (f" (and {len(scenes) - 1} more scenes)" if scenes[1:] else ""))
     if len(report["notes"]) > 8:

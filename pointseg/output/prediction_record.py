@@ -207,6 +207,16 @@ def read_hashes(folder: Path) -> dict[str, str | None] | None:
     return {scene: files.get("prediction") for scene, files in _read(folder)["scenes"].items()}
 
 
+def read_inputs(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Scene -> what its prediction was made of: file or folder, and its SHA-256; of those that the record tells of."""
+    scenes = _read(folder)["scenes"]
+    return {
+        scene: (Path(files["source"]), files["input"])
+        for scene, files in scenes.items()
+        if isinstance(files.get("source"), str) and isinstance(files.get("input"), str)
+    }
+
+
 def read_taxonomy(folder: Path) -> Taxonomy | None:
     """The classes of the predictions in a folder; None where no record says.
 

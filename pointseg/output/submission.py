@@ -7,6 +7,7 @@ is a zip with one such file for each scene of the split at its root, and nothing
 import hashlib
 import os
 import re
+import stat
 import struct
 import zipfile
 import zlib
@@ -217,7 +218,8 @@ def _parse_ids(content: bytes, num_vertices: int | None) -> tuple[np.ndarray | N
     if ids is None:
         lines = content.splitlines()
         for number, line in enumerate(lines, start=1):
-            if not _WHOLE_NUMBER.fullmatch(line.strip()):
+            # The benchmark's scripts end a line at \x0b and \x0c, too.
+            if not _WHOLE_NUMBER.fullmatch(line.strip(b" \t")):
                 shown = line[:40].decode("utf-8", errors="replace")
                 return None, f"line {number} is {shown!r}, not a whole number; write one id a line"
         ids = np.array([int(line) for line in lines], dtype=np.int32)
@@ -294,10 +296,15 @@ def _inspect_names(
     times_seen = dict.fromkeys(scenes, 0)
     for member in archive.infolist():
         where = f"{path}/{member.filename}"
-        folder, _, name = member.filename.replace("\\", "/").rpartition("/")
+        folder, slash, name = member.filename.replace("\\", "/").rpartition("/")
+        folder = folder or slash
         scene = name.removesuffix(".txt")
         if folder.startswith("__MACOSX") or name.startswith("."):
             found.problems.append(f"{where}: is a hidden file of the system that made the zip; leave it out")
+        elif "\0" in member.orig_filename or stat.S_ISLNK(member.external_attr >> 16):
+            found.problems.append(f"{where}: is a link, or has a NUL in its name; put the file itself there")
+            if scene in times_seen:
+                times_seen[scene] += 1
         elif folder:
             files_in_folder[folder] += name != ""
             if scene in times_seen:

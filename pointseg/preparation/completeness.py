@@ -20,8 +20,10 @@ class Table:
     kind: str
     """What a line calls it: ``label map``."""
     path: Path
-    fingerprint: str
-    """Changes when other labels come from it."""
+    key: str
+    """In ``made_from`` of a ``source.json``: the fingerprint of the table that the scene was made with."""
+    fingerprints: frozenset[str]
+    """That of the table as it is now; another one means other labels."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ def find_leftovers(root: Path, splits: Sequence[str]) -> list[str]:
 def find_gaps(
     root: Path,
     scenes: Sequence[SceneKey],
-    table_of_scene: Mapping[SceneKey, str | None],
-    find_table: Callable[[Path, Mapping[str, Any]], Table | None],
+    tables_of_scene: Mapping[SceneKey, Mapping[str, Any]],
+    find_tables: Callable[[Path, Mapping[str, Any]], Sequence[Table]],
     lists: Mapping[str, Sequence[str]] | None = None,
 ) -> Gaps:
     """Hold the scenes that there are against the tree's report and the lists.
@@ -58,8 +60,8 @@ def find_gaps(
     Args:
         root: the prepared tree.
         scenes: those that are in it.
-        table_of_scene: of those with a ``source.json``, the fingerprint of the table that gave them their labels.
-        find_table: that table as it is now, from root and settings of the report; None: it can't be told.
+        tables_of_scene: of those with a ``source.json``, its ``made_from``, with the fingerprints of the tables.
+        find_tables: those tables as they are now, from root and settings of the report, as far as it can be told.
         lists: split -> the scenes that have to be there; None: those of the report.
     """
     here = set(scenes)
@@ -72,11 +74,11 @@ def find_gaps(
             report = _Report(root, json.loads(regular_file(report_path).read_text(encoding="utf-8")))
             problems += report.unlisted
             notes += report.find_notes(here)
-            line_of_scene = report.find_problems(here, table_of_scene, find_table)
+            line_of_scene = report.find_problems(here, tables_of_scene, find_tables)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reason = f"{type(error).__name__}: {error}"
             problems.append(f"{report_path}: is broken ({reason}); run: {prepare_command(root)}")
-    elif table_of_scene:
+    elif tables_of_scene:
         problems.append(f"{report_path}: is missing, the preparation has not ended; run: {prepare_command(root)}")
     elif lists is None:
         notes.append(
@@ -132,19 +134,20 @@ class _Report:
     def find_problems(
         self,
         here: Set[SceneKey],
-        table_of_scene: Mapping[SceneKey, str | None],
-        find_table: Callable[[Path, Mapping[str, Any]], Table | None],
+        tables_of_scene: Mapping[SceneKey, Mapping[str, Any]],
+        find_tables: Callable[[Path, Mapping[str, Any]], Sequence[Table]],
     ) -> dict[SceneKey, str]:
         """A line for each scene that is not in the tree as it should be."""
-        table = find_table(self._root, self._settings)
+        tables = find_tables(self._root, self._settings)
         found = {}
         for key in self._prepared | self._missing | self._failed.keys() | self._pending.keys() | here:
             problem = self._describe(key, here)
-            if problem is None and key in here and key not in table_of_scene:
+            if problem is None and key in here and key not in tables_of_scene:
                 problem = f"has lost its {SOURCE_NAME}; delete {self._root.joinpath(*key)} and run: {self._command}"
-            made_with = table_of_scene.get(key)
-            if problem is None and table is not None and made_with not in (None, table.fingerprint):
-                problem = f"was made with another {table.kind} than {table.path} is now; run: {self._command}"
+            made_with = tables_of_scene.get(key, {})
+            for table in tables:
+                if problem is None and made_with.get(table.key) not in (None, *table.fingerprints):
+                    problem = f"was made with another {table.kind} than {table.path} is now; run: {self._command}"
             if problem is not None:
                 found[key] = f"{self._root.joinpath(*key)}: {problem}"
         return found

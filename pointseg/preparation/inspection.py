@@ -43,10 +43,8 @@ class Origin:
     """Of the preparation."""
     files_of_source: Callable[[Path, Mapping[str, Any]], list[Path]]
     """From ``raw_folder`` and ``made_from`` of a ``source.json`` to the files that the scene is made from."""
-    table_key: str
-    """In ``made_from``: the fingerprint of the table that labels come from."""
-    find_table: Callable[[Path, Mapping[str, Any]], Table | None]
-    """That table as it is now, from the tree and the settings of its report; None: it can't be told."""
+    find_tables: Callable[[Path, Mapping[str, Any]], Sequence[Table]]
+    """The tables that labels come from, from the tree and the settings of its report, as far as it can be told."""
 
 
 @dataclass
@@ -64,8 +62,8 @@ class SceneInspection:
     geometry: frozenset[str] = frozenset()
     """Which of ``GEOMETRY`` it has."""
     num_zero_normals: int = 0
-    table: str | None = None
-    """Fingerprint of the table that its labels come from, where it says so."""
+    made_from: Mapping[str, Any] = field(default_factory=dict)
+    """The state of its source when it was made, where it says so."""
     has_source: bool = False
     """Whether it has a ``source.json``, as every scene has that we prepared."""
     made_as: str | None = None
@@ -122,8 +120,8 @@ def inspect_tree(
     function = partial(inspect_scene, taxonomies=taxonomies, origin=origin)
     scenes = list(map_scenes(function, folders, workers, "checking"))
     problems = [problem for scene in scenes for problem in scene.problems] + find_leftovers(root, splits)
-    table_of_scene = {scene.key: scene.table for scene in scenes if scene.has_source}
-    gaps = find_gaps(root, [scene.key for scene in scenes], table_of_scene, origin.find_table, lists)
+    tables_of_scene = {scene.key: scene.made_from for scene in scenes if scene.has_source}
+    gaps = find_gaps(root, [scene.key for scene in scenes], tables_of_scene, origin.find_tables, lists)
     notes = list(gaps.notes)
     if taxonomies is None:
         taxonomies = (_number_classes(root, scenes),)
@@ -216,7 +214,7 @@ def inspect_scene(folder: Path, taxonomies: Sequence[Taxonomy] | None, origin: O
             scene.made_as = str(source.get("scene", folder.name))
             scene.problems += _check_checksums(folder, source, segments, set(arrays))
             scene.problems += _check_raw_files(folder, source, origin)
-            scene.table = source["made_from"][origin.table_key]
+            scene.made_from = source["made_from"]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = f"{type(error).__name__}: {error}"
             scene.problems.append(f"{folder}/{SOURCE_NAME}: is broken ({reason}); {prepare_again(folder)}")

@@ -158,10 +158,11 @@ def _find_stale(
     for split in lists:
         for folder in scene_folders(root, split):
             scene = folder.name
-            listed_in = split_of_scene.get(scene)
+            # Rooms of two areas of S3DIS have one name: each is in the list of its own area.
+            listed_in = split if scene in lists[split] else split_of_scene.get(scene)
             if listed_in is None:
                 why = "is in no split list"
-            elif scene not in lists[split]:
+            elif listed_in != split:
                 why = f"belongs to {listed_in}"
             elif scene not in scans_of_split[split]:
                 why = "is not in the raw data"

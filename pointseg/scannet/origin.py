@@ -14,12 +14,13 @@ from pointseg.scannet.raw_scan import read_label_map
 
 def scannet_origin() -> Origin:
     """Of scenes that ``pointseg prepare`` made."""
-    return Origin(PREPARATION_VERSION, files_of_source, "label_map", _find_label_map)
+    return Origin(PREPARATION_VERSION, files_of_source, _find_label_map)
 
 
-def _find_label_map(_root: Path, settings: Mapping[str, Any]) -> Table | None:
+def _find_label_map(_root: Path, settings: Mapping[str, Any]) -> list[Table]:
     path = settings.get("label_map")
     if path is not None and Path(path).is_file():
         with suppress(PointsegError):
-            return Table("label map", Path(path), read_label_map(Path(path)).fingerprint)
-    return None
+            fingerprint = read_label_map(Path(path)).fingerprint
+            return [Table("label map", Path(path), "label_map", frozenset((fingerprint,)))]
+    return []

@@ -251,10 +251,15 @@ def _read_id(path: Path, line: int, text: str | None) -> int:
 
 def _read_scan_mesh(path: Path) -> Mesh:
     """A mesh as ScanNet publishes it: binary little-endian, with faces and colours."""
-    header = read_mesh_header(path)
+    if not path.exists():
+        raise DataError(f"{path}: is missing; download it")
+    try:
+        header, mesh = read_mesh_header(path), read_mesh(path)
+    except DataError as error:
+        what, _, _ = str(error).rpartition("; ")  # whoever exported it is not whoever reads this
+        raise DataError(f"{what}; {_DOWNLOAD_AGAIN}") from None
     if header.encoding != BINARY_LITTLE_ENDIAN:
         raise DataError(f"{path}: is {header.encoding}, expected {BINARY_LITTLE_ENDIAN}; {_DOWNLOAD_AGAIN}")
-    mesh = read_mesh(path)
     if mesh.faces is None:
         raise DataError(f"{path}: the mesh has no faces; {_DOWNLOAD_AGAIN}")
     if mesh.rgb is None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pointseg.errors import UsageError
+from pointseg.errors import DataError, UsageError
 from pointseg.preparation.split_lists import read_list, refuse_shared
 from pointseg.scans.tree import SPLITS
 
@@ -49,6 +49,9 @@ def read_split(folder: Path, split: str) -> list[str]:
         scenes = read_list(path)
     except FileNotFoundError:
         raise UsageError(f"{path}: there is no such list; give the folder with the lists by --splits") from None
+    for scene in scenes:
+        if scene.startswith("#") or scene.endswith(".txt"):
+            raise DataError(f"{path}: {scene!r} is no scene of ScanNet; put one scene name a line, and nothing else")
     for other in (split_list_path(folder, name) for name in SPLITS if name != split):
         if other.is_file():
             refuse_shared({path: scenes, other: read_list(other)})

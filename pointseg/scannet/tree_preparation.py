@@ -87,10 +87,13 @@ def prepare(
 
     Raises:
         UsageError: there is no raw data, no list or no label map, or no scene of the lists was found; or ``out`` holds
-            scenes of other classes.
+            scenes of other classes, or is a place of the raw scans.
         DataError: a list or the label map is broken.
         OSError: ``out`` can't be written, or the disk is full.
     """
+    inside = [scans_folder(raw, split).resolve() for split in SPLITS]
+    if out.resolve() == raw.resolve() or any(out.resolve().is_relative_to(folder) for folder in inside):
+        raise UsageError(f"{out}: is a place of the raw scans; choose another folder by --out")
     if (out / CLASS_TABLE).exists():
         raise UsageError(
             f"{out}: is a tree of other classes, those of its {CLASS_TABLE}; choose another folder by --out"
@@ -136,7 +139,7 @@ def describe_settings(raw: Path, split_dir: Path, label_map: Path, align: bool) 
     if not align:
         options.append("--no-align")
     splits = "the benchmark's lists" if split_dir == PUBLISHED_LISTS else str(split_dir)
-    paths = {"raw": str(raw), "splits": splits, "label_map": str(label_map)}
+    paths = {"raw": str(raw), "splits": splits, "label_map": str(label_map.absolute())}
     return {**paths, "align": align, "command_options": options}
 
 

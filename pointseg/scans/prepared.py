@@ -204,7 +204,7 @@ def refuse_labels_of_other_classes(folders: Sequence[Path], taxonomy: Taxonomy) 
                 table = root / CLASS_TABLE
                 of_root[root] = read_class_table(table).ids_fingerprint if table.is_file() else None
             made_with = of_root[root]
-        if made_with not in (None, taxonomy.ids_fingerprint):
+        if made_with not in (None, *taxonomy.fingerprints):
             raise DataError(
                 f"{folder}: its labels are of another table of classes than the network's ({taxonomy.name}); "
                 "train with taxonomy=tree, or make the scene with that table by pointseg import --classes"

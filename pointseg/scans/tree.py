@@ -81,6 +81,34 @@ def read_settings(root: str | os.PathLike[str]) -> dict[str, Any]:
     return settings if isinstance(settings, dict) else {}
 
 
+def describe_absent_scenes(root: str | os.PathLike[str], *wanted: str | Sequence[str] | None) -> str | None:
+    """A line on the scenes that the tree's report calls failed or pending and that are not there; None: none.
+
+    Args:
+        root: the prepared tree.
+        wanted: splits whose scenes are to be used, each one or several; None: none.
+    """
+    names = [[split] if isinstance(split, str) else split for split in wanted if split]
+    splits = list(dict.fromkeys(name for several in names for name in several))
+    absent = []
+    try:
+        report = json.loads(regular_file(Path(root) / REPORT_NAME).read_text(encoding="utf-8"))
+        for key, why in (("failed", "failed in the preparation"), ("pending", "is not prepared yet")):
+            absent += [(f"{row['split']}/{row['scene']}", why) for row in report.get(key, ()) if row["split"] in splits]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    absent = [(name, why) for name, why in absent if not (Path(root) / name).is_dir()]
+    if not absent:
+        return None
+    there = sum(len(scene_folders(root, split)) for split in splits)
+    name, why = absent[0]
+    others = f", as {len(absent) - 1} more" if absent[1:] else ""
+    return (
+        f"{root}: {name} {why}{others}: {there} of {there + len(absent)} scenes of {' + '.join(splits)} are there; "
+        f"see what is missing with: {called('check', str(root))}"
+    )
+
+
 def prepare_again(folder: Path) -> str:
     """The remedy for a damaged scene. Only what we made ourselves can be made again, and so be deleted.
 

@@ -83,6 +83,11 @@ class Taxonomy:
         """Changes when the ids or their order do, and with them the labels; a name may change without that."""
         return hashlib.sha256(repr(self.class_ids.tolist()).encode()).hexdigest()[:16]
 
+    @property
+    def fingerprints(self) -> frozenset[str]:
+        """What a scene with labels of these classes may say of its table: scans say ids alone, data sets names too."""
+        return frozenset((self.fingerprint, self.ids_fingerprint))
+
     def label_from_class_id(self, class_id: np.ndarray) -> np.ndarray:
         """Map ids of any integer dtype to labels, int64, same shape; ids that are no class become IGNORE."""
         class_id = np.asarray(class_id)

@@ -456,3 +456,11 @@ def test_a_gpu_holds_one_process_at_a_time(device: str, at_a_time: int, monkeypa
     (row,) = step.measure_step(job, "tiny", ["torch"], num_repeats=1)
     assert (_ChildHere.most, _ChildHere.alive) == (at_a_time, 0)
     assert row.forward_s > 0 and row.step_s > 0 and row.peak_gib > 0
+
+
+def test_the_config_is_not_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("run:\n  seed: 1\n")
+    with pytest.raises(UsageError, match=r"own\.yaml: is read, and would be written over"):
+        main(["data", "--cfg", str(path), "--json", str(path)])
+    assert path.read_text() == "run:\n  seed: 1\n"

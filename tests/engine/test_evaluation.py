@@ -1,5 +1,6 @@
 """Evaluation that gathers features on the way: the same scores, the same forward passes, any number of processes."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -20,6 +21,7 @@ from pointseg.engine.evaluation import (
     new_statistics,
 )
 from pointseg.engine.inference import Segmenter
+from pointseg.errors import UsageError
 from pointseg.metrics import ConfusionMatrix, describe_classes
 from pointseg.models import build_network
 from pointseg.processes import Processes, join_processes
@@ -181,6 +183,39 @@ def _assert_same(ours: FeatureStatistics, expected: FeatureStatistics) -> None:
     for name in ("centers", "class_scatter", "scatter"):
         # The network's float32 features may differ in their last bits between two processes.
         torch.testing.assert_close(getattr(ours, name), getattr(expected, name), rtol=1e-5, atol=1e-6)
+
+
+def test_scenes_that_are_not_there_are_told_of(
+    trained_run: Path,
+    prepared_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Those that the preparation could not make, or has not yet; and a tree that is meant from another folder."""
+    root = tmp_path / "tree"
+    shutil.copytree(prepared_root, root)
+    row = {"split": "val", "scene": "scene4001_00", "reason": "is truncated"}
+    (root / "preprocess_report.json").write_text(json.dumps({"failed": [row], "pending": []}))
+    num_scenes = len(list((root / "val").iterdir()))
+    evaluate.main(["--run", str(trained_run), "--brief", "--data-root", str(root)])
+    line = f"val/scene4001_00 failed in the preparation: {num_scenes} of {num_scenes + 1} scenes of val are there"
+    assert line in capsys.readouterr().err
+    evaluate.main(["--run", str(trained_run), "--brief", "--data-root", str(root), "--split", "train"])
+    assert "scene4001_00" not in capsys.readouterr().err
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    (run / "config.yaml").write_text(dump_config(load_config(str(run / "config.yaml"), ["data.root=data/tree"])))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="data/tree: there is no such folder, .* say where that is by --data-root"):
+        evaluate.main(["--run", str(run)])
+
+
+def test_what_a_run_consists_of_is_not_written_over(trained_run: Path) -> None:
+    before = (trained_run / "config.yaml").read_bytes()
+    with pytest.raises(UsageError, match="choose another name with --json"):
+        evaluate.main(["--run", str(trained_run), "--json", str(trained_run / "config.yaml")])
+    assert (trained_run / "config.yaml").read_bytes() == before
 
 
 def test_scores_on_scenes_that_were_trained_on_are_told_of(

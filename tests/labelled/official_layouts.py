@@ -50,7 +50,8 @@ def write_s3dis(root: Path) -> dict[str, dict[str, np.ndarray]]:
             # In the published files a character of one line is no ASCII.
             path.write_bytes("\n".join(lines).replace(" ", "\u00a0", 1 if name == "ceiling_1" else 0).encode())
             rooms[room][name] = rows
-        (root / room / f"{Path(room).name}.txt").write_text("0 0 0 0 0 0\n")
+        rows = np.concatenate(list(rooms[room].values()))
+        np.savetxt(root / room / f"{Path(room).name}.txt", rows, fmt="%g")
     return rooms
 
 

@@ -126,11 +126,137 @@ def test_another_data_set_in_the_same_tree(tmp_path):
     import_scans(tmp_path / "s3dis", tmp_path / "out", "--dataset", "s3dis")
     official_layouts.write_multiscan(tmp_path / "multi")
     (line,) = import_scans(tmp_path / "multi", tmp_path / "out", "--dataset", "multiscan").error_lines
-    assert "classes.tsv: has other classes than multiscan; choose another folder by --out" in line
+    assert (
+        f"classes.tsv: has other classes than multiscan in {tmp_path / 'multi'}; choose another folder by --out" in line
+    )
+
+
+def write_scannetpp(tmp_path):
+    """The folder of the data set, and of its tables."""
+    official_layouts.write_scannetpp(tmp_path / "pp")
+    return tmp_path / "pp", tmp_path / "pp" / "metadata" / "semantic_benchmark"
+
+
+def test_a_label_map_that_changed_makes_the_scenes_anew(tmp_path):
+    """Old labels would count as done; the check says so before the import is run again."""
+    source, tables = write_scannetpp(tmp_path)
+    import_scans(source, tmp_path / "out", "--dataset", "scannetpp")
+    label_map = tables / "map_benchmark.csv"
+    label_map.write_text(label_map.read_text().replace("dust,1,,", "dust,1,monitor,"))
+    lines = check(tmp_path / "out").error_lines
+    assert sum(f"was made with another label mapping than {source} is now; run: " in line for line in lines) == 3
+    again = import_scans(source, tmp_path / "out", "--dataset", "scannetpp")
+    assert again.out.startswith("3 scenes prepared")
+    assert read(tmp_path / "out" / "val" / "bb22", "segment").tolist() == [0, 0, 1, 2, -1]
+
+
+def test_a_label_map_that_is_missing(tmp_path):
+    """Objects of other names than the classes' would have no label without it, and nobody would notice."""
+    source, tables = write_scannetpp(tmp_path)
+    (tables / "map_benchmark.csv").unlink()
+    (line,) = import_scans(source, tmp_path / "out", "--dataset", "scannetpp").error_lines
+    assert "map_benchmark.csv: is missing" in line
+
+
+def test_classes_in_another_order(tmp_path):
+    """The ids are the same, and mean other classes: one tree can't hold both."""
+    source, tables = write_scannetpp(tmp_path)
+    import_scans(source, tmp_path / "out", "--dataset", "scannetpp")
+    (tables / "top100.txt").write_text("table\nmonitor\nwall\n")
+    (line,) = import_scans(source, tmp_path / "out", "--dataset", "scannetpp").error_lines
+    assert f"classes.tsv: has other classes than scannetpp in {source}; choose another folder by --out" in line
+
+
+def test_blanks_behind_names_in_lists(tmp_path):
+    source, tables = write_scannetpp(tmp_path)
+    (tables / "top100.txt").write_text("wall \n table\nmonitor\t\n")
+    (source / "splits" / "nvs_sem_train.txt").write_text("aa11 \n")
+    done = import_scans(source, tmp_path / "out", "--dataset", "scannetpp")
+    assert (done.status, done.err) == (0, "")
+    assert read(tmp_path / "out" / "train" / "aa11", "segment").tolist() == [0, -1, 1, -1, -1]
+
+
+def test_segments_that_do_not_fit_the_mesh(tmp_path):
+    """A line for that scene, and the others are made."""
+    source, _ = write_scannetpp(tmp_path)
+    segments = source / "data" / "bb22" / "scans" / "segments.json"
+    segments.write_text(segments.read_text().replace("[0, 0, 1, 2, 3]", "[0, 0, 1, 2]"))
+    done = import_scans(source, tmp_path / "out", "--dataset", "scannetpp")
+    (line,) = done.error_lines
+    assert "bb22/scans: has 4 class ids for 5 points" in line
+    assert done.out.startswith("2 scenes prepared")
+
+
+def test_rooms_of_s3dis_that_are_not_read_are_named(tmp_path):
+    """An area in small letters, and a room without its objects; of rooms of one name in two areas nothing is said."""
+    source = tmp_path / "s3dis"
+    official_layouts.write_s3dis(source)
+    (source / "area_3" / "office_1" / "Annotations").mkdir(parents=True)
+    (source / "Area_1" / "office_2").mkdir()
+    done = import_scans(source, tmp_path / "out", "--dataset", "s3dis")
+    first, second = done.error_lines
+    assert f"{source / 'area_3'}: is read as no area; call it Area_3" in first
+    assert f"{source / 'Area_1' / 'office_2'}: has no folder Annotations" in second
+    assert done.out.startswith("3 scenes prepared")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("floor_1.txt", "floor_1.TXT", "floor_1.TXT: is not read as it is called; call it floor_1.txt"),
+        ("chair_1.txt", "Chair_1.txt", "Chair_1.txt: is not read as it is called; call it chair_1.txt"),
+        ("chair_1.txt", None, "office_1: its objects have "),
+    ],
+)
+def test_a_room_of_s3dis_that_would_lose_points(tmp_path, old, new, problem):
+    """It has one line, and so has no room of its name in another area."""
+    source = tmp_path / "s3dis"
+    official_layouts.write_s3dis(source)
+    objects = source / "Area_1" / "office_1" / "Annotations"
+    if new is None:  # cut off at the end of a line
+        (objects / old).write_text("".join((objects / old).read_text().splitlines(keepends=True)[:-3]))
+    else:
+        (objects / old).rename(objects / new)
+    done = import_scans(source, tmp_path / "out", "--dataset", "s3dis")
+    (line,) = done.error_lines
+    assert problem in line
+    assert "office_1" in line
+    assert "delete" not in line + done.out
+    assert done.out.startswith("2 scenes prepared")
+
+
+def test_out_in_the_folder_of_the_data_set(tmp_path):
+    source = tmp_path / "s3dis"
+    official_layouts.write_s3dis(source)
+    for out in (source, source / "Area_1"):
+        (line,) = import_scans(source, out, "--dataset", "s3dis").error_lines
+        assert f"{out}: lies in the folder of the data set; choose another folder by --out" in line
+
+
+def test_an_annotation_that_is_cut_off(tmp_path):
+    """To download a table again would not help."""
+    source = tmp_path / "multi"
+    official_layouts.write_multiscan(source)
+    path = source / "scene_0" / "scene_0.annotations.json"
+    path.write_text(path.read_text()[:-20])
+    (line,) = import_scans(source, tmp_path / "out", "--dataset", "multiscan").error_lines
+    assert line.endswith("; download the scan scene_0 again")
+
+
+def test_what_is_not_downloaded_yet_is_not_kept(tmp_path):
+    """Of a tree that is made for the first time nothing is from before."""
+    source, _ = write_scannetpp(tmp_path)
+    done = import_scans(source, tmp_path / "out", "--dataset", "scannetpp")
+    assert "listed, but not in the source: 1 scenes" in done.out
+    assert "kept in the tree" not in done.out
+    (source / "data" / "aa11").rename(tmp_path / "aa11")
+    done = import_scans(source, tmp_path / "out", "--dataset", "scannetpp")
+    assert "no longer in the source, kept in the tree: 1 scenes\nlisted, but not in the source: 1 scenes" in done.out
 
 
 def test_the_library_is_missed_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "scenezoo", None)
-    done = import_scans(tmp_path, tmp_path / "out", "--dataset", "s3dis")
+    (tmp_path / "source").mkdir()
+    done = import_scans(tmp_path / "source", tmp_path / "out", "--dataset", "s3dis")
     assert done.status == 2
     assert "--dataset s3dis: reading it needs scenezoo; type: pip install 'pointseg[datasets]'" in done.err

@@ -582,3 +582,11 @@ def test_a_tree_has_one_kind_of_classes(source, out, tmp_path):
     import_scans(source, out)
     done = run_script("preprocess_scannet.py", "--raw", tmp_path / "raw", "--out", out)
     assert (done.status, "is a tree of other classes, those of its classes.tsv" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("place", ["raw", "raw/scans"])
+def test_raw_scans_of_scannet_are_for_prepare(tmp_path, out, place):
+    write_raw_tree(tmp_path / "raw")
+    (line,) = import_scans(tmp_path / place, out).error_lines
+    assert "holds raw scans of ScanNet; prepare them with: python data_prep/preprocess_scannet.py --raw " in line
+    assert f"{tmp_path / 'raw'} --out {out}" in line

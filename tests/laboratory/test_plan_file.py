@@ -190,6 +190,12 @@ def test_a_plan_that_is_not_there(tmp_path: Path) -> None:
         main(["--out", str(tmp_path), "--plan", str(tmp_path / "none.yaml")])
 
 
+def test_the_plan_is_not_written_over(tmp_path: Path) -> None:
+    path = write(tmp_path, PLAN)
+    with pytest.raises(UsageError, match=r"plan.yaml: is read, and would be written over"):
+        main(["--out", str(tmp_path / "out"), "--plan", str(path), "--json", str(path), "--tables"])
+
+
 def test_what_the_plan_compares_can_not_be_said_beside_it(tmp_path: Path) -> None:
     call = ["--out", str(tmp_path / "out"), "--plan", str(write(tmp_path, PLAN))]
     with pytest.raises(UsageError, match=r"leave out --methods, --law"):

@@ -254,6 +254,32 @@ def test_another_label_map(tree):
     assert check(tree).status == 0
 
 
+def test_another_label_map_from_another_folder(tree, monkeypatch, tmp_path):
+    """The report says where the label map lies, from wherever the check is made."""
+    monkeypatch.chdir(tmp_path)
+    run_script("preprocess_scannet.py", "--raw", "raw", "--out", tree, "--workers", 1)
+    write_label_map(tmp_path / "raw" / "scannetv2-labels.combined.tsv", [*CATEGORIES, ("lamp", 28, 35)])
+    monkeypatch.chdir("/")
+    assert len(check(tree).error_lines) == 3
+
+
+def test_a_run_is_no_prepared_tree(tmp_path):
+    """To import into it would not help."""
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.yaml").write_text("")
+    (line,) = check(tmp_path).error_lines
+    assert "is the folder of a run; give the prepared tree that it was trained on" in line
+
+
+@pytest.mark.parametrize("name", ["preprocess_report.json", "train/scene0000_00/coord.npy", "train/found.json"])
+def test_what_was_found_takes_no_place_in_the_tree(tree, name):
+    before = {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()}
+    done = check(tree, "--json", tree / name)
+    assert done.status == 2
+    assert "choose another name with --json" in done.err
+    assert before == {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()}
+
+
 def test_older_version_of_the_preparation(tree, monkeypatch):
     monkeypatch.setattr(origin, "PREPARATION_VERSION", origin.PREPARATION_VERSION + 1)
     done = check(tree)

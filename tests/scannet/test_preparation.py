@@ -203,7 +203,7 @@ BAD_SCENES = {
         "segIndices are 47, the mesh has 48",
     ),
     "json": (spoil_text(".aggregation.json", lambda t: t[:-9]), "broken JSON"),
-    "unfolder": (lambda folder: shutil.rmtree(folder) or folder.mkdir(), "no such file"),
+    "unfolder": (lambda folder: shutil.rmtree(folder) or folder.mkdir(), "is missing; download it"),
 }
 
 
@@ -367,6 +367,15 @@ def test_bad_call(raw, out, case):
     assert len(done.error_lines) == 1
     assert message in done.err
     assert not out.exists()
+
+
+@pytest.mark.parametrize("place", ["", "scans", "scans_test/x"])
+def test_out_is_a_place_of_the_raw_scans(raw, place):
+    before = sorted(raw.rglob("*"))
+    done = run_script("preprocess_scannet.py", "--raw", raw, "--out", raw / place)
+    assert done.status == 2
+    assert "is a place of the raw scans; choose another folder by --out" in done.err
+    assert sorted(raw.rglob("*")) == before
 
 
 def test_bad_tables(raw, out):

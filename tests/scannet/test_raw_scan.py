@@ -170,8 +170,8 @@ TEXT_MESH = (
     b"property float x\nproperty float y\nproperty float z\nend_header\n0 0 0\n"
 )
 BAD = {
-    "no mesh": (MESH, lambda p: p.unlink(), "no such file"),
-    "truncated mesh": (MESH, cut, "truncated"),
+    "no mesh": (MESH, lambda p: p.unlink(), "is missing; download it$"),
+    "truncated mesh": (MESH, cut, "truncated.*; download it again$"),
     "ASCII mesh": (MESH, lambda p: p.write_bytes(TEXT_MESH), "is ascii, expected binary_little_endian"),
     "no faces": (
         MESH,

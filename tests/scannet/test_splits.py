@@ -77,3 +77,13 @@ def test_bad_lists(tmp_path):
         read_split(folder, "test")
     with pytest.raises(UsageError, match="choose one of train, val, test"):
         read_split(folder, "dev")
+
+
+@pytest.mark.parametrize("line", ["# my scenes", "scene0001_00.txt"])
+def test_a_line_that_is_no_scene(tmp_path, line):
+    """It would be a scene that is in the list and not in the raw data."""
+    folder = write_lists(tmp_path, train="a")
+    with (folder / "scannetv2_train.txt").open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(DataError, match="is no scene of ScanNet"):
+        read_split(folder, "train")

@@ -1,5 +1,6 @@
 """Each thing that the benchmark would refuse is named in one line; a good zip passes."""
 
+import stat
 import tracemalloc
 import warnings
 import zipfile
@@ -68,6 +69,10 @@ def test_a_good_zip_passes_with_one_line(
         ([("out/", ""), *((f"out\\{name}", text) for name, text in GOOD)], "out/: is a folder (3 files)"),
         ([*GOOD, ("__MACOSX/._" + FIRST, "x")], "is a hidden file"),
         ([*GOOD, (".DS_Store", "x")], ".DS_Store: is a hidden file"),
+        ([*GOOD[:2], (f"/{THIRD}", GOOD[2][1])], "is a folder (1 files)"),
+        ([*GOOD[:2], (f"\\{THIRD}", GOOD[2][1])], "is a folder (1 files)"),
+        ([*GOOD[:2], (THIRD, "1\n" * 5 + "1\x0b\n")], "scene0709_00.txt: line 6 is '1\\x0b', not a whole number"),
+        ([*GOOD[:2], (THIRD, "1\n" * 5 + "1\x0c\n")], "scene0709_00.txt: line 6 is '1\\x0c', not a whole number"),
     ],
 )
 def test_each_refusal_is_one_line(check: Check, members: list[tuple[str, str]], complaint: str) -> None:
@@ -75,6 +80,28 @@ def test_each_refusal_is_one_line(check: Check, members: list[tuple[str, str]], 
     assert status == 1
     assert len(lines) == 1, lines
     assert complaint in lines[0]
+
+
+def test_a_member_that_is_no_plain_file(
+    check_submission: ModuleType, raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A link, and a name that goes on behind a NUL, which some programs cut off and others don't."""
+    link = zipfile.ZipInfo(THIRD)
+    link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    cut = zipfile.ZipInfo(THIRD)
+    cut.filename = f"{THIRD}\0.exe"
+    for member in (link, cut):
+        path = write_zip(tmp_path / "submission.zip", GOOD[:2])
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(member, GOOD[2][1])
+        assert check_submission.main([str(path), "--raw", str(raw)]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "is a link, or has a NUL in its name" in line
+
+
+def test_a_folder_is_no_zip(check_submission: ModuleType, raw: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a folder; give the zip, which is made with: "):
+        check_submission.main([str(tmp_path), "--raw", str(raw)])
 
 
 def test_all_problems_are_named_at_once(check: Check) -> None:

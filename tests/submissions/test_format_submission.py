@@ -1,6 +1,7 @@
 """The zip holds exactly the predictions, and is written only if all of them are right."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -8,9 +9,15 @@ import numpy as np
 import pytest
 
 from pointseg.errors import UsageError
+from pointseg.formats.ply import read_mesh, write_mesh
+from pointseg.output.prediction_input import hash_input
 from pointseg.output.prediction_record import RECORD_NAME, PredictionRecord
 from pointseg.output.submission import read_prediction, write_prediction
+from pointseg.scannet.raw_scan import LABEL_MAP_NAME
 from pointseg.taxonomy import load_taxonomy
+from tests.scannet.raw_scans import write_label_map
+from tests.scripts import run_script
+from tests.submissions.conftest import NUM_VERTICES
 
 SCENE = "scene0708_00"
 
@@ -177,7 +184,8 @@ def test_a_failed_write_leaves_the_old_zip(
     format_submission: ModuleType, raw: Path, predictions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "submission.zip"
-    out.write_bytes(b"old")
+    assert _call(format_submission, predictions, raw, out) == 0
+    before = out.read_bytes()
 
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -186,7 +194,7 @@ def test_a_failed_write_leaves_the_old_zip(
     with pytest.raises(OSError, match="No space") as caught:
         _call(format_submission, predictions, raw, out)
     assert caught.value.filename == str(out)
-    assert out.read_bytes() == b"old"
+    assert out.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions", "raw", "submission.zip"]
 
 
@@ -224,3 +232,56 @@ def test_numbers_are_read_as_int_reads_them(tmp_path: Path) -> None:
         path.write_text("\n".join(map(str, ids)) + end)
         expected = [int(line) for line in path.read_text().splitlines()]
         assert read_prediction(path, len(ids)).tolist() == expected
+
+
+def test_a_zip_that_is_no_submission_stays(
+    format_submission: ModuleType, raw: Path, predictions: Path, tmp_path: Path
+) -> None:
+    """An earlier submission is replaced, somebody's own files are not."""
+    out = tmp_path / "a.zip"
+    assert _call(format_submission, predictions, raw, out) == 0
+    assert _call(format_submission, predictions, raw, out) == 0
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("thesis.tex", "x")
+    with pytest.raises(UsageError, match=r"a\.zip: is there already, and is no submission"):
+        _call(format_submission, predictions, raw, out)
+    with zipfile.ZipFile(out) as archive:
+        assert archive.namelist() == ["thesis.tex"]
+
+
+def test_a_mesh_that_was_replaced_since(
+    format_submission: ModuleType, raw: Path, predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As many vertices in another order: each would get the id of another one. Of what is gone nothing can be said."""
+    mesh = raw / "scans_test" / SCENE / f"{SCENE}_vh_clean_2.ply"
+    record = PredictionRecord(predictions, {"taxonomy": "scannet200"}, load_taxonomy("scannet200"))
+    for path in sorted(predictions.glob("*.txt")):
+        source = mesh if path.stem == SCENE else tmp_path / "gone.ply"
+        record.add(path.stem, hash_input(mesh, with_segments=False), source=source)
+    assert _call(format_submission, predictions, raw, tmp_path / "s.zip") == 0
+    before = read_mesh(mesh)
+    write_mesh(mesh, replace(before, xyz=before.xyz[::-1].copy()))
+    assert _call(format_submission, predictions, raw, tmp_path / "s.zip") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{SCENE}.txt: was made of {mesh}, which is another one now; run the same predict again" in line
+
+
+def test_a_mesh_that_was_replaced_since_it_was_prepared(
+    format_submission: ModuleType, raw: Path, predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The prepared scene, which was predicted, is still that of the mesh before."""
+    for scene in NUM_VERTICES:
+        (raw / "scans_test" / scene / f"{scene}.txt").write_text("numColorFrames = 1\n")
+        write_label_map(raw / LABEL_MAP_NAME)
+    assert run_script("preprocess_scannet.py", "--raw", raw, "--out", tmp_path / "out", "--workers", 1).status == 0
+    record = PredictionRecord(predictions, {"taxonomy": "scannet200"}, load_taxonomy("scannet200"))
+    for scene in NUM_VERTICES:
+        folder = tmp_path / "out" / "test" / scene
+        record.add(scene, hash_input(folder, with_segments=False), source=folder)
+    assert _call(format_submission, predictions, raw, tmp_path / "s.zip") == 0
+    mesh = raw / "scans_test" / SCENE / f"{SCENE}_vh_clean_2.ply"
+    before = read_mesh(mesh)
+    write_mesh(mesh, replace(before, xyz=before.xyz[::-1].copy()))
+    assert _call(format_submission, predictions, raw, tmp_path / "s.zip") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{SCENE}.txt: was made of {tmp_path / 'out' / 'test' / SCENE}, whose mesh has changed since" in line

@@ -1,7 +1,5 @@
 """Which points of a scan have one label, for votes: by what its files say."""
 
-from pathlib import Path
-
 import numpy as np
 
 from pointseg.errors import DataError
@@ -12,7 +10,6 @@ from pointseg.scans.scene_segments import (
     number_segments,
     read_scene_segments,
     segments_of_mesh,
-    surface_files,
 )
 
 
@@ -33,11 +30,3 @@ def find_segments(scan: ScanInput) -> np.ndarray:
     if scan.faces is None:
         raise DataError(f"{path}: has no faces, so there are no segments to vote in; {NO_VOTES}, or give a mesh")
     return segments_of_mesh(xyz, scan.faces)
-
-
-def segment_files(path: Path) -> list[Path]:
-    """The files besides those of its points that :func:`find_segments` reads, of a scan or a prepared scene."""
-    if path.is_dir():
-        return surface_files(path)
-    published = segments_beside(path)
-    return [] if published is None else [published]
