@@ -111,7 +111,10 @@ class CenterCollapse(nn.Module):
         self.point_projection = point_projection.requires_grad_(projection_trainable)
         self.lift = lift.requires_grad_(projection_trainable)
         self.bank = None if momentum is None else CenterBank(num_classes, point_channels, momentum)
-        self.running_mean = None if mean_momentum is None else RunningMean(point_channels, mean_momentum)
+        self.running_mean: RunningMean | None = None
+        if mean_momentum is not None:
+            # With scope job all processes have the same centers, with scope scene each has those of its scenes.
+            self.running_mean = RunningMean(point_channels, mean_momentum, over_processes=scope == "scene")
         self.points_per_center = points_per_center
         self.dropout = nn.Dropout(dropout)
         self.subtract_mean = subtract_mean

@@ -1,7 +1,10 @@
 """The mean of the class centers over many batches. The paper takes none off."""
 
 import torch
+import torch.distributed as dist
 from torch import nn
+
+from pointseg.collapse.centers import sum_over_processes
 
 
 class RunningMean(nn.Module):
@@ -15,6 +18,7 @@ class RunningMean(nn.Module):
     Args:
         channels: D.
         momentum: μ, the share of the old mean.
+        over_processes: whether the batch is that of all processes of the job, each of which has other centers.
 
     Raises:
         ValueError: the momentum is not in 0 <= μ < 1.
@@ -23,11 +27,12 @@ class RunningMean(nn.Module):
     mean: torch.Tensor
     is_known: torch.Tensor
 
-    def __init__(self, channels: int, momentum: float) -> None:
+    def __init__(self, channels: int, momentum: float, over_processes: bool = False) -> None:
         super().__init__()
         if not 0 <= momentum < 1:
             raise ValueError(f"expected a momentum in 0 <= m < 1, got {momentum}")
         self.momentum = momentum
+        self.over_processes = over_processes
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("is_known", torch.zeros((), dtype=torch.bool))
 
@@ -42,8 +47,11 @@ class RunningMean(nn.Module):
             (D,).
         """
         weight = has_center.to(batch_mean).view(-1, 1)
-        number = weight.sum()
-        new = (batch_mean.reshape(-1, batch_mean.shape[-1]) * weight).sum(dim=0) / number.clamp_min(1)
+        total, number = (batch_mean.reshape(-1, batch_mean.shape[-1]) * weight).sum(dim=0), weight.sum()
+        if self.over_processes and dist.is_initialized() and dist.get_world_size() > 1:
+            both = sum_over_processes(torch.cat([total, number.view(1)]))
+            total, number = both[:-1], both[-1].detach()
+        new = total / number.clamp_min(1)
         # What has no center has no mean, and the first mean no old one to keep a share of.
         share = torch.where(number > 0, torch.where(self.is_known, 1 - self.momentum, 1.0), 0.0).to(new)
         # The buffer itself changes below, and autograd must not see that.

@@ -49,24 +49,25 @@ def _refuse_unread_objects(library: Any, scene: str) -> None:
             raise DataError(f"{path}: is not read as it is called; call it {path.name.lower()}")
 
 
-def _refuse_half_a_room(room: Path, num_points: int) -> None:
-    """Raises: DataError where the objects of a room have fewer points than the room: one of them is cut off."""
+def _describe_missing_points(room: Path, num_points: int) -> list[str]:
+    """A line where the objects of a room have fewer points than the room; one of them may be cut off."""
     if not room.is_file():
-        return
+        return []
     with regular_file(room).open("rb") as file:
         num_rows = sum(not line.isspace() for line in file)
-    if num_points < num_rows:
-        raise DataError(
-            f"{room.parent}: its objects have {num_points:,} points, and {room.name} has {num_rows:,}; download the "
-            "room again, or move that file away if the objects are whole"
-        )
+    if num_points >= num_rows:
+        return []
+    return [
+        f"the objects have {num_points:,} points, and {room.name} has {num_rows:,}: if that is more than a few, one "
+        "of them is cut off; download the room again"
+    ]
 
 
 def read_points(library: Any, scene: str) -> LabelledPoints:
-    """The points of a room. Raises: DataError where some of them would be lost, or count as clutter, unnoticed."""
+    """The points of a room. Raises: DataError where an object would be lost, or count as clutter, unnoticed."""
     _refuse_unread_objects(library, scene)
     points = library.get_points(scene)
     folder = library.dataset_root / scene
-    _refuse_half_a_room(folder / f"{folder.name}.txt", len(points.xyz))
-    scan = ScanFile(library.dataset_root / scene, points.xyz, rgb=points.rgb)
+    notes = _describe_missing_points(folder / f"{folder.name}.txt", len(points.xyz))
+    scan = ScanFile(folder, points.xyz, rgb=points.rgb, notes=notes)
     return LabelledPoints(scan, points.semantic_labels.astype(np.int64), points.instance_labels.astype(np.int64))

@@ -32,7 +32,9 @@ def lovasz_softmax(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """
     check_labels(logits, labels)
     with torch.autocast(logits.device.type, enabled=False):
-        error = _errors(at_least_float32(logits).softmax(dim=1), labels)
+        # What a network says of points without a label may be anything, NaN as well.
+        known = at_least_float32(logits).masked_fill((labels == IGNORE).unsqueeze(1), 0)
+        error = _errors(known.softmax(dim=1), labels)
         counts = torch.zeros(error.shape[1], dtype=torch.int32, device=labels.device)
         counts.index_add_(0, labels.clamp_min(0), (labels != IGNORE).int())
         classes = _classes_to_sort(counts)

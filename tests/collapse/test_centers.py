@@ -154,21 +154,29 @@ def _job_data() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return inputs, labels, (torch.arange(90) >= 30).long()
 
 
-def _job_loss(inputs: torch.Tensor, labels: torch.Tensor, scope: str) -> dict[str, torch.Tensor]:
-    """A linear network and the branch: the loss, and the gradient of every weight."""
+def _job_loss(
+    inputs: torch.Tensor, labels: torch.Tensor, scope: str, scene: torch.Tensor | None = None, **choices: float
+) -> dict[str, torch.Tensor]:
+    """A linear network and the branch, in its second step: the loss, and the gradient of every weight."""
     torch.manual_seed(1)
-    network, branch = torch.nn.Linear(4, 3), CenterCollapse.paper(3, 8, scope=scope, subtract_mean=True)
-    loss = branch(network(inputs), labels)
+    network, branch = torch.nn.Linear(4, 3), CenterCollapse.paper(3, 8, scope=scope, subtract_mean=True, **choices)
+    num_scenes = 1 if scene is None else int(scene.max()) + 1
+    branch(network(inputs) + 1, labels, scene, num_scenes)
+    loss = branch(network(inputs), labels, scene, num_scenes)
     loss.backward()
     gradients = {"weight": network.weight.grad, "bias": network.bias.grad, "lift": branch.lift.weight.grad}
     return {"loss": loss.detach(), **{k: v for k, v in gradients.items() if v is not None}}
 
 
-def _run_process(rank: int, port: int, folder: Path) -> None:
+def _run_process(rank: int, port: int, folder: Path, scope: str, choices: dict[str, float]) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     dist.init_process_group("gloo", rank=rank, world_size=2)
     inputs, labels, scene = _job_data()
-    result = _job_loss(inputs[scene == rank], labels[scene == rank], "job")
+    own = scene == rank
+    result = _job_loss(inputs[own], labels[own], scope, torch.zeros_like(scene[own]), **choices)
+    if scope == "scene":  # each process has the loss of its own
+        dist.all_reduce(result["loss"])
+        result["loss"] /= 2
     for name in ("weight", "bias", "lift"):  # DDP averages gradients over the processes
         dist.all_reduce(result[name])
         result[name] /= 2
@@ -177,12 +185,16 @@ def _run_process(rank: int, port: int, folder: Path) -> None:
     dist.destroy_process_group()
 
 
-def test_two_processes_with_a_scene_each_are_one_with_both(tmp_path: Path) -> None:
+@pytest.mark.parametrize("choices", [{}, {"mean_momentum": 0.9}])
+@pytest.mark.parametrize(("scope", "of_one"), [("job", "batch"), ("scene", "scene")])
+def test_two_processes_with_a_scene_each_are_one_with_both(
+    scope: str, of_one: str, choices: dict[str, float], tmp_path: Path
+) -> None:
     """Loss and averaged gradients; the scenes have 30 and 60 points, and share some classes only."""
     (port,) = free_ports(1)
-    mp.spawn(_run_process, args=(port, tmp_path), nprocs=2)
+    mp.spawn(_run_process, args=(port, tmp_path, scope, choices), nprocs=2)
     inputs, labels, scene = _job_data()
-    expected = _job_loss(inputs, labels, "batch")
+    expected = _job_loss(inputs, labels, of_one, scene, **choices)
     assert expected.keys() == {"loss", "weight", "bias", "lift"}
     count = ClassCenters(8).count_points(labels)
     for rank in range(2):

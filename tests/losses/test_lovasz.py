@@ -83,3 +83,19 @@ def test_float32_agrees_with_float64_on_many_points() -> None:
         gradients.append(own.grad.double())
     relative = (gradients[0] - gradients[1]).norm() / gradients[1].norm()
     assert relative.item() < 1e-5
+
+
+def test_what_a_network_says_of_points_without_a_label_does_not_matter() -> None:
+    """NaN times zero is NaN."""
+    torch.manual_seed(0)
+    labels = torch.tensor([0, 1, -1, 2])
+    logits = torch.randn(4, 3)
+    expected = lovasz_softmax(logits, labels)
+    logits[2] = float("nan")
+    logits.requires_grad_()
+    loss = lovasz_softmax(logits, labels)
+    loss.backward()
+    assert torch.equal(loss.detach(), expected)
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert not logits.grad[2].any()
