@@ -86,6 +86,11 @@ def test_a_second_import_writes_nothing_and_a_name_changes_no_scene(source, out)
 CHANGES = {
     "scan": (lambda source: write_rooms(source, ["room3"], first=77), [], 1),
     "labels beside": (lambda source: np.save(source / "room3.labels.npy", make_room(5)[1]), [], 1),
+    "labels beside, whatever their ending": (
+        lambda source: (source / "room3.Labels.TXT").write_text("\n".join(map(str, make_room(5)[1]))),
+        [],
+        1,
+    ),
     "unit": (lambda source: None, ["--unit", "cm"], 10),
     "upward axis": (lambda source: None, ["--up=-y"], 10),
 }
