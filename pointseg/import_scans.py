@@ -17,6 +17,9 @@ from pointseg.scan_arguments import add_scan_arguments, scan_options
 from pointseg.scans.tree import REPORT_NAME
 from pointseg.taxonomy import CLASS_TABLE
 
+# Ids that may be classes as well.
+_MAYBE_NO_CLASS = {0: "", 255: " (-1 in 8 bits)", 65535: " (-1 in 16 bits)"}
+
 
 def main(argv: Sequence[str]) -> int:
     """Import, say what was done, and return 1 if a scan is bad or the tree can't be trained on."""
@@ -89,11 +92,13 @@ def _describe(tree: ImportedTree, out: Path) -> None:
         names = ", ".join(f"{number} {suffix}" for suffix, number in sorted(tree.other_files.items())[:8])
         print(f"files that are no scans: {names}")
     if tree.made_table:
-        zero = (
-            "; id 0 is one of them: if it means 'not labelled', delete its row" if 0 in tree.taxonomy.class_ids else ""
+        doubts = "".join(
+            f"; id {i} is one of them: if it means 'not labelled'{why}, delete its row"
+            for i, why in _MAYBE_NO_CLASS.items()
+            if i in tree.taxonomy.class_ids
         )
         print(
-            f"{out / CLASS_TABLE} was made of the {tree.taxonomy.num_classes} ids that the scans have{zero}. "
+            f"{out / CLASS_TABLE} was made of the {tree.taxonomy.num_classes} ids that the scans have{doubts}. "
             f"Give the classes their names in it, then run the same command again"
         )
     print(f"report: {out / REPORT_NAME}")
