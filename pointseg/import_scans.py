@@ -14,6 +14,7 @@ from pointseg.labelled.import_report import find_problems, summarize_report
 from pointseg.labelled.import_tree import DEFAULT_VAL_SHARE, ImportedTree, import_scans
 from pointseg.labelled.scan_job import Reading
 from pointseg.scan_arguments import add_scan_arguments, scan_options
+from pointseg.scans.predicted_files import RECORD_NAME
 from pointseg.scans.tree import REPORT_NAME
 from pointseg.taxonomy import CLASS_TABLE
 
@@ -91,6 +92,8 @@ def _describe(tree: ImportedTree, out: Path) -> None:
     if tree.other_files:
         names = ", ".join(f"{number} {suffix}" for suffix, number in sorted(tree.other_files.items())[:8])
         print(f"files that are no scans: {names}")
+    if tree.num_predicted:
+        print(f"predictions, left out: {tree.num_predicted} files, as {RECORD_NAME} beside them says")
     if tree.made_table:
         doubts = "".join(
             f"; id {i} is one of them: if it means 'not labelled'{why}, delete its row"

@@ -38,6 +38,8 @@ class ImportedTree:
     """How the scans were read by the import before, where that was in another way: all scenes were made anew."""
     other_files: Mapping[str, int] = field(default_factory=dict)
     """Suffix -> number of the files that are no scans."""
+    num_predicted: int = 0
+    """Number of the files that ``predict`` wrote, which were left out."""
 
 
 def import_scans(
@@ -91,7 +93,13 @@ def import_scans(
     changed = None
     if isinstance(earlier, list) and earlier != reading.command_options:
         changed = shlex.join(map(str, earlier))
-    return replace(tree, made_table=made_table, earlier_options=changed, other_files=found.other_files)
+    return replace(
+        tree,
+        made_table=made_table,
+        earlier_options=changed,
+        other_files=found.other_files,
+        num_predicted=found.num_predicted,
+    )
 
 
 def prepare_tree(

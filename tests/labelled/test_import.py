@@ -571,6 +571,25 @@ def test_other_files_are_named_and_left(source, out):
     assert "11 scenes prepared" in done.out
 
 
+def test_predictions_are_no_labelled_scans(source, out):
+    """Only those: a scan beside them, of which they may be, stays."""
+    record = {"settings": {"tta": "none"}, "scenes": {}, "files": ["room0.ply", "room0.txt", "gone.txt"]}
+    (source / "predictions.json").write_text(json.dumps(record))
+    (source / "room0.txt").write_text("1\n")
+    done = import_scans(source, out)
+    assert done.err == ""
+    assert "predictions, left out: 2 files, as predictions.json beside them says" in done.out
+    assert "9 scenes prepared" in done.out
+
+
+def test_a_folder_of_predictions_alone_has_no_scans(source, out):
+    for path in source.glob("room[1-9].ply"):
+        path.unlink()
+    record = {"settings": {"tta": "none"}, "scenes": {}, "files": ["room0.ply"]}
+    (source / "predictions.json").write_text(json.dumps(record))
+    assert "scans: has no scans but 1 files of predict; give a folder" in import_scans(source, out).err
+
+
 def test_a_link_to_nothing_is_a_scan_that_fails(source, out):
     (source / "dead.ply").symlink_to(source / "nothing.ply")
     (line,) = import_scans(source, out).error_lines
