@@ -252,7 +252,24 @@ def _pcd_text(path: Path, body: bytes, dtype: np.dtype, num_points: int) -> np.n
         raise DataError(f"{path}: a line has {flat.shape[1]} numbers, expected {sum(widths)}; export the cloud again")
     table, at = np.empty(num_points, dtype), 0
     for name, width in zip(dtype.names or (), widths, strict=True):
-        piece = flat[:, at : at + width]
+        piece, kind = flat[:, at : at + width], dtype[name].base
+        if kind.kind in "iu":
+            _refuse_no_integers(path, name, piece, kind)
+            if kind.itemsize == 8:  # float64 holds 53 bits
+                columns = range(at, at + width)
+                piece = np.loadtxt(lines[:num_points], dtype=kind, ndmin=2, comments=None, usecols=columns)
         table[name] = piece.reshape(num_points, *dtype[name].shape)
         at += width
     return table
+
+
+def _refuse_no_integers(path: Path, name: str, values: np.ndarray, kind: np.dtype) -> None:
+    """Raises: DataError where (n, width) float64 are not all whole numbers that the type of the field can hold."""
+    limits = np.iinfo(kind)
+    is_bad = ~((values >= limits.min) & (values <= limits.max) & (values == np.rint(values)))
+    if is_bad.any():
+        row, column = np.argwhere(is_bad)[0]
+        raise DataError(
+            f"{path}: {name!r} of point {row + 1} is {values[row, column]:.17g}, expected a whole number "
+            f"{limits.min}..{limits.max}; export the cloud again"
+        )

@@ -329,6 +329,36 @@ def test_pcd(tmp_path, encoding):
     assert {name: values.tolist() for name, values in scan.fields.items()} == {"label": [7, 0, 65535, 7]}
 
 
+def pcd_text(path: Path, kind: str, *labels: str) -> Path:
+    """An ASCII PCD with a label of this type (``U 1``) at each point."""
+    letter, size = kind.split()
+    header = f"FIELDS x y z label\nSIZE 4 4 4 {size}\nTYPE F F F {letter}\nCOUNT 1 1 1 1\nPOINTS {len(labels)}\n"
+    return write(path, header + "DATA ascii\n" + "".join(f"1 2 3 {label}\n" for label in labels))
+
+
+@pytest.mark.parametrize(
+    ("kind", "label", "limits"),
+    [
+        ("U 1", "260", "0..255"),
+        ("U 4", "nan", "0..4294967295"),
+        ("U 2", "-1", "0..65535"),
+        ("I 4", "1.7", "-2147483648..2147483647"),
+    ],
+)
+def test_a_number_that_an_ascii_pcd_can_not_hold_is_refused(tmp_path, kind, label, limits):
+    path = pcd_text(tmp_path / "a.pcd", kind, "3", label)
+    with pytest.raises(DataError) as caught:
+        read_scan_file(path)
+    expected = f"'label' of point 2 is {label}, expected a whole number {limits}; export the cloud again"
+    assert str(caught.value) == f"{path}: {expected}"
+
+
+@pytest.mark.parametrize(("kind", "label"), [("U 8", 2**64 - 1), ("I 8", 2**53 + 1), ("I 8", -(2**63)), ("U 8", 7)])
+def test_whole_numbers_of_64_bits_of_an_ascii_pcd_are_exact(tmp_path, kind, label):
+    path = pcd_text(tmp_path / "a.pcd", kind, "0", str(label))
+    assert read_scan_file(path).fields["label"].tolist() == [0, label]
+
+
 def lzf_literals(raw: bytes) -> bytes:
     """The simplest LZF: runs of up to 32 bytes as they are."""
     return b"".join(bytes([len(raw[i : i + 32]) - 1]) + raw[i : i + 32] for i in range(0, len(raw), 32))
