@@ -398,6 +398,12 @@ ROWS = [[1, 2, 3], [4, 5, 6]]
             {"rgb": ROWS, "normal": [[0, 0, 1]] * 2},
         ),
         ("a.txt", "from the scanner of room 7\n1 2 3\n4 5 6\n", {}),
+        ("a.txt", "# x y z label\n# by hand\n1 2 3 7\n4 5 6 8\n", {"label": [7, 8]}),
+        ("a.txt", "#x\ty\tz\tmy label\n1\t2\t3\t7\n4\t5\t6\t8\n", {"my label": [7, 8]}),
+        ("a.txt", "2\nx y z label\n1 2 3 7\n4 5 6 8\n", {"label": [7, 8]}),
+        ("a.txt", "# by hand\n2\n# x y z label\n1 2 3 7\n4 5 6 8\n", {"label": [7, 8]}),
+        ("a.txt", "x, y, z, label\n1 2 3 7\n4 5 6 8\n", {"label": [7, 8]}),
+        ("a.txt", "#x;y;z;label\n1,2,3,7\n# between\n4,5,6,8\n", {"label": [7, 8]}),
         (
             "a.asc",
             "x;y;z;nx;ny;nz;r;g;b\n1;2;3;0;0;-1;1;2;3\n4;5;6;0;1;0;4;5;6\n",
@@ -454,6 +460,10 @@ def test_a_label_that_is_missing_is_no_label(tmp_path):
         ("a.pts", "3\n1 2 3\n4 5 6\n", "announces 3 points and has 2"),
         ("a.xyz", "# nothing\n", "no points"),
         ("a.xyz", "x y z label\n1 2 3 4 5 6\n", "names 4 columns .x y z label. and a line has 6 numbers"),
+        ("a.xyz", "# x y z label\n# by hand\n1 2 3 4 5 6\n", "names 4 columns .x y z label. and a line has 6 numbers"),
+        ("a.xyz", "// X Y Z my label\n1 2 3 4\n", "names 5 columns .X Y Z my label. and a line has 4 numbers"),
+        ("a.xyz", "x y z x\n1 2 3 4\n", "name each column once"),
+        ("a.xyz", "\ufeff1 2 3\n".encode("utf-16-le"), "is a text in UTF-16; save it as UTF-8"),
         ("a.xyz", "east north up\n1 2 3\n", "names 3 columns .east north up."),
         ("a.blend", "BLENDER", "is of a kind that is not read; give one of .ply"),
         ("a.glb", "no", "not a GLB"),
@@ -464,8 +474,9 @@ def test_a_label_that_is_missing_is_no_label(tmp_path):
     ],
 )
 def test_what_is_no_scan_is_said(tmp_path, name, text, message):
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(DataError, match=message):
-        read_scan_file(write(tmp_path / name, text))
+        read_scan_file(tmp_path / name)
 
 
 @pytest.mark.parametrize(
