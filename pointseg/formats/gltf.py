@@ -13,12 +13,11 @@ from pointseg.formats.libraries import require
 from pointseg.formats.scan_file import (
     ScanFile,
     bytes_from_unit,
-    fill_missing_colors,
     finite_rows,
     rgb_from_values,
     unit_normals,
 )
-from pointseg.formats.texture import choose_colors, read_image, sample_texture
+from pointseg.formats.texture import choose_colors, fill_missing_colors, read_image, sample_texture
 
 _DRACO = "KHR_draco_mesh_compression"
 # Required extensions that change neither where a vertex is nor its colour, or that trimesh reads.

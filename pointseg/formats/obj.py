@@ -17,12 +17,11 @@ from pointseg.formats.scan_file import (
     ScanFile,
     bytes_from_unit,
     fan_triangles,
-    fill_missing_colors,
     finite_rows,
     rgb_from_values,
     unit_normals,
 )
-from pointseg.formats.texture import Material, choose_colors, read_image, sample_texture
+from pointseg.formats.texture import Material, choose_colors, fill_missing_colors, read_image, sample_texture
 
 
 @dataclass

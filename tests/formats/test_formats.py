@@ -13,7 +13,7 @@ from pointseg.errors import DataError, UsageError
 from pointseg.formats.companions import companion_files
 from pointseg.formats.ply import Mesh, write_mesh
 from pointseg.formats.reading import read_scan_file
-from pointseg.formats.scan_file import ScanFile, bytes_from_unit, scan_of_values
+from pointseg.formats.scan_file import ScanFile, bytes_from_unit, rgb_from_values, scan_of_values
 from tests.formats.scan_files import (
     BLUE,
     GREEN,
@@ -442,6 +442,35 @@ def test_colors_that_a_renderer_made_too_bright(tmp_path):
     assert scan.notes == ["1 colours are above 1, as far as 1.02, and count as 1"]
     dark = read_scan_file(write(tmp_path / "b.obj", "v 0 0 0 0 1 2\nv 1 1 1 0 0 0\n"))
     assert dark.rgb[0].tolist() == [0, 1, 2]
+
+
+def many_colors(kind: str, usual: float, *others: float) -> tuple[np.ndarray, list[str]]:
+    """(600, 3) bytes of colours of which a few are others, and the notes."""
+    values = np.full((600, 3), usual, dtype=kind)
+    values[: len(others)] = np.array(others)[:, None]
+    notes: list[str] = []
+    return rgb_from_values(Path("a.ply"), values, notes), notes
+
+
+@pytest.mark.parametrize(
+    ("kind", "usual", "high", "byte", "note"),
+    [
+        ("u2", 200, 65535, 200, "2 colours are above 255, as far as 65535, and count as 255"),
+        ("i4", 200, 256, 200, "2 colours are above 255, as far as 256, and count as 255"),
+        ("f4", 0.5, 99, 128, "2 colours are above 1, as far as 99, and count as 1"),
+    ],
+)
+def test_a_few_colors_beyond_the_range_do_not_make_the_others_black(kind, usual, high, byte, note):
+    rgb, notes = many_colors(kind, usual, high, high)
+    assert rgb[[0, -1], 0].tolist() == [255, byte]
+    assert notes == [note]
+
+
+def test_colors_that_are_nearly_black_in_16_bits_are_told():
+    rgb, notes = many_colors("u2", 1023)
+    assert rgb.max() == 3
+    assert notes == ["colours reach 1023, so they count as 16 bits; nearly all are black then"]
+    assert many_colors("u2", 20_000, 65535)[1] == []
 
 
 def test_a_label_that_is_missing_is_no_label(tmp_path):
