@@ -31,9 +31,11 @@ def main(argv: Sequence[str]) -> int:
     _describe(tree, args.out)
     if tree.earlier_options is not None:
         complain(
-            f"{args.out}: the scans were read with {tree.earlier_options or 'no options'} before, so all scenes were "
+            f"{args.out}: scans were read with {tree.earlier_options or 'no options'} before, so their scenes were "
             "made anew; give the same options again if that was not meant"
         )
+    for remark in tree.remarks:
+        complain(remark)
     problems = tree.reasons + find_problems(tree.report, tree.taxonomy, args.source, args.out)
     for problem in problems:
         complain(problem)

@@ -198,6 +198,36 @@ def test_a_scan_that_a_person_lists_elsewhere_moves(source, out):
     assert done.status == 1
 
 
+def test_a_scene_that_a_person_took_out_of_the_lists_is_told_of(source, out):
+    import_scans(source, out)
+    path = out / "splits" / "train.txt"
+    first, *others = path.read_text().split()
+    path.write_text("\n".join(others))
+    (line,) = import_scans(source, out).error_lines
+    assert line.endswith(f"{path}: {first} was in no list, and is in this again; move its scan away to leave it out")
+    assert import_scans(source, out).err == ""
+
+
+def test_folders_that_are_splits_come_before_the_lists_and_it_is_said(tmp_path, out):
+    write_rooms(tmp_path / "scans", ["train/a", "train/b", "val/c"])
+    import_scans(tmp_path / "scans", out)
+    (out / "splits" / "train.txt").write_text("a\n")
+    (out / "splits" / "val.txt").write_text("b\nc\n")
+    (line,) = import_scans(tmp_path / "scans", out).error_lines
+    assert line.endswith("train/b.ply: is train by its folder, not val as a list said; move the file instead")
+    assert import_scans(tmp_path / "scans", out).err == ""
+
+
+def test_a_share_that_has_no_effect_is_told(source, out):
+    """All scans are known, and none that was learned from becomes val."""
+    import_scans(source, out)
+    for name in (out / "splits" / "val.txt").read_text().split():
+        (source / f"{name}.ply").unlink()
+        shutil.rmtree(out / "val" / name)
+    (line,) = import_scans(source, out, "--val-share", "0.5").error_lines
+    assert "val.txt: has 0 of 8 scenes, where --val-share 0.5 would be 4: who was in a list before stays" in line
+
+
 BAD_LISTS = {
     "no text": (lambda _: b"\xff", "train.txt: is no text; put one scene name a line"),
     "twice": (lambda text: text + text, "twice; delete one of the lines"),
@@ -261,8 +291,12 @@ def test_other_options_than_before_are_named(source, out):
     assert import_scans(source, out, "--unit", "mm").err == ""
     done = import_scans(source, out)
     (line,) = done.error_lines
-    assert "the scans were read with --unit mm before, so all scenes were made anew" in line
+    assert "scans were read with --unit mm before, so their scenes were made anew" in line
     assert done.status == 0
+    assert import_scans(source, out).err == ""
+    done = import_scans(source, out, "--label-field", "gone")
+    assert "10 failed" in done.out
+    assert "made anew; give the same options" not in done.err
     assert import_scans(source, out).err == ""
 
 
