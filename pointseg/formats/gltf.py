@@ -128,6 +128,8 @@ def _refuse_what_is_not_read(path: Path, header: dict[str, Any]) -> None:
                 if "sparse" in accessors[index] or "bufferView" not in accessors[index]:
                     raise DataError(f"{path}: has sparse or missing data, which is not read; export it again")
             position, _, _, place = wanted
+            if position is None:
+                raise DataError(f"{path}: a part of a mesh has no POSITION, and so no points; export the scan again")
             for index in (position, place):
                 if index is not None and accessors[index]["componentType"] != _FLOAT:
                     raise DataError(

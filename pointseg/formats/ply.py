@@ -15,6 +15,7 @@ from pointseg.formats.columns import NORMAL, RGB, XYZ, scan_of_columns
 from pointseg.formats.mesh import Mesh
 from pointseg.formats.ply_header import SCAN_COLORS, MeshHeader, read_mesh_header
 from pointseg.formats.scan_file import ScanFile, fan_triangles
+from pointseg.formats.text_table import plain_nan
 
 BINARY_LITTLE_ENDIAN = "binary_little_endian"
 _SPLATS = {"f_dc_0", "opacity", "scale_0", "rot_0"}
@@ -156,17 +157,20 @@ def _check_vertex_properties(path: Path, header: MeshHeader) -> None:
 
 
 def _read_elements(path: Path, header: MeshHeader) -> PlyData:
-    """What plyfile makes of the file, or of a copy with a plain header where the file's own has more in it."""
+    """What plyfile makes of the file, or of a copy in a way that it reads: with a plain header, plain numbers."""
     try:
         try:
-            if header.is_plain:
+            if header.is_plain and header.encoding != "ascii":
                 return _read_whole_or_rows(header, os.fspath(path))
         except PlyHeaderParseError:
             pass
         with tempfile.TemporaryFile() as copy, open(path, "rb") as file:
             copy.write(header.to_bytes())
             file.seek(header.num_bytes)
-            shutil.copyfileobj(file, copy, 1 << 20)
+            if header.encoding == "ascii":
+                copy.write(plain_nan(file.read()))
+            else:
+                shutil.copyfileobj(file, copy, 1 << 20)
             copy.seek(0)
             return _read_whole_or_rows(header, copy)
     except OSError:

@@ -12,6 +12,7 @@ from pointseg.formats.columns import scan_of_columns
 from pointseg.formats.scan_file import ScanFile, are_whole
 
 _COMMENTS = ("#", "//")
+_WINDOWS_NAN = re.compile(rb"[-+]?(nan\((ind|snan)?\)|1\.#(IND|[QS]NAN)0*)")
 _NAME_THEM = "a first line with the names of the columns says otherwise"
 
 
@@ -52,7 +53,12 @@ def read_text_table(path: Path) -> ScanFile:
 
 def split_lines(content: bytes) -> list[str]:
     """The lines of a text in any encoding. Split as bytes: part of a letter may be an end of line in latin-1."""
-    return [line.decode("latin-1") for line in content.splitlines()]
+    return [line.decode("latin-1") for line in plain_nan(content).splitlines()]
+
+
+def plain_nan(content: bytes) -> bytes:
+    """A text of numbers with ``nan`` for what Windows writes: ``-nan(ind)``, ``-1.#IND``."""
+    return _WINDOWS_NAN.sub(b"nan", content) if b"nan(" in content or b".#" in content else content
 
 
 def _is_text(line: str) -> bool:

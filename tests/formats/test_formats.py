@@ -231,6 +231,19 @@ def test_stl_has_three_vertices_a_face(tmp_path):
 
 @pytest.mark.needs("laspy")
 @pytest.mark.needs("lazrs")
+@pytest.mark.parametrize(
+    ("kind", "numbers", "notes"),
+    [
+        ("OFF", "9 8 7", ["3 numbers of a vertex that OFF does not name were left out; colours are in a COFF"]),
+        ("NOFF", "0 0 1 9", ["1 numbers of a vertex that NOFF does not name were left out; colours are in a COFF"]),
+        ("COFF", "9 8 7 255", []),
+        ("COFF", "9 8 7", []),
+    ],
+)
+def test_numbers_of_an_off_that_its_kind_does_not_name_are_told(tmp_path, kind, numbers, notes):
+    assert read_scan_file(write(tmp_path / "a.off", f"{kind}\n1 0 0\n1 2 3 {numbers}\n")).notes == notes
+
+
 @pytest.mark.parametrize(("suffix", "factor"), [(".las", 256), (".laz", 256), (".las", 1), (".las", 0)])
 def test_las(tmp_path, suffix, factor):
     """Scale and offset are in the coordinates; colours of 16 bits, of 8 bits, and none; labels come along."""
@@ -244,6 +257,7 @@ def test_las(tmp_path, suffix, factor):
     las.x, las.y, las.z = xyz.T
     rgb = np.array([[255, 0, 7], [1, 2, 3], [0, 0, 0]])
     las.red, las.green, las.blue = rgb.T * factor
+    las.user_data, las.point_source_id = np.array([7, 8, 255]), np.array([9, 65535, 0])
     las.classification, las.room = np.array([2, 6, 30]), np.array([100, 200, -1])
     las.write(tmp_path / f"a{suffix}")
     scan = read_scan_file(tmp_path / f"a{suffix}")
@@ -254,6 +268,8 @@ def test_las(tmp_path, suffix, factor):
         assert scan.rgb is None
     assert {name: values.tolist() for name, values in scan.fields.items()} == {
         "classification": [2, 6, 30],
+        "user_data": [7, 8, 255],
+        "point_source_id": [9, 65535, 0],
         "room": [100, 200, -1],
     }
 
@@ -272,6 +288,8 @@ def test_dimensions_of_a_las_file_may_be_called_as_ours(tmp_path):
     assert (scan.xyz[:, 0].tolist(), scan.rgb[:, 0].tolist()) == ([1, 2], [1, 2])
     assert {name: values.tolist() for name, values in scan.fields.items()} == {
         "classification": [0, 0],
+        "user_data": [0, 0],
+        "point_source_id": [0, 0],
         "rgb": [7, 8],
         "xyz": [-1, 5],
     }
@@ -479,6 +497,36 @@ def test_a_label_that_is_missing_is_no_label(tmp_path):
     scan = read_scan_file(write(tmp_path / "a.txt", rows))
     assert {name: values.tolist() for name, values in scan.fields.items()} == {"scalar_Label": [7, -1]}
     assert scan.notes == ["1 points have no 'scalar_Label', and count as -1 there"]
+
+
+@pytest.mark.parametrize("nan", ["-nan(ind)", "nan(snan)", "-1.#IND", "1.#QNAN00"])
+def test_nan_as_windows_writes_it(tmp_path, nan):
+    rows = f"1 2 3 0 0 1\n4 5 6 {nan} {nan} {nan}\n7 8 9 0 0 1\n"
+    names = "".join(f"property float {name}\n" for name in ("x", "y", "z", "nx", "ny", "nz"))
+    write(tmp_path / "a.ply", f"ply\nformat ascii 1.0\nelement vertex 3\n{names}end_header\n{rows}")
+    write(tmp_path / "a.xyzn", rows)
+    for name in ("a.ply", "a.xyzn"):
+        scan = read_scan_file(tmp_path / name)
+        assert scan.xyz.tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+        assert scan.notes == ["1 of 3 normals are zero or not finite and count as (0, 0, 1)"]
+
+
+@pytest.mark.parametrize(
+    ("options", "is_told"), [("-s 2 2 1", True), ("-o 0.5", True), ("-s 1 1 1 -o 0 0 -clamp on", False), ("", False)]
+)
+def test_a_picture_that_an_obj_moves_is_told_of(tmp_path, options, is_told):
+    write_picture(tmp_path / "a.png")
+    write(tmp_path / "room.mtl", f"newmtl green\nmap_Kd {options} a.png\n")
+    notes = read_scan_file(write(tmp_path / "a.obj", OBJ)).notes
+    assert (
+        "the offset or scale of a picture (-o, -s) was not applied, so its colours may be wrong" in notes
+    ) == is_told
+
+
+def test_a_gltf_without_positions_is_one_line(tmp_path):
+    header = {"asset": {"version": "2.0"}, "meshes": [{"primitives": [{"attributes": {}}]}]}
+    with pytest.raises(DataError, match="a part of a mesh has no POSITION, and so no points"):
+        read_scan_file(write(tmp_path / "a.gltf", json.dumps(header)))
 
 
 @pytest.mark.parametrize(
