@@ -73,7 +73,10 @@ def find_scans(source: Path, out: Path) -> FoundScans:
         split = folders.pop(0) if folders and folders[0] in SPLITS else ""
         name = "_".join([*folders, path.stem])
         if not is_scene_name(name):
-            raise UsageError(f"{path}: can't be the name of a scene; rename it")
+            why = (
+                "has a blank at an end" if name != name.strip() else "has a sign that the name of a folder may not have"
+            )
+            raise UsageError(f"{path}: its name can't be that of a scene: {name!r} {why}; rename it")
         if name in path_of_scene[split]:
             raise UsageError(f"{path}: would be the same scene as {path_of_scene[split][name]}; rename or move one")
         path_of_scene[split][name] = path

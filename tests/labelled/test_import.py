@@ -300,6 +300,15 @@ def test_other_options_than_before_are_named(source, out):
     assert import_scans(source, out).err == ""
 
 
+@pytest.mark.parametrize(("name", "why"), [(" a", "has a blank at an end"), ("a\\b", "has a sign that the name of a")])
+def test_a_name_that_no_scene_can_have_says_why(source, out, name, why):
+    (source / "room0.ply").rename(source / f"{name}.ply")
+    (line,) = import_scans(source, out).error_lines
+    assert "its name can't be that of a scene: " in line
+    assert why in line
+    assert line.endswith("; rename it")
+
+
 def test_labels_in_half_precision(source, out):
     xyz, label = make_room(5)
     write_ply(source / "room5.ply", xyz)
