@@ -15,8 +15,12 @@ from pointseg.labelled.import_tree import DEFAULT_VAL_SHARE, ImportedTree, impor
 from pointseg.labelled.scan_job import Reading
 from pointseg.scan_arguments import add_scan_arguments, scan_options
 from pointseg.scannet.raw_scan import is_annotated_mesh
+from pointseg.scans.predicted_files import RECORD_NAME
 from pointseg.scans.tree import REPORT_NAME
 from pointseg.taxonomy import CLASS_TABLE
+
+# Ids that may be classes as well.
+_MAYBE_NO_CLASS = {0: "", 255: " (-1 in 8 bits)", 65535: " (-1 in 16 bits)"}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -28,9 +32,11 @@ def main(argv: Sequence[str]) -> int:
     _describe(tree, args.out)
     if tree.earlier_options is not None:
         complain(
-            f"{args.out}: the scans were read with {tree.earlier_options or 'no options'} before, so all scenes were "
+            f"{args.out}: scans were read with {tree.earlier_options or 'no options'} before, so their scenes were "
             "made anew; give the same options again if that was not meant"
         )
+    for remark in tree.remarks:
+        complain(remark)
     problems = tree.reasons + find_problems(tree.report, tree.taxonomy, args.source, args.out)
     for problem in problems:
         complain(problem)
@@ -99,12 +105,16 @@ def _describe(tree: ImportedTree, out: Path) -> None:
     if tree.other_files:
         names = ", ".join(f"{number} {suffix}" for suffix, number in sorted(tree.other_files.items())[:8])
         print(f"files that are no scans: {names}")
+    if tree.num_predicted:
+        print(f"predictions, left out: {tree.num_predicted} files, as {RECORD_NAME} beside them says")
     if tree.made_table:
-        zero = (
-            "; id 0 is one of them: if it means 'not labelled', delete its row" if 0 in tree.taxonomy.class_ids else ""
+        doubts = "".join(
+            f"; id {i} is one of them: if it means 'not labelled'{why}, delete its row"
+            for i, why in _MAYBE_NO_CLASS.items()
+            if i in tree.taxonomy.class_ids
         )
         print(
-            f"{out / CLASS_TABLE} was made of the {tree.taxonomy.num_classes} ids that the scans have{zero}. "
+            f"{out / CLASS_TABLE} was made of the {tree.taxonomy.num_classes} ids that the scans have{doubts}. "
             f"Give the classes their names in it, then run the same command again"
         )
     print(f"report: {out / REPORT_NAME}")

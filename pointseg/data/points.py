@@ -1,6 +1,6 @@
 """A scene on its way to the network: tensors, on any device."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -104,12 +104,7 @@ def pack_scene(scene: Scene, features: tuple[str, ...], with_instance: bool = Fa
             f"{scene.name}: has no instance.npy, which augment.objects needs; prepare it with instances, or set the "
             "probabilities of augment.objects to 0"
         )
-    for part, remedy in _REMEDY_OF_PART.items():
-        if part in features and getattr(scene, part) is None:
-            raise DataError(
-                f"{scene.name}: has no {part}, which the network takes as input; {remedy}, "
-                f"or train with data.features without {part}"
-            )
+    check_parts(scene, features, scene.name)
     label = np.full(scene.num_points, IGNORE) if scene.label is None else scene.label
     return PackedScene(
         name=scene.name,
@@ -120,6 +115,16 @@ def pack_scene(scene: Scene, features: tuple[str, ...], with_instance: bool = Fa
         label=torch.tensor(np.ascontiguousarray(label), dtype=torch.int16),
         instance=torch.tensor(np.ascontiguousarray(scene.instance), dtype=torch.int32) if with_instance else None,
     )
+
+
+def check_parts(scene: Scene, features: Collection[str], where: str) -> None:
+    """Raises: DataError, of a file or scene that is called ``where``, if it lacks an input of the network."""
+    for part, remedy in _REMEDY_OF_PART.items():
+        if part in features and getattr(scene, part) is None:
+            raise DataError(
+                f"{where}: has no {part}, which the network takes as input; {remedy}, "
+                f"or train with data.features without {part}"
+            )
 
 
 def points_from_scene(scene: Scene, features: tuple[str, ...]) -> Points:

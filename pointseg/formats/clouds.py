@@ -27,6 +27,8 @@ _LAS_RECORD_BYTES, _SMALLEST_LAS_POINT = 54, 20
 _LAS_RGB = ("red", "green", "blue")
 # Its 0 is "created, never classified" by the standard.
 _LAS_CLASSIFICATION = "classification"
+# Those of every point that a program may put labels into; the others say how the sensor saw it.
+_LAS_NUMBERS = (_LAS_CLASSIFICATION, "user_data", "point_source_id")
 _PCD_KEYS = ("VERSION", "FIELDS", "SIZE", "TYPE", "COUNT", "WIDTH", "HEIGHT", "VIEWPOINT", "POINTS", "DATA")
 _MOST_PCD_HEADER_BYTES = 1 << 16
 
@@ -40,11 +42,13 @@ class _LasChunk:
     rgb: np.ndarray | None
     """(n, 3) uint16; None where the point format has no colours."""
     columns: dict[str, np.ndarray]
-    """Name in the file -> (n,) number: the classification and the extra dimensions."""
+    """Name in the file -> (n,) number: the standard ones that may be labels, and the extra dimensions."""
 
 
 def read_las(path: Path) -> ScanFile:
-    """Read a LAS or LAZ file: scaled coordinates, colours, the classification and other whole numbers of the points.
+    """Read a LAS or LAZ file: scaled coordinates, colours, and whole numbers of the points.
+
+    Those are ``classification``, ``user_data``, ``point_source_id`` and the extra dimensions.
 
     Colours are 16 bit; some programs write 8-bit numbers into them, seen from none being above 255. Colours that are
     all zero count as not given.
@@ -157,7 +161,7 @@ def _check_laz_chunk_count(path: Path, data_start: int, size: int) -> None:
 
 def _las_chunk(points: Any) -> _LasChunk:
     dimensions = points.point_format
-    columns = {name: np.asarray(points[name]) for name in (_LAS_CLASSIFICATION, *dimensions.extra_dimension_names)}
+    columns = {name: np.asarray(points[name]) for name in (*_LAS_NUMBERS, *dimensions.extra_dimension_names)}
     return _LasChunk(
         xyz=np.stack([np.asarray(points[axis], dtype=np.float64) for axis in "xyz"], axis=1),
         rgb=np.stack([np.asarray(points[name]) for name in _LAS_RGB], axis=1)
@@ -252,7 +256,24 @@ def _pcd_text(path: Path, body: bytes, dtype: np.dtype, num_points: int) -> np.n
         raise DataError(f"{path}: a line has {flat.shape[1]} numbers, expected {sum(widths)}; export the cloud again")
     table, at = np.empty(num_points, dtype), 0
     for name, width in zip(dtype.names or (), widths, strict=True):
-        piece = flat[:, at : at + width]
+        piece, kind = flat[:, at : at + width], dtype[name].base
+        if kind.kind in "iu":
+            _refuse_no_integers(path, name, piece, kind)
+            if kind.itemsize == 8:  # float64 holds 53 bits
+                columns = range(at, at + width)
+                piece = np.loadtxt(lines[:num_points], dtype=kind, ndmin=2, comments=None, usecols=columns)
         table[name] = piece.reshape(num_points, *dtype[name].shape)
         at += width
     return table
+
+
+def _refuse_no_integers(path: Path, name: str, values: np.ndarray, kind: np.dtype) -> None:
+    """Raises: DataError where (n, width) float64 are not all whole numbers that the type of the field can hold."""
+    limits = np.iinfo(kind)
+    is_bad = ~((values >= limits.min) & (values <= limits.max) & (values == np.rint(values)))
+    if is_bad.any():
+        row, column = np.argwhere(is_bad)[0]
+        raise DataError(
+            f"{path}: {name!r} of point {row + 1} is {values[row, column]:.17g}, expected a whole number "
+            f"{limits.min}..{limits.max}; export the cloud again"
+        )

@@ -13,12 +13,11 @@ from pointseg.formats.libraries import require
 from pointseg.formats.scan_file import (
     ScanFile,
     bytes_from_unit,
-    fill_missing_colors,
     finite_rows,
     rgb_from_values,
     unit_normals,
 )
-from pointseg.formats.texture import choose_colors, read_image, sample_texture
+from pointseg.formats.texture import choose_colors, fill_missing_colors, read_image, sample_texture
 
 _DRACO = "KHR_draco_mesh_compression"
 # Required extensions that change neither where a vertex is nor its colour, or that trimesh reads.
@@ -129,6 +128,8 @@ def _refuse_what_is_not_read(path: Path, header: dict[str, Any]) -> None:
                 if "sparse" in accessors[index] or "bufferView" not in accessors[index]:
                     raise DataError(f"{path}: has sparse or missing data, which is not read; export it again")
             position, _, _, place = wanted
+            if position is None:
+                raise DataError(f"{path}: a part of a mesh has no POSITION, and so no points; export the scan again")
             for index in (position, place):
                 if index is not None and accessors[index]["componentType"] != _FLOAT:
                     raise DataError(

@@ -17,12 +17,15 @@ from pointseg.formats.scan_file import (
     ScanFile,
     bytes_from_unit,
     fan_triangles,
-    fill_missing_colors,
     finite_rows,
     rgb_from_values,
     unit_normals,
 )
-from pointseg.formats.texture import Material, choose_colors, read_image, sample_texture
+from pointseg.formats.texture import Material, choose_colors, fill_missing_colors, read_image, sample_texture
+
+# Options of a picture, offset and scale, and what changes nothing.
+_NEUTRAL = {"-o": 0, "-s": 1}
+_IS_MOVED = "the offset or scale of a picture (-o, -s) was not applied, so its colours may be wrong"
 
 
 @dataclass
@@ -218,7 +221,23 @@ def _read_materials(path: Path, file: Path, notes: list[str]) -> dict[str, Mater
                 materials[name].rgb = bytes_from_unit(values)
         elif key == "map_Kd" and name in materials:
             materials[name].image = _read_picture(path, file.parent, rest, notes)
+            if _is_moved(rest) and _IS_MOVED not in notes:
+                notes.append(_IS_MOVED)
     return materials
+
+
+def _is_moved(picture: str) -> bool:
+    """Whether a picture, as an MTL file names it, has an offset or a scale that changes something."""
+    neutral = None
+    for word in picture.split():
+        try:
+            number = float(word)
+        except ValueError:  # the next option, or the name
+            neutral = _NEUTRAL.get(word)
+            continue
+        if neutral not in (None, number):
+            return True
+    return False
 
 
 def _read_picture(path: Path, folder: Path, name: str, notes: list[str]) -> np.ndarray | None:

@@ -42,6 +42,10 @@ def read_off(path: Path) -> ScanFile:
         rgb, at = vertices[:, at : at + 3], at + 3
     if num_vertices and num_columns < at:
         raise DataError(f"{path}: its vertices have {num_columns} numbers, expected {at}; export the mesh again")
+    # A COFF may have an alpha behind its colours.
+    if (num_left := num_columns - at - (rgb is not None)) > 0:
+        kind = first[0].strip()
+        notes.append(f"{num_left} numbers of a vertex that {kind} does not name were left out; colours are in a COFF")
     num_corners = np.fromiter(map(len, polygons), np.int64, len(polygons))
     corners = np.array([corner for polygon in polygons for corner in polygon], dtype=np.int64)
     faces, num_dropped = fan_triangles(corners, num_corners, notes)

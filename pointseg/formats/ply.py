@@ -13,8 +13,9 @@ from pointseg.atomic import atomic_file
 from pointseg.errors import DataError, first_line
 from pointseg.formats.columns import NORMAL, RGB, XYZ, scan_of_columns
 from pointseg.formats.mesh import Mesh
-from pointseg.formats.ply_header import MeshHeader, read_mesh_header
+from pointseg.formats.ply_header import SCAN_COLORS, MeshHeader, read_mesh_header
 from pointseg.formats.scan_file import ScanFile, fan_triangles
+from pointseg.formats.text_table import plain_nan
 
 BINARY_LITTLE_ENDIAN = "binary_little_endian"
 _SPLATS = {"f_dc_0", "opacity", "scale_0", "rot_0"}
@@ -49,7 +50,8 @@ def read_ply(path: str | os.PathLike[str]) -> ScanFile:
     """Read a PLY file: binary or ASCII, with or without faces, colours and normals.
 
     Polygons and triangle strips become triangles; see :func:`fan_triangles`, :func:`rgb_from_values` and
-    :func:`unit_normals` for what else a file may hold. ``fields`` are the other whole numbers of the vertices.
+    :func:`unit_normals` for what else a file may hold. ``fields`` are the other whole numbers of the vertices. Colours
+    of a mesh of ``predict --ply`` are the scan's own, and none where it has only those of the classes.
 
     Raises:
         DataError: the file is missing, truncated, empty or no PLY, or holds Gaussian splats; the vertices have no
@@ -63,6 +65,8 @@ def read_ply(path: str | os.PathLike[str]) -> ScanFile:
     notes: list[str] = []
     faces, num_dropped = _read_faces(header, data, notes)
     columns = {name: vertices[name] for name in vertices.dtype.names}
+    if header.may_be_prediction and np.array_equal(columns["confidence"], columns["quality"]):
+        columns = _with_own_colors(columns, notes)
     return scan_of_columns(path, columns, faces, notes=notes, num_dropped_faces=num_dropped)
 
 
@@ -127,6 +131,16 @@ def _extra_column(name: str, values: np.ndarray, num_vertices: int) -> tuple[str
     return name, kind, values
 
 
+def _with_own_colors(columns: Mapping[str, np.ndarray], notes: list[str]) -> dict[str, np.ndarray]:
+    """The columns of a prediction with the scan's colours for those of the classes, which tell what was predicted."""
+    own = {name: columns[scan] for name, scan in zip(RGB[0], SCAN_COLORS, strict=True) if scan in columns}
+    notes.append(
+        "is a mesh of predict --ply: its labels are predictions, and the colours of their classes were left out"
+        + ("" if own else "; it has no others")
+    )
+    return {name: column for name, column in columns.items() if name not in (*RGB[0], *SCAN_COLORS)} | own
+
+
 def _check_vertex_properties(path: Path, header: MeshHeader) -> None:
     names = {name.lower() for name in header.properties["vertex"]}
     if names >= _SPLATS:
@@ -143,17 +157,20 @@ def _check_vertex_properties(path: Path, header: MeshHeader) -> None:
 
 
 def _read_elements(path: Path, header: MeshHeader) -> PlyData:
-    """What plyfile makes of the file, or of a copy with a plain header where the file's own has more in it."""
+    """What plyfile makes of the file, or of a copy in a way that it reads: with a plain header, plain numbers."""
     try:
         try:
-            if header.is_plain:
+            if header.is_plain and header.encoding != "ascii":
                 return _read_whole_or_rows(header, os.fspath(path))
         except PlyHeaderParseError:
             pass
         with tempfile.TemporaryFile() as copy, open(path, "rb") as file:
             copy.write(header.to_bytes())
             file.seek(header.num_bytes)
-            shutil.copyfileobj(file, copy, 1 << 20)
+            if header.encoding == "ascii":
+                copy.write(plain_nan(file.read()))
+            else:
+                shutil.copyfileobj(file, copy, 1 << 20)
             copy.seek(0)
             return _read_whole_or_rows(header, copy)
     except OSError:

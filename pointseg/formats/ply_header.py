@@ -30,6 +30,10 @@ _PLAIN = re.compile(
     rb"ply(\r?\n)(comment [ -~]*\1)*format \S+ 1\.0\1((comment|element|property) [ -~]*\1)*end_header\1"
 )
 
+_LAST_OF_PREDICTION = ["label", "confidence", "quality"]
+SCAN_COLORS = ("scan_red", "scan_green", "scan_blue")
+"""A scan's own colours in a mesh of ``predict --ply``, whose ``red green blue`` are those of the classes."""
+
 
 @dataclass(frozen=True)
 class MeshHeader:
@@ -54,6 +58,11 @@ class MeshHeader:
     def face_list(self) -> str | None:
         """Name of the list of vertex indices of a face; None where the file has none."""
         return next((name for name in _FACE_LISTS if name in self.lists.get("face", [])), None)
+
+    @property
+    def may_be_prediction(self) -> bool:
+        """Whether the vertices have what ``predict --ply`` gives them."""
+        return self.properties["vertex"][-len(_LAST_OF_PREDICTION) :] == _LAST_OF_PREDICTION
 
     def to_bytes(self) -> bytes:
         """The same in the plainest way, without comments."""

@@ -20,7 +20,9 @@ _UP = (0.0, 0.0, 1.0)
 _LARGEST_UNIT_COLOR = 2
 # What float16 makes of colours of 0..1 is not worth a word.
 _JUST_ABOVE_ONE = 1.001
-_NO_COLOR = 128
+# Of the points, whose colours don't decide what the range is.
+_FEW_SHARE = 0.01
+_NEARLY_BLACK = 15
 _LABEL_WORDS = ("label", "class", "segment", "instance", "object", "category", "semantic", "scalar_")
 
 
@@ -187,9 +189,9 @@ def rgb_from_values(path: Path, values: np.ndarray, notes: list[str]) -> np.ndar
 
     Args:
         path: of the file, for the message.
-        values: (N, 3) of any number type: floats 0..1 or 0..255, integers 0..255 or 0..65535. The largest
-            value decides: up to 1 of floats, or 2 where some are fractions, and up to 255 of integers.
-        notes: gets a line where a colour is not finite and becomes black, or is above 1 and becomes 1.
+        values: (N, 3) of any number type: floats 0..1 or 0..255, integers 0..255 or 0..65535. The largest value
+            decides: up to 1 of floats, or 2 where some are fractions, and up to 255 of integers, but for a few.
+        notes: gets a line where a colour is not finite and becomes black, or is above 1 or 255 and becomes that.
 
     Returns:
         (N, 3) uint8.
@@ -208,13 +210,27 @@ def rgb_from_values(path: Path, values: np.ndarray, notes: list[str]) -> np.ndar
         raise DataError(
             f"{path}: colours are {values.dtype} in {low:.6g}..{high:.6g}; write them as integers 0..255 or floats 0..1"
         )
-    if is_float and (high <= 1 or (high < _LARGEST_UNIT_COLOR and not are_whole(values).all())):
+    is_nearly_unit = is_float and (high < _LARGEST_UNIT_COLOR or _are_few(values > 1))
+    if is_float and (high <= 1 or (is_nearly_unit and not are_whole(values).all())):
         if num_high := int((values > _JUST_ABOVE_ONE).any(axis=1).sum()):
             notes.append(f"{num_high:,} colours are above 1, as far as {high:.4g}, and count as 1")
         return bytes_from_unit(values)
-    if is_float:
+    if is_float or high <= 255:
         return np.rint(values).astype(np.uint8)
-    return (values if high <= 255 else values >> 8).astype(np.uint8)
+    if _are_few(values > 255):
+        notes.append(
+            f"{int((values > 255).any(axis=1).sum()):,} colours are above 255, as far as {high}, and count as 255"
+        )
+        return values.clip(0, 255).astype(np.uint8)
+    rgb = (values >> 8).astype(np.uint8)
+    if _are_few(rgb > _NEARLY_BLACK):
+        notes.append(f"colours reach {high}, so they count as 16 bits; nearly all are black then")
+    return rgb
+
+
+def _are_few(is_so: np.ndarray) -> bool:
+    """Of (N, 3) bool: whether hardly a row has one that is true."""
+    return bool(is_so.any(axis=1).mean() < _FEW_SHARE)
 
 
 def bytes_from_unit(values: np.ndarray) -> np.ndarray:
@@ -303,20 +319,6 @@ def fan_triangles(corners: np.ndarray, num_corners: np.ndarray, notes: list[str]
     first = np.repeat(np.cumsum(num_corners) - num_corners, num_triangles)
     step = np.arange(len(first)) - np.repeat(np.cumsum(num_triangles) - num_triangles, num_triangles)
     return np.stack([corners[first], corners[first + step + 1], corners[first + step + 2]], axis=1), num_dropped
-
-
-def fill_missing_colors(rgb: np.ndarray, is_known: np.ndarray, notes: list[str]) -> np.ndarray:
-    """Grey where a vertex has no colour though others have, with a line in ``notes``.
-
-    Args:
-        rgb: (N, 3) uint8; changed in place.
-        is_known: (N,) bool.
-        notes: gets the line.
-    """
-    if not is_known.all():
-        rgb[~is_known] = _NO_COLOR
-        notes.append(f"{int((~is_known).sum()):,} vertices have no colour and count as grey")
-    return rgb
 
 
 def _refuse_no_points(path: Path, xyz: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 import codecs
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,33 +12,27 @@ from pointseg.formats.columns import scan_of_columns
 from pointseg.formats.scan_file import ScanFile, are_whole
 
 _COMMENTS = ("#", "//")
+_WINDOWS_NAN = re.compile(rb"[-+]?(nan\((ind|snan)?\)|1\.#(IND|[QS]NAN)0*)")
 _NAME_THEM = "a first line with the names of the columns says otherwise"
 
 
 def read_text_table(path: Path) -> ScanFile:
     """Read a table of text, its columns parted by spaces, commas or semicolons.
 
-    What a column is, its name says, where the first line has names, also behind ``#`` or ``//``: ``x y z``,
-    ``r g b`` or ``red green blue``, ``nx ny nz``, in any order; columns of whole numbers with other names become
-    ``fields``. Without names three numbers are x y z; four have an intensity after them, which is left out; six have
-    a normal (``.xyzn``, or all of unit length with some below zero) or a colour; seven have intensity and colour
-    (``.pts``), or colour and a whole number, which becomes ``fields["label"]``. Nine have a colour and a normal, in
-    the order in which they fit. A first line with the number of points is skipped, and so is a sentence.
+    What a column is, its name says, where a line before the numbers has names, also behind ``#`` or ``//``, and parted
+    by tabs, commas, semicolons or spaces: ``x y z``, ``r g b`` or ``red green blue``, ``nx ny nz``, in any order;
+    columns of whole numbers with other names become ``fields``. Without names three numbers are x y z; four have an
+    intensity after them, which is left out; six have a normal (``.xyzn``, or all of unit length with some below zero)
+    or a colour; seven have intensity and colour (``.pts``), or colour and a whole number, which becomes
+    ``fields["label"]``. Nine have a colour and a normal, in the order in which they fit. A line with the number of
+    points before them is skipped, and so is a sentence.
 
     Raises:
         DataError: a line is not numbers, or has another number of them than the first, or than there are names; or
             there are more or fewer lines than announced, or no names x, y and z among others.
     """
-    lines = [line for line in split_lines(path.read_bytes().removeprefix(codecs.BOM_UTF8)) if line.strip()]
-    start = next((i for i, line in enumerate(lines) if not line.lstrip().startswith(_COMMENTS)), len(lines))
-    header = lines[start - 1] if start else ""
-    lines = [line for line in lines[start:] if not line.lstrip().startswith(_COMMENTS)]
-    is_sure = bool(lines) and _is_text(lines[0])
-    if is_sure:
-        header, lines = lines[0], lines[1:]
-    announced = None
-    if lines and lines[0].strip().isdecimal():
-        announced, lines = int(lines[0]), lines[1:]
+    lines = [line for line in split_lines(_read_bytes(path)) if line.strip()]
+    headers, announced, lines = _part_headers(lines)
     if not lines:
         raise DataError(f"{path}: has no points; scan it again or leave it out")
     delimiter = next((mark for mark in ",;" if mark in lines[0]), None)
@@ -50,7 +45,7 @@ def read_text_table(path: Path) -> ScanFile:
         raise DataError(f"{path}: announces {announced} points and has {len(table)}; fetch or export it again")
     if table.shape[1] < 3:
         raise DataError(f"{path}: a line has {table.shape[1]} numbers, expected x y z and more; export the cloud again")
-    names = _column_names(path, header, delimiter, table.shape[1], is_sure)
+    names = _column_names(path, headers, delimiter, table.shape[1])
     if names is None:
         return _scan_of_unnamed(path, table)
     return scan_of_columns(path, dict(zip(names, table.T, strict=True)), notes=[], is_text=True)
@@ -58,7 +53,12 @@ def read_text_table(path: Path) -> ScanFile:
 
 def split_lines(content: bytes) -> list[str]:
     """The lines of a text in any encoding. Split as bytes: part of a letter may be an end of line in latin-1."""
-    return [line.decode("latin-1") for line in content.splitlines()]
+    return [line.decode("latin-1") for line in plain_nan(content).splitlines()]
+
+
+def plain_nan(content: bytes) -> bytes:
+    """A text of numbers with ``nan`` for what Windows writes: ``-nan(ind)``, ``-1.#IND``."""
+    return _WINDOWS_NAN.sub(b"nan", content) if b"nan(" in content or b".#" in content else content
 
 
 def _is_text(line: str) -> bool:
@@ -67,32 +67,73 @@ def _is_text(line: str) -> bool:
     return begin is not None and begin[1].lower() not in ("nan", "inf", "infinity")
 
 
-def _column_names(path: Path, header: str, delimiter: str | None, width: int, is_sure: bool) -> list[str] | None:
-    """The names of ``width`` columns; None where the header is a sentence.
+def _read_bytes(path: Path) -> bytes:
+    content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(f"{path}: is a text in UTF-16; save it as UTF-8")
+    return content.removeprefix(codecs.BOM_UTF8)
+
+
+@dataclass(frozen=True)
+class _Header:
+    """A line before the numbers that may name the columns."""
+
+    text: str
+    is_sure: bool
+    """Whether it stands there as it is; in a comment there may be anything."""
+
+
+def _part_headers(lines: list[str]) -> tuple[list[_Header], int | None, list[str]]:
+    """What stands before the numbers, the number of points if it is announced there, and the lines of numbers."""
+    headers: list[_Header] = []
+    announced = None
+    rows = iter(lines)
+    for line in rows:
+        if line.lstrip().startswith(_COMMENTS):
+            headers.append(_Header(re.sub(r"^\s*(#|//)+", "", line), is_sure=False))
+        elif _is_text(line) and not any(header.is_sure for header in headers):
+            headers.append(_Header(line, is_sure=True))
+        elif announced is None and line.strip().isdecimal():
+            announced = int(line)
+        else:
+            numbers = [line, *(row for row in rows if not row.lstrip().startswith(_COMMENTS))]
+            return headers, announced, numbers
+    return headers, announced, []
+
+
+def _column_names(path: Path, headers: list[_Header], delimiter: str | None, width: int) -> list[str] | None:
+    """The names of ``width`` columns; None where no header names any.
 
     Args:
         path: of the file.
-        header: the line before the numbers.
+        headers: the lines before the numbers.
         delimiter: of the numbers; None: spaces.
         width: how many there are in a line.
-        is_sure: whether the line stands there as it is; behind ``#`` there may be anything.
 
     Raises:
-        DataError: it has names, but not of the columns.
+        DataError: a header has names, but not of the columns.
     """
-    text = re.sub(r"^\s*(#|//)+", "", header)
-    names = [word.strip().strip("\"'") for word in text.split(delimiter)]
-    if delimiter and len(names) == 1:
-        names = text.split()
-    has_place = {name.lower() for name in names} >= set("xyz")
-    if len(names) == width and len(set(names)) == width and has_place:
-        return names
-    if not is_sure or (len(names) != width and not has_place):
+    misfit = None
+    for header in reversed(headers):  # the nearest to the numbers first
+        splits = [_split_names(header.text, mark) for mark in ("\t", ",", ";", None)]
+        with_place = [names for names in splits if {name.lower() for name in names} >= set("xyz")]
+        for names in with_place:
+            if len(names) == width == len(set(names)):
+                return names
+        usual = _split_names(header.text, delimiter if delimiter and delimiter in header.text else None)
+        if header.is_sure and len(usual) == width:
+            with_place.append(usual)
+        misfit = misfit or next(iter(with_place), None)
+    if misfit is None:
         return None
     raise DataError(
-        f"{path}: its first line names {len(names)} columns ({' '.join(names[:12])}) and a line has {width} numbers; "
+        f"{path}: its header names {len(misfit)} columns ({' '.join(misfit[:12])}) and a line has {width} numbers; "
         "name each column once, x, y and z among them, or leave that line out"
     )
+
+
+def _split_names(text: str, mark: str | None) -> list[str]:
+    return [word.strip().strip("\"'") for word in text.split(mark)]
 
 
 def _scan_of_unnamed(path: Path, table: np.ndarray) -> ScanFile:

@@ -9,6 +9,8 @@ import numpy as np
 
 from pointseg.formats.libraries import require
 
+_NO_COLOR = 128
+
 
 @dataclass
 class Material:
@@ -63,3 +65,17 @@ def choose_colors(of_vertices: np.ndarray | None, of_texture: np.ndarray | None)
     if of_vertices is None or (of_texture is not None and (of_vertices == of_vertices[0]).all()):
         return of_texture if of_texture is not None else of_vertices
     return of_vertices
+
+
+def fill_missing_colors(rgb: np.ndarray, is_known: np.ndarray, notes: list[str]) -> np.ndarray:
+    """Grey where a vertex has no colour though others have, with a line in ``notes``.
+
+    Args:
+        rgb: (N, 3) uint8; changed in place.
+        is_known: (N,) bool.
+        notes: gets the line.
+    """
+    if not is_known.all():
+        rgb[~is_known] = _NO_COLOR
+        notes.append(f"{int((~is_known).sum()):,} vertices have no colour and count as grey")
+    return rgb

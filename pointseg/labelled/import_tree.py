@@ -10,12 +10,13 @@ from pointseg.errors import DataError, UsageError
 from pointseg.labelled.import_report import build_report
 from pointseg.labelled.scan_folder import FoundScans, find_scans
 from pointseg.labelled.scan_job import ClassQuery, Reading, ScanJob, find_class_ids
-from pointseg.labelled.split_lists import choose_splits, write_lists
+from pointseg.labelled.split_lists import choose_splits, describe_lists, write_lists
 from pointseg.labelled.table import name_classes, place_table, write_table
 from pointseg.preparation.jobs import SceneJob, prepare_scenes, remove_leftovers_of_tree
 from pointseg.preparation.parallel import map_scenes
+from pointseg.preparation.prepared_source import read_source
 from pointseg.preparation.tree_report import write_report
-from pointseg.scans.tree import SPLITS, read_settings, scene_folders
+from pointseg.scans.tree import SPLITS, scene_folders
 from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy, load_taxonomy, read_class_table
 
 DEFAULT_VAL_SHARE = 0.2
@@ -35,9 +36,13 @@ class ImportedTree:
     made_table: bool = False
     """Whether the table was made of the ids, so that its classes have no names yet."""
     earlier_options: str | None = None
-    """How the scans were read by the import before, where that was in another way: all scenes were made anew."""
+    """How scans were read by an import before, where that was in another way, and scenes were made anew."""
+    remarks: list[str] = field(default_factory=list)
+    """What a person should know of the splits, a line each."""
     other_files: Mapping[str, int] = field(default_factory=dict)
     """Suffix -> number of the files that are no scans."""
+    num_predicted: int = 0
+    """Number of the files that ``predict`` wrote, which were left out."""
 
 
 def import_scans(
@@ -68,8 +73,8 @@ def import_scans(
         raise UsageError(f"--val-share {val_share:g}: is not a share from 0 to below 1; give one such as 0.2")
     refuse_benchmark_tree(out)
     found = find_scans(source, out)
-    earlier = read_settings(out).get("reading_options")
     lists = choose_splits(found, out, val_share)
+    remarks = describe_lists(found, out, lists, val_share)
     made_table = classes is None and not (out / CLASS_TABLE).exists()
     if made_table:
         taxonomy = write_table(out, _name_found_classes(found, lists, reading, workers, source))
@@ -77,6 +82,7 @@ def import_scans(
         taxonomy = place_table(out, classes) if classes is not None else read_class_table(out / CLASS_TABLE)
     write_lists(out, lists)
     jobs = _make_jobs(found, lists, out, reading, taxonomy)
+    earlier = _find_other_options(jobs, reading)
     options = [str(source.absolute()), *reading.command_options]
     options += [] if val_share == DEFAULT_VAL_SHARE else ["--val-share", f"{val_share:g}"]
     unlisted = found.path_of_scene[""].values() if found.has_splits else ()
@@ -84,14 +90,17 @@ def import_scans(
         "source": str(source),
         "command": "import",
         "command_options": options,
-        "reading_options": reading.command_options,
     }
     names = [path.relative_to(source).as_posix() for path in unlisted]
     tree = prepare_tree(out, taxonomy, jobs, lists, settings, names, workers)
-    changed = None
-    if isinstance(earlier, list) and earlier != reading.command_options:
-        changed = shlex.join(map(str, earlier))
-    return replace(tree, made_table=made_table, earlier_options=changed, other_files=found.other_files)
+    return replace(
+        tree,
+        made_table=made_table,
+        earlier_options=earlier if tree.counts["written"] else None,
+        remarks=remarks,
+        other_files=found.other_files,
+        num_predicted=found.num_predicted,
+    )
 
 
 def prepare_tree(
@@ -140,6 +149,15 @@ def _make_jobs(
         ScanJob(path, out / split / scene, taxonomy, reading, needs_labels=split != "test")
         for split, scene, path in _find_listed(found, lists)
     ]
+
+
+def _find_other_options(jobs: list[SceneJob], reading: Reading) -> str | None:
+    """The options by which a scene was made that is there; None where all were made by these."""
+    for source in filter(None, (read_source(job.out) for job in jobs)):
+        options = source["made_from"].get("options")
+        if isinstance(options, list) and options != reading.command_options:
+            return shlex.join(map(str, options))
+    return None
 
 
 def _find_listed(found: FoundScans, lists: Mapping[str, list[str]]) -> list[tuple[str, str, Path]]:

@@ -18,6 +18,10 @@ _LABEL_NAMES = (
     *("segment", "segmentation", "gt", "groundtruth", "classification"),
 )
 _INSTANCE_NAMES = ("instance", "instances", "instanceid", "instancelabel", "object", "objectid", "objid")
+# What -1 becomes in 32 or 64 bits without a sign, and then in single precision: no class has such an id.
+_LOST_MINUS_ONE = (2**32 - 1, 2**32, 2**64 - 1)
+# In 8 or 16 bits it may as well be an id.
+_MAYBE_MINUS_ONE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 BESIDE = (".labels.txt", ".labels.npy")
 """Endings of a file of labels beside ``<stem>.<any>``."""
 
@@ -43,24 +47,23 @@ def find_labels(scan: ScanFile, label_field: str | None = None) -> FoundLabels |
 
     Args:
         scan: as it was read.
-        label_field: name of the property, as in the file or without case and ``scalar_``.
+        label_field: name of the property, as in the file, or without case and ``scalar_`` where that is one property.
 
     Returns:
         None where there are none.
 
     Raises:
-        DataError: there is no such property, both files lie beside the scan, or the file is no list of N whole numbers.
+        DataError: there is no such property, or several that differ in case or ``scalar_``; both files lie beside the
+            scan; or the file is no list of N whole numbers.
     """
     if label_field is not None:
-        chosen = _match(scan.fields, (plain_name(label_field),))
-        if not chosen:
-            raise DataError(f"{scan.path}: has no property {label_field!r} of whole numbers; {_describe_fields(scan)}")
-        return _labels_of_field(scan, chosen[0])
+        return _labels_of_field(scan, _find_named(scan, label_field))
     beside = labels_beside(scan.path)
     if len(beside) > 1:
         raise DataError(f"{scan.path}: has labels in {beside[0].name} and in {beside[1].name}; leave one of them")
     if beside:
-        return FoundLabels(_read_label_file(beside[0], scan), f"file <scan>.labels{beside[0].suffix.lower()}")
+        ids, note = _read_label_file(beside[0], scan)
+        return FoundLabels(ids, f"file <scan>.labels{beside[0].suffix.lower()}", note)
     found = _match(scan.fields, _LABEL_NAMES)
     if not found:
         return None
@@ -79,9 +82,16 @@ def labels_beside(path: Path) -> list[Path]:
 
 
 def find_instances(scan: ScanFile) -> np.ndarray | None:
-    """(N,) int64 ids of objects, -1 = none; None where the scan has none."""
+    """(N,) int64 ids of objects, -1 = none; None where the scan has none. The scan's ``notes`` get what is doubtful."""
     found = _match(scan.fields, _INSTANCE_NAMES)
-    return np.maximum(_as_int64(scan, found[0]), -1) if found else None
+    if not found:
+        return None
+    last = _MAYBE_MINUS_ONE.get(scan.fields[found[0]].dtype)
+    if last is not None and (scan.fields[found[0]] == last).any():
+        scan.notes.append(
+            f"{found[0]!r} has an object {last}, which may be -1 in too few bits; then write it as an int"
+        )
+    return np.maximum(_as_int64(scan, found[0]), -1)
 
 
 def explain_missing_labels(scan: ScanFile) -> str:
@@ -90,6 +100,17 @@ def explain_missing_labels(scan: ScanFile) -> str:
     return f"{scan.path}: has no labels; name their property by --label-field, or put {beside} beside it; " + (
         _describe_fields(scan)
     )
+
+
+def _find_named(scan: ScanFile, label_field: str) -> str:
+    """The property that is called so, or the only one that is but for case and what programs add."""
+    found = [label_field] if label_field in scan.fields else _match(scan.fields, (plain_name(label_field),))
+    if not found:
+        raise DataError(f"{scan.path}: has no property {label_field!r} of whole numbers; {_describe_fields(scan)}")
+    if len(found) > 1:
+        names = " and ".join(map(repr, found))
+        raise DataError(f"{scan.path}: --label-field {label_field} may be {names}; write one of them as it is there")
+    return found[0]
 
 
 def _labels_of_field(scan: ScanFile, name: str, note: str | None = None) -> FoundLabels:
@@ -113,22 +134,27 @@ def _match(fields: dict[str, np.ndarray], names: Sequence[str]) -> list[str]:
 
 def _as_int64(scan: ScanFile, name: str) -> np.ndarray:
     values = scan.fields[name]
-    is_none = np.zeros(len(values), dtype=bool)
-    if values.dtype in (np.uint32, np.uint64):  # their largest number is what -1 becomes there
-        is_none = values == np.iinfo(values.dtype).max
+    is_none = _are_none(values)
     largest = values.max(where=~is_none, initial=0)
     if largest > np.iinfo(np.int64).max:
         raise DataError(f"{scan.path}: {name!r} holds {largest}, which is no id; take another property")
     return np.where(is_none, -1, values.astype(np.int64))
 
 
-def _read_label_file(path: Path, scan: ScanFile) -> np.ndarray:
+def _are_none(values: np.ndarray) -> np.ndarray:
+    """(N,) bool: which of (N,) integers or float64 are NaN, or what -1 became in a type without a sign."""
+    return np.isnan(values) | np.any([values == lost for lost in _LOST_MINUS_ONE], axis=0)
+
+
+def _read_label_file(path: Path, scan: ScanFile) -> tuple[np.ndarray, str | None]:
+    """(N,) int64 ids, and what a person should know."""
     values = _read_npy(path) if path.suffix.lower() == ".npy" else _read_text(path)
     if len(values) != scan.num_points:
         raise DataError(
             f"{path}: has {len(values)} labels, {scan.path.name} has {scan.num_points} points; make it anew"
         )
-    return values
+    num_nan = int(np.isnan(values).sum())
+    return _whole(path, values), f"{num_nan:,} points have NaN for a label, and count as -1" if num_nan else None
 
 
 def _read_npy(path: Path) -> np.ndarray:
@@ -137,14 +163,14 @@ def _read_npy(path: Path) -> np.ndarray:
         values = values[:, 0]
     if values.ndim != 1 or values.dtype.kind not in "iuf":
         raise DataError(f"{path}: is {values.dtype} {values.shape}, expected whole numbers (N,); make it anew")
-    return _whole(path, values)
+    return values
 
 
 def _read_text(path: Path) -> np.ndarray:
-    """One number a line, with the ends of lines of any system."""
+    """One number a line, with the ends of lines of any system; blank lines at the end don't count."""
     try:
-        lines = regular_file(path).read_text(encoding="utf-8-sig").splitlines()
-        return _whole(path, np.array(lines, dtype=np.float64))
+        lines = regular_file(path).read_text(encoding="utf-8-sig").rstrip().splitlines()
+        return np.array(lines, dtype=np.float64)
     except OSError as error:
         raise DataError(describe_os_error(error, "check the file")) from None
     except UnicodeDecodeError:
@@ -163,11 +189,12 @@ def _is_number(text: str) -> bool:
 
 
 def _whole(path: Path, values: np.ndarray) -> np.ndarray:
-    if np.issubdtype(values.dtype, np.integer):
-        return values.astype(np.int64)
-    values = values.astype(np.float64)  # 2**53 is more than a float16 holds
-    is_whole = are_whole(values)
-    if not is_whole.all():
-        bad = int(np.flatnonzero(~is_whole)[0])
+    if np.issubdtype(values.dtype, np.floating):
+        values = values.astype(np.float64)  # 2**53 is more than a float16 holds
+    is_none = _are_none(values)
+    numbers = np.where(is_none, 0, values)
+    is_id = are_whole(numbers) if values.dtype == np.float64 else numbers <= np.iinfo(np.int64).max
+    if not is_id.all():
+        bad = int(np.flatnonzero(~is_id)[0])
         raise DataError(f"{path}: label {bad + 1} is {values[bad]}, expected whole numbers; make it anew")
-    return values.astype(np.int64)
+    return np.where(is_none, -1, numbers.astype(np.int64))

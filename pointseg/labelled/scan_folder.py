@@ -10,6 +10,7 @@ from pointseg.errors import DataError, UsageError, regular_file
 from pointseg.formats.reading import READERS
 from pointseg.labelled.label_source import BESIDE, labels_beside
 from pointseg.preparation.split_lists import is_scene_name
+from pointseg.scans.predicted_files import predicted_files
 from pointseg.scans.tree import SPLITS
 
 COMPANIONS = (".mtl", ".bin", ".png", ".jpg", ".jpeg")
@@ -29,6 +30,8 @@ class FoundScans:
     """Split -> scene -> its file. Scans outside ``train``, ``val`` and ``test`` have the split ``""``."""
     other_files: dict[str, int]
     """Suffix -> number of the files that are no scans."""
+    num_predicted: int = 0
+    """Number of the files that ``predict`` wrote, which are no scans either."""
 
     @property
     def has_splits(self) -> bool:
@@ -37,7 +40,7 @@ class FoundScans:
 
 
 def find_scans(source: Path, out: Path) -> FoundScans:
-    """All scans below a folder, links followed, hidden files and the tree that is made left out.
+    """All scans below a folder, links followed; hidden files, the tree that is made and own predictions are left out.
 
     A scene is called as its file without the suffix; in a folder of its own, below ``train``, ``val`` and ``test``, as
     both with ``_`` between. So its name does not depend on which other scans there are.
@@ -54,7 +57,9 @@ def find_scans(source: Path, out: Path) -> FoundScans:
     path_of_scene: dict[str, dict[str, Path]] = {split: {} for split in ("", *SPLITS)}
     others: Counter[str] = Counter()
     label_files: set[Path] = set()
-    for path in sorted(_walk(source, out.resolve())):
+    paths = set(_walk(source, out.resolve()))
+    predicted = {f / name for f in {path.parent for path in paths} for name in predicted_files(f)} & paths
+    for path in sorted(paths - predicted):
         suffix = path.suffix.lower()
         if path.name.lower().endswith(BESIDE):
             label_files.add(path)
@@ -68,13 +73,17 @@ def find_scans(source: Path, out: Path) -> FoundScans:
         split = folders.pop(0) if folders and folders[0] in SPLITS else ""
         name = "_".join([*folders, path.stem])
         if not is_scene_name(name):
-            raise UsageError(f"{path}: can't be the name of a scene; rename it")
+            why = (
+                "has a blank at an end" if name != name.strip() else "has a sign that the name of a folder may not have"
+            )
+            raise UsageError(f"{path}: its name can't be that of a scene: {name!r} {why}; rename it")
         if name in path_of_scene[split]:
             raise UsageError(f"{path}: would be the same scene as {path_of_scene[split][name]}; rename or move one")
         path_of_scene[split][name] = path
-    found = FoundScans(path_of_scene, dict(others))
+    found = FoundScans(path_of_scene, dict(others), len(predicted))
     if not any(path_of_scene.values()):
-        raise UsageError(f"{source}: has no scans; give a folder with files of {', '.join(READERS)}")
+        what = f"has no scans but {len(predicted)} files of predict" if predicted else "has no scans"
+        raise UsageError(f"{source}: {what}; give a folder with files of {', '.join(READERS)}")
     _refuse_scenes_of_two_splits(found)
     if not found.has_splits:
         _refuse_folders_like_splits(source, found.path_of_scene[""].values())

@@ -10,13 +10,19 @@ from pointseg.errors import DataError, describe_os_error
 from pointseg.formats.companions import companion_files
 from pointseg.formats.reading import read_scan_file
 from pointseg.labelled.content import LabelledPoints, make_content
-from pointseg.labelled.label_source import BESIDE, FoundLabels, explain_missing_labels, find_instances, find_labels
+from pointseg.labelled.label_source import (
+    FoundLabels,
+    explain_missing_labels,
+    find_instances,
+    find_labels,
+    labels_beside,
+)
 from pointseg.preparation.jobs import SceneContent, SceneJob, describe_files
 from pointseg.scans.own_scan import ScanOptions
 from pointseg.taxonomy import Taxonomy
 
 # Raise it when the same scan gives other arrays or other facts than before: scenes are then made anew.
-IMPORT_VERSION = 2
+IMPORT_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,5 @@ def find_class_ids(query: ClassQuery) -> tuple[np.ndarray, bool] | str:
 
 
 def files_of_scan(path: Path) -> list[Path]:
-    """The files that a scene is made from: the scan, labels beside it, be they there or not, and what it names."""
-    labels = [path.with_name(path.stem + end) for end in BESIDE]
-    return list(dict.fromkeys([path, *labels, *companion_files(path)]))
+    """The files that a scene is made from: the scan, the labels beside it, and what it names."""
+    return list(dict.fromkeys([path, *labels_beside(path), *companion_files(path)]))

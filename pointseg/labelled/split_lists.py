@@ -34,7 +34,7 @@ def choose_splits(found: FoundScans, root: Path, val_share: float) -> dict[str, 
         kept_test = pool & set(earlier["test"]) - lists["test"]
         pool -= kept_test
         val, known = pool & set(earlier["val"]), pool & (set(earlier["val"]) | set(earlier["train"]))
-        wanted = max(1, round(val_share * len(pool))) if val_share > 0 and len(pool) > 1 else 0
+        wanted = _num_wanted(len(pool), val_share)
         val |= set(sorted(pool - known, key=_rank)[: max(0, wanted - len(val))])
         lists["test"] |= kept_test
         lists["val"], lists["train"] = val, pool - val
@@ -43,6 +43,44 @@ def choose_splits(found: FoundScans, root: Path, val_share: float) -> dict[str, 
         # Scans may be put away once they are prepared.
         lists[split] |= {scene for scene in scenes if scene not in here and (root / split / scene).is_dir()}
     return {split: sorted(scenes) for split, scenes in lists.items()}
+
+
+def describe_lists(found: FoundScans, root: Path, lists: Mapping[str, list[str]], val_share: float) -> list[str]:
+    """A line for each way in which the lists are not what a person may expect who edited them, or gave a share.
+
+    Args:
+        found: the scans.
+        root: the prepared tree, with the lists and the scenes of an import before.
+        lists: of :func:`choose_splits`, not written yet.
+        val_share: as there.
+
+    Raises:
+        DataError: as there.
+    """
+    split_before = {scene: split for split, scenes in read_lists(root).items() for scene in scenes}
+    lines = []
+    for split, scene in ((split, scene) for split, scenes in lists.items() for scene in scenes):
+        # Who is prepared there was there before, and the lists were edited since.
+        if not split_before or not (root / split / scene).is_dir() or split_before.get(scene) == split:
+            continue
+        if scene not in split_before:
+            path = list_path(root, split)
+            lines.append(f"{path}: {scene} was in no list, and is in this again; move its scan away to leave it out")
+        elif path_here := found.path_of_scene[split].get(scene):
+            before = split_before[scene]
+            lines.append(f"{path_here}: is {split} by its folder, not {before} as a list said; move the file instead")
+    num_val, num_all = len(lists["val"]), len(lists["val"]) + len(lists["train"])
+    wanted = _num_wanted(num_all, val_share)
+    if not found.path_of_scene["val"] and not wanted <= 2 * num_val <= 4 * wanted:
+        lines.append(
+            f"{list_path(root, 'val')}: has {num_val} of {num_all} scenes, where --val-share {val_share:g} would be "
+            f"{wanted}: who was in a list before stays there; move names between it and train.txt to change that"
+        )
+    return lines
+
+
+def _num_wanted(num_scenes: int, val_share: float) -> int:
+    return max(1, round(val_share * num_scenes)) if val_share > 0 and num_scenes > 1 else 0
 
 
 def write_lists(root: Path, lists: Mapping[str, list[str]]) -> None:

@@ -13,12 +13,11 @@ import torch
 from pointseg.atomic import atomic_file
 from pointseg.errors import DataError
 from pointseg.formats.ply import write_mesh
-from pointseg.formats.ply_header import read_mesh_header
+from pointseg.formats.ply_header import SCAN_COLORS, read_mesh_header
 from pointseg.formats.scan_file import ScanFile
 from pointseg.output.panels import class_colors
 from pointseg.taxonomy import Taxonomy
 
-_LAST_PROPERTIES = ["label", "confidence", "quality"]
 _ZEROS = bytes(1 << 20)
 
 
@@ -82,7 +81,7 @@ def write_predicted_mesh(
     """
     extra: dict[str, np.ndarray] = {}
     if file.rgb is not None:
-        extra = {f"scan_{name}": file.rgb[:, axis] for axis, name in enumerate(("red", "green", "blue"))}
+        extra = {name: file.rgb[:, axis] for axis, name in enumerate(SCAN_COLORS)}
     confidence = confidence.astype(np.float32, copy=False)
     extra |= {"label": taxonomy.class_id_from_label(labels), "confidence": confidence, "quality": confidence}
     write_mesh(path, replace(file, rgb=class_colors(labels, taxonomy), fields={}), extra)
@@ -94,7 +93,7 @@ def is_predicted_mesh(path: Path) -> bool:
     Raises:
         DataError: it is no PLY file.
     """
-    return read_mesh_header(path).properties["vertex"][-len(_LAST_PROPERTIES) :] == _LAST_PROPERTIES
+    return read_mesh_header(path).may_be_prediction
 
 
 def _take_space(path: Path) -> None:

@@ -3,8 +3,10 @@
 ``predictions.json`` lies beside the predictions: ``settings``, all that decided them but the scenes; ``classes``, the
 table of the classes that their ids are of, in the order of the columns of probabilities; and ``scenes``, for each
 finished one the SHA-256 of its input, of its prediction, and of each further file that was asked for. A prediction
-counts as finished while all files that are wanted and all settings are what they were. ``files`` are the names of all
-that predictions were ever written to, or were about to be: nothing else in the folder is written over.
+counts as finished while all files that are wanted and all settings are what they were. ``superseded`` are scenes that
+were finished with other settings, and never count as finished: of which scan a prediction in the folder is, and which
+files go with it, is known from them. ``files`` are the names of all that predictions were ever written to, or were
+about to be: nothing else in the folder is written over.
 """
 
 import hashlib
@@ -18,12 +20,9 @@ from typing import Any
 from pointseg.atomic import write_text
 from pointseg.errors import DataError, UsageError, regular_file
 from pointseg.folder_lock import LOCK_NAME, hold_folder
+from pointseg.scans.predicted_files import ENDINGS, RECORD_NAME, SUFFIXES, read_record
 from pointseg.taxonomy import NAMES, Taxonomy, load_taxonomy, parse_class_table
 
-RECORD_NAME = "predictions.json"
-SUFFIXES = {"ply": ".ply", "probabilities": ".probabilities.npy", "features": ".features.npy"}
-"""What may be written beside ``<scene>.txt`` -> how its name ends."""
-_ENDINGS = {"prediction": ".txt", **SUFFIXES}
 _CHUNK_BYTES = 1 << 20
 
 
@@ -40,14 +39,14 @@ class PredictionRecord:
         self.folder = folder
         self.classes = taxonomy.as_table()
         self.settings = json.loads(json.dumps(settings))
-        stored = _read(folder)
+        stored = read_record(folder)
         before = stored["settings"]
         self.changed = sorted(key for key in before | self.settings if before.get(key) != self.settings.get(key))
         """Names of the settings that differ from those of the predictions in the folder."""
         if not before:
             self.changed = []
         self.scenes: dict[str, Any] = stored["scenes"] if before == self.settings else {}
-        self._earlier: dict[str, Any] = stored["scenes"]
+        self._earlier: dict[str, Any] = stored["superseded"] | stored["scenes"]
         self._files: set[str] = stored["files"]
 
     def is_finished(self, scene: str, input_sha256: str | None, further: Iterable[str] = ()) -> bool:
@@ -89,7 +88,7 @@ class PredictionRecord:
         if names <= self._files:
             return
         with self._hold():
-            stored = _read(self.folder)
+            stored = read_record(self.folder)
             if not stored["settings"]:
                 stored = {**stored, "settings": self.settings, "classes": self.classes.splitlines()}
             self._write(stored, names)
@@ -139,16 +138,23 @@ class PredictionRecord:
             removed = [path for key in SUFFIXES if key not in further and (path := self._remove(scene, key, earlier))]
         with self._hold():
             # Another call with the same settings may have finished scenes meanwhile.
-            stored = _read(self.folder)
-            others = stored["scenes"] if stored["settings"] == self.settings else {}
-            self.scenes = {**self.scenes, **others, scene: finished}
-            content = {"settings": self.settings, "classes": self.classes.splitlines(), "scenes": self.scenes}
-            self._write({**content, "files": stored["files"]}, {path.name for path in self._paths([scene], further)})
+            stored = read_record(self.folder)
+            is_same = stored["settings"] == self.settings
+            self.scenes = {**self.scenes, **(stored["scenes"] if is_same else {}), scene: finished}
+            superseded = stored["superseded"] | ({} if is_same else stored["scenes"])
+            content = {
+                "settings": self.settings,
+                "classes": self.classes.splitlines(),
+                "scenes": self.scenes,
+                "superseded": {name: row for name, row in superseded.items() if name not in self.scenes},
+                "files": stored["files"],
+            }
+            self._write(content, {path.name for path in self._paths([scene], further)})
         return removed
 
     def path(self, scene: str, key: str = "prediction") -> Path:
         """Of a scene's prediction, or of a file beside it: a key of ``SUFFIXES``."""
-        return self.folder / f"{scene}{_ENDINGS[key]}"
+        return self.folder / f"{scene}{ENDINGS[key]}"
 
     def _paths(self, scenes: Iterable[str], further: Iterable[str]) -> list[Path]:
         return [self.path(scene, key) for scene in scenes for key in ("prediction", *further)]
@@ -163,6 +169,7 @@ class PredictionRecord:
             "settings": content["settings"],
             "classes": content["classes"],
             "scenes": dict(sorted(content["scenes"].items())),
+            "superseded": dict(sorted(content["superseded"].items())),
             "files": sorted(self._files),
         }
         write_text(self.folder / RECORD_NAME, json.dumps(ordered, indent=1) + "\n")
@@ -204,7 +211,7 @@ def read_hashes(folder: Path) -> dict[str, str | None] | None:
     """
     if not (folder / RECORD_NAME).is_file():
         return None
-    return {scene: files.get("prediction") for scene, files in _read(folder)["scenes"].items()}
+    return {scene: files.get("prediction") for scene, files in read_record(folder)["scenes"].items()}
 
 
 def read_inputs(folder: Path) -> dict[str, tuple[Path, str]]:
@@ -223,7 +230,7 @@ def read_taxonomy(folder: Path) -> Taxonomy | None:
     Raises:
         DataError: the record, or its table of classes, is damaged.
     """
-    stored = _read(folder)
+    stored = read_record(folder)
     if not stored["settings"] and (folder / RECORD_NAME).exists():
         raise DataError(f"{folder / RECORD_NAME}: is damaged, and says no classes; predict again")
     name = stored["settings"].get("taxonomy")
@@ -232,26 +239,3 @@ def read_taxonomy(folder: Path) -> Taxonomy | None:
     if not stored["classes"]:
         return None
     return parse_class_table("\n".join(map(str, stored["classes"])), "own", str(folder / RECORD_NAME))
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    """``settings``, ``scenes``, ``classes`` and ``files``; all empty where there is no record that can be read."""
-    try:
-        content = json.loads(regular_file(folder / RECORD_NAME).read_text(encoding="utf-8"))
-        if isinstance(content["settings"], dict) and isinstance(content["scenes"], dict):
-            classes, files = content.get("classes"), content.get("files")
-            scenes = {name: files for name, files in content["scenes"].items() if isinstance(files, dict)}
-            return {
-                "settings": content["settings"],
-                "scenes": scenes,
-                "classes": classes if isinstance(classes, list) else [],
-                "files": set(map(str, files)) if isinstance(files, list) else _files_of(scenes),
-            }
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        pass
-    return {"settings": {}, "scenes": {}, "classes": [], "files": set()}
-
-
-def _files_of(scenes: Mapping[str, Any]) -> set[str]:
-    """The names of the files of scenes in a record that does not list them, as they were once."""
-    return {f"{scene}{_ENDINGS[key]}" for scene, hashes in scenes.items() for key in hashes if key in _ENDINGS}

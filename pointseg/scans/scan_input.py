@@ -11,6 +11,7 @@ from pointseg.formats.scan_file import ScanFile
 from pointseg.scans.own_scan import NORMALS_ESTIMATED, ScanOptions, make_scene
 from pointseg.scans.prepared import read_scene
 from pointseg.scans.scene import Scene
+from pointseg.scans.tree import SOURCE_NAME
 from pointseg.taxonomy import Taxonomy
 
 _MESH_SUFFIX = "_vh_clean_2"
@@ -43,7 +44,7 @@ def read_scan_input(path: Path, taxonomy: Taxonomy, needs_normal: bool, options:
         options: what the user says of a file; a prepared scene needs none.
 
     Raises:
-        DataError: the file can't be read, or no point has a place.
+        DataError: the file can't be read, or no point has a place; or a folder is that of no scene.
         UsageError: a library that reads the format, or makes the normals, is not installed; the unit or the axis is
             not known; or something is said of a prepared scene.
     """
@@ -52,6 +53,10 @@ def read_scan_input(path: Path, taxonomy: Taxonomy, needs_normal: bool, options:
             raise UsageError(
                 f"{path}: is a prepared scene, in metres with z up and in its own colours; leave out unit, up and fill "
                 "colour, or give the file of a scan"
+            )
+        if not any(path.glob("*.npy")) and not (path / SOURCE_NAME).exists():
+            raise DataError(
+                f"{path}: is no prepared scene, which has coord.npy; give the files of scans, not their folder"
             )
         scene = read_scene(path, taxonomy)
         rgb = None if scene.rgb is None else np.asarray(scene.rgb)

@@ -144,7 +144,7 @@ def test_unit_and_axis_of_a_file_are_said_by_name(segmenter: Segmenter, scene: S
 def test_a_scan_without_colours_gets_the_one_that_is_said(segmenter: Segmenter, scene: Scene, tmp_path: Path) -> None:
     path = tmp_path / "grey.ply"
     write_mesh(path, Mesh(np.asarray(scene.xyz), None, None, np.asarray(scene.normal)))
-    with pytest.raises(DataError, match="has no rgb, which the network takes"):
+    with pytest.raises(DataError, match=r"grey\.ply: has no rgb, which the network takes"):
         segmenter.predict_scan(path)
     grey = np.full((600, 3), 100, np.uint8)
     expected = segmenter.predict(scene.xyz, grey, scene.normal)

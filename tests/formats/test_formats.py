@@ -13,7 +13,7 @@ from pointseg.errors import DataError, UsageError
 from pointseg.formats.companions import companion_files
 from pointseg.formats.ply import Mesh, write_mesh
 from pointseg.formats.reading import read_scan_file
-from pointseg.formats.scan_file import ScanFile, bytes_from_unit, scan_of_values
+from pointseg.formats.scan_file import ScanFile, bytes_from_unit, rgb_from_values, scan_of_values
 from tests.formats.scan_files import (
     BLUE,
     GREEN,
@@ -231,6 +231,19 @@ def test_stl_has_three_vertices_a_face(tmp_path):
 
 @pytest.mark.needs("laspy")
 @pytest.mark.needs("lazrs")
+@pytest.mark.parametrize(
+    ("kind", "numbers", "notes"),
+    [
+        ("OFF", "9 8 7", ["3 numbers of a vertex that OFF does not name were left out; colours are in a COFF"]),
+        ("NOFF", "0 0 1 9", ["1 numbers of a vertex that NOFF does not name were left out; colours are in a COFF"]),
+        ("COFF", "9 8 7 255", []),
+        ("COFF", "9 8 7", []),
+    ],
+)
+def test_numbers_of_an_off_that_its_kind_does_not_name_are_told(tmp_path, kind, numbers, notes):
+    assert read_scan_file(write(tmp_path / "a.off", f"{kind}\n1 0 0\n1 2 3 {numbers}\n")).notes == notes
+
+
 @pytest.mark.parametrize(("suffix", "factor"), [(".las", 256), (".laz", 256), (".las", 1), (".las", 0)])
 def test_las(tmp_path, suffix, factor):
     """Scale and offset are in the coordinates; colours of 16 bits, of 8 bits, and none; labels come along."""
@@ -244,6 +257,7 @@ def test_las(tmp_path, suffix, factor):
     las.x, las.y, las.z = xyz.T
     rgb = np.array([[255, 0, 7], [1, 2, 3], [0, 0, 0]])
     las.red, las.green, las.blue = rgb.T * factor
+    las.user_data, las.point_source_id = np.array([7, 8, 255]), np.array([9, 65535, 0])
     las.classification, las.room = np.array([2, 6, 30]), np.array([100, 200, -1])
     las.write(tmp_path / f"a{suffix}")
     scan = read_scan_file(tmp_path / f"a{suffix}")
@@ -254,6 +268,8 @@ def test_las(tmp_path, suffix, factor):
         assert scan.rgb is None
     assert {name: values.tolist() for name, values in scan.fields.items()} == {
         "classification": [2, 6, 30],
+        "user_data": [7, 8, 255],
+        "point_source_id": [9, 65535, 0],
         "room": [100, 200, -1],
     }
 
@@ -272,6 +288,8 @@ def test_dimensions_of_a_las_file_may_be_called_as_ours(tmp_path):
     assert (scan.xyz[:, 0].tolist(), scan.rgb[:, 0].tolist()) == ([1, 2], [1, 2])
     assert {name: values.tolist() for name, values in scan.fields.items()} == {
         "classification": [0, 0],
+        "user_data": [0, 0],
+        "point_source_id": [0, 0],
         "rgb": [7, 8],
         "xyz": [-1, 5],
     }
@@ -329,6 +347,36 @@ def test_pcd(tmp_path, encoding):
     assert {name: values.tolist() for name, values in scan.fields.items()} == {"label": [7, 0, 65535, 7]}
 
 
+def pcd_text(path: Path, kind: str, *labels: str) -> Path:
+    """An ASCII PCD with a label of this type (``U 1``) at each point."""
+    letter, size = kind.split()
+    header = f"FIELDS x y z label\nSIZE 4 4 4 {size}\nTYPE F F F {letter}\nCOUNT 1 1 1 1\nPOINTS {len(labels)}\n"
+    return write(path, header + "DATA ascii\n" + "".join(f"1 2 3 {label}\n" for label in labels))
+
+
+@pytest.mark.parametrize(
+    ("kind", "label", "limits"),
+    [
+        ("U 1", "260", "0..255"),
+        ("U 4", "nan", "0..4294967295"),
+        ("U 2", "-1", "0..65535"),
+        ("I 4", "1.7", "-2147483648..2147483647"),
+    ],
+)
+def test_a_number_that_an_ascii_pcd_can_not_hold_is_refused(tmp_path, kind, label, limits):
+    path = pcd_text(tmp_path / "a.pcd", kind, "3", label)
+    with pytest.raises(DataError) as caught:
+        read_scan_file(path)
+    expected = f"'label' of point 2 is {label}, expected a whole number {limits}; export the cloud again"
+    assert str(caught.value) == f"{path}: {expected}"
+
+
+@pytest.mark.parametrize(("kind", "label"), [("U 8", 2**64 - 1), ("I 8", 2**53 + 1), ("I 8", -(2**63)), ("U 8", 7)])
+def test_whole_numbers_of_64_bits_of_an_ascii_pcd_are_exact(tmp_path, kind, label):
+    path = pcd_text(tmp_path / "a.pcd", kind, "0", str(label))
+    assert read_scan_file(path).fields["label"].tolist() == [0, label]
+
+
 def lzf_literals(raw: bytes) -> bytes:
     """The simplest LZF: runs of up to 32 bytes as they are."""
     return b"".join(bytes([len(raw[i : i + 32]) - 1]) + raw[i : i + 32] for i in range(0, len(raw), 32))
@@ -368,6 +416,12 @@ ROWS = [[1, 2, 3], [4, 5, 6]]
             {"rgb": ROWS, "normal": [[0, 0, 1]] * 2},
         ),
         ("a.txt", "from the scanner of room 7\n1 2 3\n4 5 6\n", {}),
+        ("a.txt", "# x y z label\n# by hand\n1 2 3 7\n4 5 6 8\n", {"label": [7, 8]}),
+        ("a.txt", "#x\ty\tz\tmy label\n1\t2\t3\t7\n4\t5\t6\t8\n", {"my label": [7, 8]}),
+        ("a.txt", "2\nx y z label\n1 2 3 7\n4 5 6 8\n", {"label": [7, 8]}),
+        ("a.txt", "# by hand\n2\n# x y z label\n1 2 3 7\n4 5 6 8\n", {"label": [7, 8]}),
+        ("a.txt", "x, y, z, label\n1 2 3 7\n4 5 6 8\n", {"label": [7, 8]}),
+        ("a.txt", "#x;y;z;label\n1,2,3,7\n# between\n4,5,6,8\n", {"label": [7, 8]}),
         (
             "a.asc",
             "x;y;z;nx;ny;nz;r;g;b\n1;2;3;0;0;-1;1;2;3\n4;5;6;0;1;0;4;5;6\n",
@@ -408,12 +462,71 @@ def test_colors_that_a_renderer_made_too_bright(tmp_path):
     assert dark.rgb[0].tolist() == [0, 1, 2]
 
 
+def many_colors(kind: str, usual: float, *others: float) -> tuple[np.ndarray, list[str]]:
+    """(600, 3) bytes of colours of which a few are others, and the notes."""
+    values = np.full((600, 3), usual, dtype=kind)
+    values[: len(others)] = np.array(others)[:, None]
+    notes: list[str] = []
+    return rgb_from_values(Path("a.ply"), values, notes), notes
+
+
+@pytest.mark.parametrize(
+    ("kind", "usual", "high", "byte", "note"),
+    [
+        ("u2", 200, 65535, 200, "2 colours are above 255, as far as 65535, and count as 255"),
+        ("i4", 200, 256, 200, "2 colours are above 255, as far as 256, and count as 255"),
+        ("f4", 0.5, 99, 128, "2 colours are above 1, as far as 99, and count as 1"),
+    ],
+)
+def test_a_few_colors_beyond_the_range_do_not_make_the_others_black(kind, usual, high, byte, note):
+    rgb, notes = many_colors(kind, usual, high, high)
+    assert rgb[[0, -1], 0].tolist() == [255, byte]
+    assert notes == [note]
+
+
+def test_colors_that_are_nearly_black_in_16_bits_are_told():
+    rgb, notes = many_colors("u2", 1023)
+    assert rgb.max() == 3
+    assert notes == ["colours reach 1023, so they count as 16 bits; nearly all are black then"]
+    assert many_colors("u2", 20_000, 65535)[1] == []
+
+
 def test_a_label_that_is_missing_is_no_label(tmp_path):
     """CloudCompare writes NaN for a point without; a column that is all NaN says nothing."""
     rows = "x y z scalar_Label scalar_Empty\n1 2 3 7 nan\n4 5 6 nan nan\n"
     scan = read_scan_file(write(tmp_path / "a.txt", rows))
     assert {name: values.tolist() for name, values in scan.fields.items()} == {"scalar_Label": [7, -1]}
     assert scan.notes == ["1 points have no 'scalar_Label', and count as -1 there"]
+
+
+@pytest.mark.parametrize("nan", ["-nan(ind)", "nan(snan)", "-1.#IND", "1.#QNAN00"])
+def test_nan_as_windows_writes_it(tmp_path, nan):
+    rows = f"1 2 3 0 0 1\n4 5 6 {nan} {nan} {nan}\n7 8 9 0 0 1\n"
+    names = "".join(f"property float {name}\n" for name in ("x", "y", "z", "nx", "ny", "nz"))
+    write(tmp_path / "a.ply", f"ply\nformat ascii 1.0\nelement vertex 3\n{names}end_header\n{rows}")
+    write(tmp_path / "a.xyzn", rows)
+    for name in ("a.ply", "a.xyzn"):
+        scan = read_scan_file(tmp_path / name)
+        assert scan.xyz.tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+        assert scan.notes == ["1 of 3 normals are zero or not finite and count as (0, 0, 1)"]
+
+
+@pytest.mark.parametrize(
+    ("options", "is_told"), [("-s 2 2 1", True), ("-o 0.5", True), ("-s 1 1 1 -o 0 0 -clamp on", False), ("", False)]
+)
+def test_a_picture_that_an_obj_moves_is_told_of(tmp_path, options, is_told):
+    write_picture(tmp_path / "a.png")
+    write(tmp_path / "room.mtl", f"newmtl green\nmap_Kd {options} a.png\n")
+    notes = read_scan_file(write(tmp_path / "a.obj", OBJ)).notes
+    assert (
+        "the offset or scale of a picture (-o, -s) was not applied, so its colours may be wrong" in notes
+    ) == is_told
+
+
+def test_a_gltf_without_positions_is_one_line(tmp_path):
+    header = {"asset": {"version": "2.0"}, "meshes": [{"primitives": [{"attributes": {}}]}]}
+    with pytest.raises(DataError, match="a part of a mesh has no POSITION, and so no points"):
+        read_scan_file(write(tmp_path / "a.gltf", json.dumps(header)))
 
 
 @pytest.mark.parametrize(
@@ -424,6 +537,10 @@ def test_a_label_that_is_missing_is_no_label(tmp_path):
         ("a.pts", "3\n1 2 3\n4 5 6\n", "announces 3 points and has 2"),
         ("a.xyz", "# nothing\n", "no points"),
         ("a.xyz", "x y z label\n1 2 3 4 5 6\n", "names 4 columns .x y z label. and a line has 6 numbers"),
+        ("a.xyz", "# x y z label\n# by hand\n1 2 3 4 5 6\n", "names 4 columns .x y z label. and a line has 6 numbers"),
+        ("a.xyz", "// X Y Z my label\n1 2 3 4\n", "names 5 columns .X Y Z my label. and a line has 4 numbers"),
+        ("a.xyz", "x y z x\n1 2 3 4\n", "name each column once"),
+        ("a.xyz", "\ufeff1 2 3\n".encode("utf-16-le"), "is a text in UTF-16; save it as UTF-8"),
         ("a.xyz", "east north up\n1 2 3\n", "names 3 columns .east north up."),
         ("a.blend", "BLENDER", "is of a kind that is not read; give one of .ply"),
         ("a.glb", "no", "not a GLB"),
@@ -434,8 +551,9 @@ def test_a_label_that_is_missing_is_no_label(tmp_path):
     ],
 )
 def test_what_is_no_scan_is_said(tmp_path, name, text, message):
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(DataError, match=message):
-        read_scan_file(write(tmp_path / name, text))
+        read_scan_file(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,11 @@ def test_a_second_import_writes_nothing_and_a_name_changes_no_scene(source, out)
 CHANGES = {
     "scan": (lambda source: write_rooms(source, ["room3"], first=77), [], 1),
     "labels beside": (lambda source: np.save(source / "room3.labels.npy", make_room(5)[1]), [], 1),
+    "labels beside, whatever their ending": (
+        lambda source: (source / "room3.Labels.TXT").write_text("\n".join(map(str, make_room(5)[1]))),
+        [],
+        1,
+    ),
     "unit": (lambda source: None, ["--unit", "cm"], 10),
     "upward axis": (lambda source: None, ["--up=-y"], 10),
 }
@@ -193,6 +198,36 @@ def test_a_scan_that_a_person_lists_elsewhere_moves(source, out):
     assert done.status == 1
 
 
+def test_a_scene_that_a_person_took_out_of_the_lists_is_told_of(source, out):
+    import_scans(source, out)
+    path = out / "splits" / "train.txt"
+    first, *others = path.read_text().split()
+    path.write_text("\n".join(others))
+    (line,) = import_scans(source, out).error_lines
+    assert line.endswith(f"{path}: {first} was in no list, and is in this again; move its scan away to leave it out")
+    assert import_scans(source, out).err == ""
+
+
+def test_folders_that_are_splits_come_before_the_lists_and_it_is_said(tmp_path, out):
+    write_rooms(tmp_path / "scans", ["train/a", "train/b", "val/c"])
+    import_scans(tmp_path / "scans", out)
+    (out / "splits" / "train.txt").write_text("a\n")
+    (out / "splits" / "val.txt").write_text("b\nc\n")
+    (line,) = import_scans(tmp_path / "scans", out).error_lines
+    assert line.endswith("train/b.ply: is train by its folder, not val as a list said; move the file instead")
+    assert import_scans(tmp_path / "scans", out).err == ""
+
+
+def test_a_share_that_has_no_effect_is_told(source, out):
+    """All scans are known, and none that was learned from becomes val."""
+    import_scans(source, out)
+    for name in (out / "splits" / "val.txt").read_text().split():
+        (source / f"{name}.ply").unlink()
+        shutil.rmtree(out / "val" / name)
+    (line,) = import_scans(source, out, "--val-share", "0.5").error_lines
+    assert "val.txt: has 0 of 8 scenes, where --val-share 0.5 would be 4: who was in a list before stays" in line
+
+
 BAD_LISTS = {
     "no text": (lambda _: b"\xff", "train.txt: is no text; put one scene name a line"),
     "twice": (lambda text: text + text, "twice; delete one of the lines"),
@@ -256,9 +291,22 @@ def test_other_options_than_before_are_named(source, out):
     assert import_scans(source, out, "--unit", "mm").err == ""
     done = import_scans(source, out)
     (line,) = done.error_lines
-    assert "the scans were read with --unit mm before, so all scenes were made anew" in line
+    assert "scans were read with --unit mm before, so their scenes were made anew" in line
     assert done.status == 0
     assert import_scans(source, out).err == ""
+    done = import_scans(source, out, "--label-field", "gone")
+    assert "10 failed" in done.out
+    assert "made anew; give the same options" not in done.err
+    assert import_scans(source, out).err == ""
+
+
+@pytest.mark.parametrize(("name", "why"), [(" a", "has a blank at an end"), ("a\\b", "has a sign that the name of a")])
+def test_a_name_that_no_scene_can_have_says_why(source, out, name, why):
+    (source / "room0.ply").rename(source / f"{name}.ply")
+    (line,) = import_scans(source, out).error_lines
+    assert "its name can't be that of a scene: " in line
+    assert why in line
+    assert line.endswith("; rename it")
 
 
 def test_labels_in_half_precision(source, out):
@@ -564,6 +612,25 @@ def test_other_files_are_named_and_left(source, out):
     done = import_scans(source, out)
     assert "files that are no scans: 1 .pdf, 1 .txt" in done.out
     assert "11 scenes prepared" in done.out
+
+
+def test_predictions_are_no_labelled_scans(source, out):
+    """Only those: a scan beside them, of which they may be, stays."""
+    record = {"settings": {"tta": "none"}, "scenes": {}, "files": ["room0.ply", "room0.txt", "gone.txt"]}
+    (source / "predictions.json").write_text(json.dumps(record))
+    (source / "room0.txt").write_text("1\n")
+    done = import_scans(source, out)
+    assert done.err == ""
+    assert "predictions, left out: 2 files, as predictions.json beside them says" in done.out
+    assert "9 scenes prepared" in done.out
+
+
+def test_a_folder_of_predictions_alone_has_no_scans(source, out):
+    for path in source.glob("room[1-9].ply"):
+        path.unlink()
+    record = {"settings": {"tta": "none"}, "scenes": {}, "files": ["room0.ply"]}
+    (source / "predictions.json").write_text(json.dumps(record))
+    assert "scans: has no scans but 1 files of predict; give a folder" in import_scans(source, out).err
 
 
 def test_a_link_to_nothing_is_a_scan_that_fails(source, out):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pointseg.errors import DataError
 from pointseg.formats.scan_file import ScanFile
 from pointseg.labelled.label_source import find_instances, find_labels
 from pointseg.taxonomy import read_class_table
@@ -70,6 +71,7 @@ TEXTS = {
     "CRLF": lambda label: "".join(f"{i}\r\n" for i in label).encode(),
     "byte order mark": lambda label: b"\xef\xbb\xbf" + "\n".join(map(str, label)).encode(),
     "whole floats": lambda label: "\n".join(f"{i}.0" for i in label).encode(),
+    "blank last lines": lambda label: "".join(f"{i}\n" for i in label).encode() + b"\n  \n",
 }
 
 
@@ -105,7 +107,6 @@ BAD_FILES = {
     "no text": ("txt", b"\xff\xfe\x00", "is no text"),
     "empty": ("txt", b"", "has 0 labels, train.ply has 400 points"),
     "blank line": ("txt", b"1\n" * 200 + b"\n" + b"1\n" * 199, "labels.txt:201: is no number"),
-    "not a number": ("txt", b"1\n" * 399 + b"nan\n", "label 400 is nan"),
     "no array": ("npy", b"nonsense", "is truncated or no array"),
     "a header that NumPy refuses in three lines": ("npy", npy_with_a_large_header(), "no array (Header info length"),
 }
@@ -240,3 +241,59 @@ def test_minus_one_without_a_sign_is_none(kind):
     scan = ScanFile(Path("a.ply"), np.zeros((3, 3)), fields=fields)
     assert find_instances(scan).tolist() == [7, -1, 0]
     assert find_labels(scan).class_id.tolist() == [1, 2, -1]
+
+
+def test_minus_one_that_lost_its_sign_in_a_float_is_none():
+    """CloudCompare keeps scalar fields in single precision."""
+    labels = np.array([1, 2, 2**32 - 1], np.uint32).astype(np.float32).astype(np.int64)
+    scan = ScanFile(Path("a.ply"), np.zeros((3, 3)), fields={"scalar_label": labels})
+    assert find_labels(scan).class_id.tolist() == [1, 2, -1]
+
+
+@pytest.mark.parametrize("kind", [np.uint32, np.uint64])
+def test_minus_one_without_a_sign_is_none_in_a_file_beside_the_scan(tmp_path, kind):
+    scan = ScanFile(tmp_path / "a.ply", np.zeros((3, 3)))
+    np.save(tmp_path / "a.labels.npy", np.array([1, 2, np.iinfo(kind).max], kind))
+    assert find_labels(scan).class_id.tolist() == [1, 2, -1]
+    (tmp_path / "a.labels.npy").rename(tmp_path / "b.labels.npy")
+    (tmp_path / "a.labels.txt").write_text(f"1\n2\n{np.iinfo(kind).max}\n")
+    assert find_labels(scan).class_id.tolist() == [1, 2, -1]
+
+
+def test_a_number_beyond_64_bits_is_no_label(tmp_path):
+    np.save(tmp_path / "a.labels.npy", np.array([1, 2**63], np.uint64))
+    with pytest.raises(DataError, match="label 2 is 9223372036854775808, expected whole numbers"):
+        find_labels(ScanFile(tmp_path / "a.ply", np.zeros((2, 3))))
+
+
+@pytest.mark.parametrize(("kind", "last"), [("uchar", 255), ("ushort", 65535)])
+def test_what_may_be_minus_one_is_named(tmp_path, kind, last):
+    """It may be a class or an object as well, so nothing is changed."""
+    ids = (kind, np.where(LABEL == 3, last, LABEL))
+    done = import_one(tmp_path, label=ids, instance=ids)
+    assert f"id {last} is one of them: if it means 'not labelled' (-1 in " in done.out
+    assert f"'instance' has an object {last}, which may be -1" in done.out
+    np.testing.assert_array_equal(read_ids(tmp_path), ids[1])
+
+
+def test_a_label_that_is_nan_in_a_text_is_none(tmp_path):
+    scan = ScanFile(tmp_path / "a.ply", np.zeros((3, 3)))
+    (tmp_path / "a.labels.txt").write_text("4\nnan\n5\n")
+    found = find_labels(scan)
+    assert found.class_id.tolist() == [4, -1, 5]
+    assert found.note == "1 points have NaN for a label, and count as -1"
+
+
+def two_alike() -> ScanFile:
+    fields = {"label": np.array([1, 2]), "scalar_label": np.array([3, 4])}
+    return ScanFile(Path("a.ply"), np.zeros((2, 3)), fields=fields)
+
+
+@pytest.mark.parametrize(("name", "ids"), [("label", [1, 2]), ("scalar_label", [3, 4])])
+def test_of_properties_that_are_nearly_called_the_same_the_named_one_is_taken(name, ids):
+    assert find_labels(two_alike(), name).class_id.tolist() == ids
+
+
+def test_a_name_that_may_be_two_properties_is_refused():
+    with pytest.raises(DataError, match="--label-field Label may be 'label' and 'scalar_label'; write one of them"):
+        find_labels(two_alike(), "Label")

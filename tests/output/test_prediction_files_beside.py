@@ -111,3 +111,27 @@ def test_a_predicted_mesh_is_told_from_a_scan(tmp_path: Path) -> None:
     assert not is_predicted_mesh(tmp_path / "scan.ply")
     write_predicted_mesh(tmp_path / "own.ply", ScanFile(Path("a"), xyz), CLASSES, np.zeros(2, int), np.zeros(2))
     assert is_predicted_mesh(tmp_path / "own.ply")
+
+
+@pytest.mark.parametrize("has_color", [True, False])
+def test_a_predicted_mesh_is_read_with_the_scans_colours_and_not_the_classes(tmp_path: Path, has_color: bool) -> None:
+    """Trained on, or predicted again, those would give the labels away."""
+    rgb = np.array([[1, 2, 3], [4, 5, 6]], np.uint8) if has_color else None
+    scan = ScanFile(Path("a"), np.zeros((2, 3), np.float32), rgb=rgb)
+    write_predicted_mesh(tmp_path / "a.ply", scan, CLASSES, np.array([3, 5]), np.array([0.5, 1]))
+    read = read_ply(tmp_path / "a.ply")
+    if has_color:
+        np.testing.assert_array_equal(read.rgb, rgb)
+    else:
+        assert read.rgb is None
+    assert list(read.fields) == ["label"]
+    assert "its labels are predictions, and the colours of their classes were left out" in read.notes[0]
+
+
+def test_a_scan_with_properties_of_the_same_names_keeps_its_colours(tmp_path: Path) -> None:
+    rgb = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
+    extra = {"label": np.array([1, 2]), "confidence": np.array([0.5, 1]), "quality": np.array([7.0, 8])}
+    write_mesh(tmp_path / "a.ply", Mesh(np.zeros((2, 3), np.float32), rgb=rgb), extra)
+    read = read_ply(tmp_path / "a.ply")
+    np.testing.assert_array_equal(read.rgb, rgb)
+    assert read.notes == []

@@ -207,6 +207,34 @@ def test_what_went_with_another_prediction_is_removed(tmp_path: Path, what: str)
     assert not record.is_finished("a", "i2" if what == "input" else "i1", ["ply"])
 
 
+def _supersede(folder: Path) -> None:
+    """Scene a with these settings, from a scan that is there, then scene b with others."""
+    (folder / "first").mkdir()
+    (folder / "first" / "a.ply").touch()
+    write_prediction(folder / "a.txt", np.arange(1, 4))
+    _write_further(folder, "probabilities")
+    PredictionRecord(folder, SETTINGS, CLASSES).add("a", "i1", ["probabilities"], folder / "first" / "a.ply")
+    _finish(folder, "b", settings={**SETTINGS, "up": "x"})
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, {**SETTINGS, "up": "x"}])
+def test_what_was_predicted_with_other_settings_is_still_of_its_scan(tmp_path: Path, settings: dict) -> None:
+    """And never finished, though its files are as they were."""
+    _supersede(tmp_path)
+    record = PredictionRecord(tmp_path, settings, CLASSES)
+    assert not record.is_finished("a", "i1")
+    with pytest.raises(DataError, match=r"is called as .*first/a\.ply, whose prediction is in"):
+        record.refuse_other_source("a", tmp_path / "second" / "a.ply")
+    record.refuse_other_source("a", tmp_path / "first" / "a.ply")
+
+
+def test_what_went_with_a_prediction_of_other_settings_is_removed_after_a_call_between(tmp_path: Path) -> None:
+    _supersede(tmp_path)
+    record = PredictionRecord(tmp_path, {**SETTINGS, "up": "x"}, CLASSES)
+    assert record.add("a", "i1") == [tmp_path / "a.probabilities.npy"]
+    assert json.loads((tmp_path / RECORD_NAME).read_text())["superseded"] == {}
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[" * 100_000, b"[]", b'{"settings": 3, "scenes": []}'])
 def test_a_broken_record_says_no_classes_and_is_no_prediction(content: bytes, tmp_path: Path) -> None:
     """To show ids by the classes of another benchmark would be wrong without a word."""

@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from pointseg.data.points import check_parts
 from pointseg.engine.inference.pointwise import Allocate, PointArrays, Wanted
 from pointseg.engine.inference.segmenter import Segmenter
 from pointseg.metrics.class_shares import count_classes, count_ids, name_shares
@@ -88,6 +89,7 @@ def infer_scan(
         wanted: with the confidence.
         allocate: where the arrays are; None: in memory.
     """
+    check_parts(scan.scene, segmenter.config.data.features, str(scan.file.path))
     row = None if scan.has_place.all() else torch.from_numpy(np.flatnonzero(scan.has_place))
     arrays = PointArrays(len(scan.has_place), row, allocate)
     segments = None
