@@ -216,7 +216,7 @@ def read_hashes(folder: Path) -> dict[str, str | None] | None:
 
 def read_inputs(folder: Path) -> dict[str, tuple[Path, str]]:
     """Scene -> what its prediction was made of: file or folder, and its SHA-256; of those that the record tells of."""
-    scenes = _read(folder)["scenes"]
+    scenes = read_record(folder)["scenes"]
     return {
         scene: (Path(files["source"]), files["input"])
         for scene, files in scenes.items()
