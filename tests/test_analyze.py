@@ -20,6 +20,7 @@ from pointseg.models import build_network
 from pointseg.output.plots import ClassFigures, RunFigures
 from pointseg.preparation.prepared_source import write_scene
 from pointseg.processes import Processes
+from pointseg.run_arguments import choose_scenes
 from pointseg.runs.checkpoint import save_checkpoint
 from pointseg.runs.directory import RunDirectory
 from pointseg.scans.prepared import list_scenes, read_scene
@@ -196,6 +197,12 @@ def test_two_runs_are_compared(tree: Path, run: Path, tmp_path: Path, capsys: py
     assert both[1] == alone[0]
     assert both[0]["measures"] != both[1]["measures"]
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_paths_of_one_tree_are_the_same_scenes(tree: Path, run: Path, tmp_path: Path) -> None:
+    other = _make_run(tmp_path / "second", Path(f"{tree}/../{tree.name}"), 1)
+    root, _ = choose_scenes([load_segmenter(path, device="cpu") for path in (run, other)], None, None)
+    assert root == str(tree)
 
 
 def test_a_benchmark_without_groups_has_one_column(tree: Path, tmp_path: Path) -> None:
