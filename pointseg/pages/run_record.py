@@ -171,16 +171,21 @@ def describe_progress(directory: RunDirectory, num_passes: int) -> str | None:
 
 
 def refuse_other_scenes(records: Sequence[RunRecord]) -> None:
-    """Two runs are compared on the same scenes.
+    """Two runs are compared on the same scenes with the same labels, as far as counts of points can tell.
 
     Raises:
         UsageError: their evaluations are of different ones.
     """
     first, *others = records
     for other in others:
-        if other.evaluation["scenes"].keys() != first.evaluation["scenes"].keys():
-            paths = [record.directory.path / EVALUATION_NAME for record in (first, other)]
-            raise UsageError(f"{paths[0]} and {paths[1]}: are of different scenes; evaluate both on the same split")
+        where = " and ".join(str(record.directory.path / EVALUATION_NAME) for record in (first, other))
+        ours, theirs = (
+            {name: row["num_points"] for name, row in record.evaluation["scenes"].items()} for record in (first, other)
+        )
+        if theirs.keys() != ours.keys():
+            raise UsageError(f"{where}: are of different scenes; evaluate both on the same split")
+        if theirs != ours or not np.array_equal(other.points, first.points):
+            raise UsageError(f"{where}: are of other labels of the same scenes; evaluate both on the same tree")
 
 
 def describe_protocols(records: Sequence[RunRecord]) -> list[str]:

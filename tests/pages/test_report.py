@@ -272,6 +272,21 @@ def test_runs_that_were_evaluated_on_other_scenes_are_not_compared(evaluated_run
         report.main(["--run", str(evaluated_run), str(run), "--out", str(tmp_path / "a.html")])
 
 
+@pytest.mark.parametrize("change", ["points of a scene", "points of a class"])
+def test_runs_that_were_evaluated_on_other_labels_are_not_compared(
+    evaluated_run: Path, tmp_path: Path, change: str
+) -> None:
+    run = _copy(evaluated_run, tmp_path)
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    if change == "points of a scene":
+        next(iter(evaluation["scenes"].values()))["num_points"] += 1
+    else:
+        evaluation["classes"]["wall"]["points"] += 1
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    with pytest.raises(UsageError, match="are of other labels of the same scenes; evaluate both on the same tree"):
+        report.main(["--run", str(evaluated_run), str(run), "--out", str(tmp_path / "a.html")])
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
