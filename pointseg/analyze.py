@@ -9,8 +9,9 @@ import numpy as np
 from pointseg.atomic import write_text
 from pointseg.collapse.metrics import pairwise_cosines
 from pointseg.command_line import CommandParser
-from pointseg.commands import run_command
+from pointseg.commands import complain, run_command
 from pointseg.engine.analysis import Analysis, ClassFrequency, analyze_scenes, read_class_frequency, summarize_analysis
+from pointseg.engine.comparison import describe_protocols, read_comparable_history, share_groups
 from pointseg.errors import UsageError
 from pointseg.output.analysis_table import format_analyses
 from pointseg.output.json_text import format_json
@@ -18,8 +19,7 @@ from pointseg.output.own_files import refuse_to_replace_input
 from pointseg.output.plot_style import short_names
 from pointseg.output.plots import ClassFigures, RunFigures, check_plot_path, draw_analysis, order_by_frequency
 from pointseg.run_arguments import add_compared_runs, choose_scenes, load_compared_runs, refuse_many_runs
-from pointseg.runs.directory import RunDirectory
-from pointseg.runs.history import Row, read_history
+from pointseg.runs.history import Row
 from pointseg.scans.prepared import check_labels, check_scenes, list_scenes
 from pointseg.scans.tree import name_splits
 from pointseg.taxonomy import Taxonomy
@@ -48,16 +48,18 @@ def main(argv: Sequence[str]) -> None:
     inputs = [Path(path) for path in (*arguments.run, *(arguments.checkpoint or ()), root)]
     refuse_to_replace_input(arguments.json, "--json", inputs)
     refuse_to_replace_input(arguments.plot, "--plot", inputs)
+    names = short_names(arguments.run)
+    remarks = share_groups(segmenters, names)
     data, taxonomy = segmenters[0].config.data, segmenters[0].taxonomy
     folders = list_scenes(root, split)
     check_scenes(folders, taxonomy, data.features)
     check_labels(folders, taxonomy)
     frequency = read_class_frequency(root, data.train_split, taxonomy)
     analyses = [analyze_scenes(segmenter, folders) for segmenter in segmenters]
-    histories = [read_history(RunDirectory(run)) for run in arguments.run]
+    histories = [read_comparable_history(segmenter) for segmenter in segmenters]
 
     classes = figures_of_classes(taxonomy, frequency, analyses[0])
-    figures = [figures_of_run(*run) for run in zip(short_names(arguments.run), analyses, histories, strict=True)]
+    figures = [figures_of_run(*run) for run in zip(names, analyses, histories, strict=True)]
     results = [
         {
             "run": run,
@@ -70,6 +72,8 @@ def main(argv: Sequence[str]) -> None:
             arguments.run, analyses, segmenters, figures, histories, strict=True
         )
     ]
+    for remark in [*remarks, *describe_protocols(names, [result["evaluation"] for result in results])]:
+        complain(f"warning: {remark}")
     if arguments.json:
         write_text(arguments.json, format_json({"runs": results}))
     if arguments.plot:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ import torch
 from pointseg.atomic_directory import atomic_directory
 from pointseg.command_line import CommandParser
 from pointseg.commands import called, run_command
-from pointseg.config import Config, config_from_dict, load_config
+from pointseg.config import Config, DataConfig, config_from_dict, load_config
 from pointseg.engine.hub import SCHEME, fetch
 from pointseg.errors import DataError, UsageError
 from pointseg.folder_lock import LOCK_NAME, hold_folder
@@ -36,6 +36,9 @@ _VOXEL_SIZE_M = 0.02
 _COLOR_RANGES = {"0,1": (0, 1), "-1,1": (-1, 1)}
 """What black and white are to a network: since Pointcept 1.6.0, and before."""
 _COLOR_RANGE = "0,1"
+_CENTERS = get_args(DataConfig.model_fields["center"].annotation)
+_CENTER = "extremes"
+"""Of the published networks."""
 _EMA = "ema_state_dict"
 """The average of the weights over the last steps, in files that have it beside ``state_dict``: it predicts better."""
 
@@ -66,6 +69,12 @@ def main(argv: Sequence[str]) -> None:
         help="what black and white were in training: 0,1, or in files of before Pointcept 1.6.0 -1,1 (as one word: "
         f"--color-range=-1,1; default: {_COLOR_RANGE})",
     )
+    parser.add_argument(
+        "--center",
+        choices=_CENTERS,
+        help="the box whose middle was the origin in training: around all points, or robust, all but a few far away "
+        f"(default: {_CENTER})",
+    )
     parser.add_argument("--prefix", help=f"of the names in a file to write (default: {DEFAULT_PREFIX})")
     arguments = vars(parser.parse_args(argv))
     address, out = arguments.pop("source"), Path(arguments.pop("out"))
@@ -89,6 +98,7 @@ def make_run(
     classes: str | None = None,
     head: str | None = None,
     color_range: str = _COLOR_RANGE,
+    center: str = _CENTER,
 ) -> None:
     """Write a run (config.yaml, checkpoints/last.pt) that has the weights of a published checkpoint.
 
@@ -100,6 +110,7 @@ def make_run(
         classes: path of the table of its classes; None: those of the benchmark that has as many.
         head: name of the classifier to take, where there are several.
         color_range: of ``_COLOR_RANGES``.
+        center: as ``data.center``.
 
     Raises:
         UsageError: there is no such file, table or classifier, or the run exists.
@@ -110,7 +121,7 @@ def make_run(
     network = read_published(state, source, head)
     network = network._replace(remarks=(*remarks, *network.remarks))
     taxonomy = choose_taxonomy(network.num_classes, source, classes)
-    config = make_config(network, taxonomy, source, str(run), data_root, voxel_size_m, color_range)
+    config = make_config(network, taxonomy, source, str(run), data_root, voxel_size_m, color_range, center)
     with hold_folder(run, "converts", "choose another folder with --out"), atomic_directory(run) as temporary:
         _refuse_overwriting(run)  # one that began meanwhile
         directory = RunDirectory(temporary)
@@ -154,6 +165,7 @@ def make_config(
     data_root: str,
     voxel_size_m: float,
     color_range: str = _COLOR_RANGE,
+    center: str = _CENTER,
 ) -> Config:
     """The recipe of such networks (``_RECIPES``), with this one's classes, sizes and inputs.
 
@@ -171,7 +183,7 @@ def make_config(
     tree["taxonomy"] = name
     tree["run"]["dir"] = run
     tree["data"] |= {"root": data_root, "voxel_size_m": voxel_size_m, "features": _FEATURES[network.in_channels]}
-    tree["data"] |= {"center": "extremes", "color_range": _COLOR_RANGES[color_range]}  # as it was trained
+    tree["data"] |= {"center": center, "color_range": _COLOR_RANGES[color_range]}  # as it was trained
     tree["model"] |= {**network.model, "init": None}
     tree["loss"]["collapse"]["weight"] = 0.0
     tree["distill"]["run"] = None
@@ -206,10 +218,14 @@ def publish_run(run: Path, file: Path, prefix: str = DEFAULT_PREFIX) -> None:
     network = read_published(state, str(path))
     write_tensors(file, {"state_dict": state})
     print(f"{file}: the {network.num_parameters:,} parameters of {path}, {network.size}")
-    # A published file says neither how large its voxels are nor where its scenes lie.
+    # A published file says nothing of its scenes and voxels, and of its classes only how many there are.
     options = ["--voxel-size", str(config.data.voxel_size_m), "--data-root", config.data.root]
     if config.data.color_range != _COLOR_RANGES[_COLOR_RANGE]:
         options.append("--color-range=-1,1")
+    if config.data.center != _CENTER:
+        options += ["--center", config.data.center]
+    if not load_taxonomy(config.taxonomy).is_benchmark:
+        options += ["--classes", str(directory.classes_path)]
     print(f"back again: {called('convert', str(file), '--out', 'RUN', *options)}")
 
 

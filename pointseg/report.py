@@ -6,11 +6,12 @@ from pathlib import Path
 from pointseg.atomic import write_text
 from pointseg.command_line import CommandParser
 from pointseg.commands import complain, run_command
+from pointseg.engine.comparison import describe_protocols, share_groups
 from pointseg.errors import UsageError
 from pointseg.output.own_files import refuse_to_replace_input
 from pointseg.output.plot_style import short_names
 from pointseg.pages.libraries import check_page_libraries
-from pointseg.pages.run_record import describe_protocols, read_run_record, refuse_other_scenes
+from pointseg.pages.run_record import read_run_record, refuse_other_scenes
 from pointseg.pages.run_report import choose_scenes_to_show, make_report
 from pointseg.run_arguments import add_compared_runs, choose_scenes, load_compared_runs, refuse_many_runs
 from pointseg.scans.prepared import check_labels, check_scenes, list_scenes
@@ -28,8 +29,10 @@ def main(argv: Sequence[str]) -> None:
     check_page_libraries(str(out))
 
     segmenters = load_compared_runs(arguments)
-    records = [read_run_record(*pair) for pair in zip(segmenters, short_names(runs), strict=True)]
+    names = short_names(runs)
     root, split = choose_scenes(segmenters, arguments.data_root, arguments.split)
+    remarks = share_groups(segmenters, names)
+    records = [read_run_record(*pair) for pair in zip(segmenters, names, strict=True)]
     refuse_to_replace_input(out, "--out", [Path(path) for path in (*runs, root)])
     refuse_other_scenes(records)
     chosen = choose_scenes_to_show(records[0], list_scenes(root, split))
@@ -37,7 +40,8 @@ def main(argv: Sequence[str]) -> None:
     for segmenter in segmenters:
         check_scenes(folders, segmenter.taxonomy, segmenter.config.data.features)
     check_labels(folders, segmenters[0].taxonomy)
-    remarks = [*(remark for record in records for remark in record.remarks), *describe_protocols(records)]
+    remarks += [remark for record in records for remark in record.remarks]
+    remarks += describe_protocols(names, [record.evaluation for record in records])
     for remark in remarks:
         complain(remark)
     write_text(out, make_report(records, chosen, split, root, remarks))

@@ -1,6 +1,7 @@
 """The arguments with which a command takes a trained run, or two, and says how to predict with it."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -132,8 +133,8 @@ def warn_of_trained_splits(root: str, split: Splits, runs: Sequence[DataConfig])
         split: of it.
         runs: what each run was trained on.
     """
-    trained = {name for data in runs if data.root == root for name in _names(data.train_split)}
-    if shared := sorted(trained.intersection(_names(split))):
+    trained = frozenset[str]().union(*(_folders(data.root, data.train_split) for data in runs))
+    if shared := sorted(name for name in _names(split) if trained & _folders(root, name)):
         complain(
             f"warning: a run was trained on {', '.join(shared)}: scores there say nothing of new scenes; choose "
             "others with --split"
@@ -150,6 +151,11 @@ def _names(split: Splits) -> Sequence[str]:
     return [split] if isinstance(split, str) else split
 
 
+def _folders(root: str, split: Splits) -> frozenset[str]:
+    """Real paths, of which a folder has one, however it was written."""
+    return frozenset(os.path.realpath(Path(root) / name) for name in _names(split))
+
+
 def choose_scenes(segmenters: Sequence[Segmenter], data_root: str | None, split: str | None) -> tuple[str, Splits]:
     """Prepared tree and split; those of the runs, unless the caller chooses.
 
@@ -159,11 +165,11 @@ def choose_scenes(segmenters: Sequence[Segmenter], data_root: str | None, split:
     if len({segmenter.taxonomy.fingerprint for segmenter in segmenters}) > 1:
         raise UsageError("--run: the runs have different classes (taxonomy); compare runs of the same ones")
     data = [segmenter.config.data for segmenter in segmenters]
-    choices = {(choose_root(data_root, each), choose_split(split, each)) for each in data}
-    if len(choices) > 1:
+    choices = [(choose_root(data_root, each), choose_split(split, each)) for each in data]
+    if len({_folders(*choice) for choice in choices}) > 1:
         shown = " and ".join(sorted(f"{root}, {name_splits(split)}" for root, split in choices))
         raise UsageError(f"--run: the runs were validated on {shown}; choose one with --data-root and --split")
-    choice = choices.pop()
+    choice = choices[0]
     warn_of_trained_splits(*choice, data)
     warn_of_absent_scenes(*choice)
     return choice

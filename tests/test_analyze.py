@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from pointseg.analyze import cosines_by_frequency, main, short_names
 from pointseg.collapse.metrics import measure_collapse
 from pointseg.config import load_config
 from pointseg.engine.analysis import group_masks, iou_by_frequency, read_class_frequency
+from pointseg.engine.comparison import share_groups
 from pointseg.engine.evaluation import evaluate_scenes
 from pointseg.engine.inference import load_segmenter
 from pointseg.errors import DataError, UsageError
@@ -20,10 +22,11 @@ from pointseg.models import build_network
 from pointseg.output.plots import ClassFigures, RunFigures
 from pointseg.preparation.prepared_source import write_scene
 from pointseg.processes import Processes
+from pointseg.run_arguments import choose_scenes
 from pointseg.runs.checkpoint import save_checkpoint
 from pointseg.runs.directory import RunDirectory
 from pointseg.scans.prepared import list_scenes, read_scene
-from pointseg.taxonomy import GROUPS, load_taxonomy
+from pointseg.taxonomy import GROUPS, load_taxonomy, read_class_table
 
 CLASSES = (0, 1, 5, 70, 80, 120, 150, 199)
 
@@ -196,6 +199,64 @@ def test_two_runs_are_compared(tree: Path, run: Path, tmp_path: Path, capsys: py
     assert both[1] == alone[0]
     assert both[0]["measures"] != both[1]["measures"]
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def own_runs(tree: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Two runs of the same eight own classes and the same weights, whose groups were counted on other scenes."""
+    own = tmp_path / "own"
+    shutil.copytree(tree / "val", own / "val")
+    for path in own.glob("val/*/segment200.npy"):
+        label = np.load(path)
+        np.save(path.with_name("segment.npy"), np.where(label < 0, -1, np.searchsorted(CLASSES, label)))
+    rows = "".join(f"{k}\tname{k}\t{group}\n" for k, group in enumerate(["head"] * 3 + ["common"] * 3 + ["tail"] * 2))
+    (own / "classes.tsv").write_text("id\tname\tgroup_by_points\n" + rows)
+    runs = [_make_run(tmp_path / name, own, 0, f"taxonomy={own}/classes.tsv") for name in ("one", "two")]
+    table = RunDirectory(runs[1]).classes_path
+    table.write_text(read_class_table(table).with_counted_groups(range(8)).as_table())
+    return runs[0], runs[1]
+
+
+def test_two_runs_are_compared_in_the_groups_of_the_first_and_it_is_said(
+    own_runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the same weights the figures by group are the same; those logged in other groups are left out."""
+    for run in own_runs:
+        RunDirectory(run).append_metrics({"kind": "val", "step": 1, "miou": 0.5, "head": 0.5})
+        RunDirectory(run).append_metrics({"kind": "collapse", "step": 1, "alignment": 0.5, "alignment_head": 0.5})
+    main(["--run", *map(str, own_runs), "--json", str(tmp_path / "a.json")])
+    first, second = json.loads((tmp_path / "a.json").read_text())["runs"]
+    for key in ("measures", "evaluation", "per_class"):
+        assert first[key] == second[key]
+    assert first["history"]["val"] == [{"step": 1, "miou": 0.5, "head": 0.5}]
+    assert second["history"] == {"val": [{"step": 1, "miou": 0.5}], "collapse": [{"step": 1, "alignment": 0.5}]}
+    assert capsys.readouterr().err.count("the runs have different groups of classes (head, common, tail): shown") == 1
+
+
+def test_a_run_without_groups_is_compared_in_those_of_the_other(own_runs: tuple[Path, Path]) -> None:
+    segmenters = [load_segmenter(run, device="cpu") for run in own_runs]
+    groups = segmenters[1].taxonomy.groups
+    segmenters[0].taxonomy = replace(segmenters[0].taxonomy, groups=None, groups_are_counted=False)
+    (line,) = share_groups(segmenters, ["one", "two"])
+    assert "shown are those of two, " in line
+    assert [segmenter.taxonomy.groups for segmenter in segmenters] == [groups, groups]
+    assert share_groups(segmenters, ["one", "two"]) == []
+
+
+def test_runs_that_predict_in_different_ways_are_told_of(
+    tree: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = _make_run(tmp_path / "second", tree, 0, "inference.max_voxels=10000")
+    main(["--run", str(run), str(run)])
+    assert "different ways" not in capsys.readouterr().err
+    main(["--run", str(run), str(other)])
+    assert "warning: the runs were evaluated in different ways. first: every mesh vertex" in capsys.readouterr().err
+
+
+def test_two_paths_of_one_tree_are_the_same_scenes(tree: Path, run: Path, tmp_path: Path) -> None:
+    other = _make_run(tmp_path / "second", Path(f"{tree}/../{tree.name}"), 1)
+    root, _ = choose_scenes([load_segmenter(path, device="cpu") for path in (run, other)], None, None)
+    assert root == str(tree)
 
 
 def test_a_benchmark_without_groups_has_one_column(tree: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shlex
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -458,6 +459,27 @@ def test_file_to_run_to_file_to_run_is_the_same_bit_for_bit(options: list[str], 
     assert_same(content["state_dict"], {prefix + name: value for name, value in published_state().items()})
     convert([str(tmp_path / "back.pth"), "--out", str(tmp_path / "again")])
     assert_same(weights_of(tmp_path / "again" / "checkpoints" / "last.pt"), published_state())
+
+
+@pytest.mark.parametrize("num_classes", [6, 20])
+def test_the_command_back_keeps_own_classes_and_the_origin(
+    num_classes: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Twenty own classes would else be those of ScanNet, and six be refused."""
+    table = tmp_path / "mine.tsv"
+    table.write_text("id\tname\n" + "".join(f"{label + 7}\tmine{label}\n" for label in range(num_classes)))
+    state = published_state(num_classes=num_classes)
+    options = ["--classes", str(table), "--center", "robust", "--color-range=-1,1", "--voxel-size", "0.03"]
+    run = convert_state(tmp_path, state, *options)
+    capsys.readouterr()
+    convert([str(run), "--out", str(tmp_path / "back.pth")])
+    words = shlex.split(capsys.readouterr().out.partition("back again: pointseg convert ")[2])
+    convert([str(tmp_path / "again") if word == "RUN" else word for word in words])
+    again = RunDirectory(tmp_path / "again")
+    assert again.classes_path.read_text() == (run / "classes.tsv").read_text()
+    before = RunDirectory(run).read_config()
+    assert before.data.center == "robust"
+    assert again.read_config().data == before.data
 
 
 def test_the_best_weights_are_published_and_else_the_last(tmp_path: Path) -> None:

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from pointseg.commands import called
+from pointseg.engine.comparison import read_comparable_history
 from pointseg.engine.inference import Segmenter
 from pointseg.errors import DataError, UsageError, regular_file
+from pointseg.metrics import SegmentationScores, summarize
 from pointseg.runs.checkpoint import read_tensors
 from pointseg.runs.directory import RunDirectory
-from pointseg.runs.history import Row, read_history
-from pointseg.taxonomy import Taxonomy
+from pointseg.runs.history import Row
+from pointseg.taxonomy import GROUPS, Taxonomy
 
 EVALUATION_NAME = "evaluation.json"
 KINDS = ("train", "val", "collapse")
@@ -68,7 +70,7 @@ def read_run_record(segmenter: Segmenter, name: str, checkpoint: str | None = No
     """Read what a run says of itself.
 
     Args:
-        segmenter: the network of the run.
+        segmenter: the network of the run, with the groups of classes that the page shows.
         name: of the run, on the page.
         checkpoint: the file that the network came from; None: the run's best, or its last.
 
@@ -80,6 +82,7 @@ def read_run_record(segmenter: Segmenter, name: str, checkpoint: str | None = No
     directory = RunDirectory(segmenter.run)
     path = directory.path / EVALUATION_NAME
     evaluation = read_evaluation(path, segmenter.taxonomy, segmenter.run)
+    evaluation |= _means_by_group(evaluation, segmenter.taxonomy)
     remarks = []
     if (remark := describe_progress(directory, segmenter.config.train.passes)) is not None:
         remarks.append(remark)
@@ -92,11 +95,18 @@ def read_run_record(segmenter: Segmenter, name: str, checkpoint: str | None = No
     return RunRecord(
         name=name,
         segmenter=segmenter,
-        history=read_history(directory, KINDS),
+        history=read_comparable_history(segmenter, KINDS),
         evaluation=evaluation,
         surroundings=directory.read_surroundings(),
         remarks=tuple(remarks),
     )
+
+
+def _means_by_group(evaluation: Mapping[str, Any], taxonomy: Taxonomy) -> dict[str, float | None]:
+    """Head, common and tail of these classes, as :func:`summarize`: the evaluation may be in other groups."""
+    iou = np.array([np.nan if iou is None else iou for iou in evaluation["per_class"].values()], float)
+    summary = summarize(SegmentationScores(iou, ~np.isnan(iou), accuracy=np.nan, num_points=0), taxonomy)
+    return {group: summary[group] for group in GROUPS}
 
 
 def evaluation_command(run: str) -> str:
@@ -171,24 +181,18 @@ def describe_progress(directory: RunDirectory, num_passes: int) -> str | None:
 
 
 def refuse_other_scenes(records: Sequence[RunRecord]) -> None:
-    """Two runs are compared on the same scenes.
+    """Two runs are compared on the same scenes with the same labels, as far as counts of points can tell.
 
     Raises:
         UsageError: their evaluations are of different ones.
     """
     first, *others = records
     for other in others:
-        if other.evaluation["scenes"].keys() != first.evaluation["scenes"].keys():
-            paths = [record.directory.path / EVALUATION_NAME for record in (first, other)]
-            raise UsageError(f"{paths[0]} and {paths[1]}: are of different scenes; evaluate both on the same split")
-
-
-def describe_protocols(records: Sequence[RunRecord]) -> list[str]:
-    """A line where runs were evaluated in different ways."""
-    first, *others = records
-    return [
-        f"the runs were evaluated in different ways. {first.name}: {first.evaluation['protocol']}. "
-        f"{other.name}: {other.evaluation['protocol']}"
-        for other in others
-        if other.evaluation["protocol"] != first.evaluation["protocol"]
-    ]
+        where = " and ".join(str(record.directory.path / EVALUATION_NAME) for record in (first, other))
+        ours, theirs = (
+            {name: row["num_points"] for name, row in record.evaluation["scenes"].items()} for record in (first, other)
+        )
+        if theirs.keys() != ours.keys():
+            raise UsageError(f"{where}: are of different scenes; evaluate both on the same split")
+        if theirs != ours or not np.array_equal(other.points, first.points):
+            raise UsageError(f"{where}: are of other labels of the same scenes; evaluate both on the same tree")

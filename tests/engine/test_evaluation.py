@@ -25,6 +25,7 @@ from pointseg.errors import UsageError
 from pointseg.metrics import ConfusionMatrix, describe_classes
 from pointseg.models import build_network
 from pointseg.processes import Processes, join_processes
+from pointseg.run_arguments import warn_of_trained_splits
 from pointseg.scans.prepared import list_scenes, read_scene
 from pointseg.taxonomy import load_taxonomy
 from tests.conftest import TINY_NETWORK, free_ports
@@ -232,3 +233,15 @@ def test_scores_on_scenes_that_were_trained_on_are_told_of(
     (run / "config.yaml").write_text(dump_config(config))
     evaluate.main(["--run", str(run), "--brief"])
     assert "warning: a run was trained on val: scores" in capsys.readouterr().err
+
+
+def test_scenes_that_were_trained_on_are_known_by_any_path(
+    prepared_root: Path, trained_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(prepared_root.parent)
+    data = load_config(str(trained_run / "config.yaml")).data
+    for root in (f"{prepared_root}/", prepared_root.name, f"{prepared_root}/../{prepared_root.name}"):
+        warn_of_trained_splits(root, "train/", [data])
+        assert "warning: a run was trained on train" in capsys.readouterr().err
+    warn_of_trained_splits(f"{prepared_root}/", "val", [data])
+    assert capsys.readouterr().err == ""

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ import pytest
 import torch
 
 from pointseg import report
+from pointseg.engine.comparison import describe_protocols
 from pointseg.engine.inference import load_segmenter
 from pointseg.errors import DataError, UsageError
 from pointseg.pages.document import PageSection
-from pointseg.pages.run_record import describe_protocols, read_run_record, refuse_other_scenes
+from pointseg.pages.run_record import read_run_record, refuse_other_scenes
 from pointseg.pages.run_report import MAX_BYTES
 from tests.pages.conftest import Visitor
 
@@ -243,14 +245,28 @@ def test_two_protocols_are_told_and_change_no_record(
     segmenters = [load_segmenter(str(path), None, "cpu") for path in (evaluated_run, run)]
     records = [read_run_record(segmenter, name) for segmenter, name in zip(segmenters, "ab", strict=True)]
     refuse_other_scenes(records)
-    (remark,) = describe_protocols(records)
+    (remark,) = describe_protocols("ab", [record.evaluation for record in records])
     assert remark.startswith("the runs were evaluated in different ways. a: ")
     assert remark.endswith(". b: each point of the mesh")
     assert [record.remarks for record in records] == [(), ()]
-    assert describe_protocols(records[:1]) == []
+    assert describe_protocols("a", [records[0].evaluation]) == []
     report.main(["--run", str(evaluated_run), "--run", str(run), "--out", str(out), "--device", "cpu"])
     for text in (capsys.readouterr().err, out.read_text(encoding="utf-8")):
         assert text.count("the runs were evaluated in different ways") == 1
+
+
+def test_an_evaluation_in_other_groups_is_told_in_those_of_the_page(evaluated_run: Path) -> None:
+    """Of two runs those of one: the means by group are taken anew from its classes."""
+    segmenter = load_segmenter(str(evaluated_run), None, "cpu")
+    before = read_run_record(segmenter, "run").evaluation
+    assert before == json.loads((evaluated_run / "evaluation.json").read_text())
+    groups = {"head": "tail", "common": "common", "tail": "head"}
+    assert segmenter.taxonomy.groups is not None
+    segmenter.taxonomy = replace(segmenter.taxonomy, groups=tuple(groups[g] for g in segmenter.taxonomy.groups))
+    record = read_run_record(segmenter, "run")
+    assert {group: record.evaluation[group] for group in groups} == {g: before[of] for g, of in groups.items()}
+    assert before["head"] != before["tail"]
+    assert not any("head" in row for row in record.history["val"])
 
 
 def test_a_run_that_never_began_is_no_run(prepared_root: Path, tmp_path: Path) -> None:
@@ -269,6 +285,21 @@ def test_runs_that_were_evaluated_on_other_scenes_are_not_compared(evaluated_run
     evaluation["scenes"].popitem()
     (run / "evaluation.json").write_text(json.dumps(evaluation))
     with pytest.raises(UsageError, match="are of different scenes"):
+        report.main(["--run", str(evaluated_run), str(run), "--out", str(tmp_path / "a.html")])
+
+
+@pytest.mark.parametrize("change", ["points of a scene", "points of a class"])
+def test_runs_that_were_evaluated_on_other_labels_are_not_compared(
+    evaluated_run: Path, tmp_path: Path, change: str
+) -> None:
+    run = _copy(evaluated_run, tmp_path)
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    if change == "points of a scene":
+        next(iter(evaluation["scenes"].values()))["num_points"] += 1
+    else:
+        evaluation["classes"]["wall"]["points"] += 1
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    with pytest.raises(UsageError, match="are of other labels of the same scenes; evaluate both on the same tree"):
         report.main(["--run", str(evaluated_run), str(run), "--out", str(tmp_path / "a.html")])
 
 
