@@ -296,9 +296,19 @@ def test_a_val_split_in_which_no_point_has_a_label_is_refused(
     prepared_root: Path, tiny_overrides: list[str], tmp_path: Path
 ) -> None:
     """Its score would be none, and the first weights the best for ever."""
-    root = _copy_with_val_labels(prepared_root, tmp_path, lambda label: np.full_like(label, -1))
+    root = _copy_with_labels(prepared_root, tmp_path, lambda label: np.full_like(label, -1))
     with pytest.raises(UsageError, match=r"no point of its scenes in val has a label .* set data\.val_split=null"):
         train(["--cfg", "demo.yaml", *tiny_overrides, f"data.root={root}"])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("keys", [[], ["loss.class_balanced=1"]])
+def test_a_train_split_in_which_no_point_has_a_label_is_refused(
+    keys: list[str], prepared_root: Path, tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    root = _copy_with_labels(prepared_root, tmp_path, lambda label: np.full_like(label, -1), "train")
+    with pytest.raises(UsageError, match=rf"^{root}: no point of its scenes in train has a label .* data\.train_split"):
+        train(["--cfg", "demo.yaml", *tiny_overrides, f"data.root={root}", *keys])
     assert not (tmp_path / "run").exists()
 
 
@@ -318,16 +328,18 @@ def test_other_labels_to_validate_against_begin_the_choice_of_the_best_anew(
     assert "best checkpoint is chosen anew" not in capsys.readouterr().err
     assert (run / "checkpoints" / "best.pt").read_bytes() == best
     torch.save(state, last)
-    root = _copy_with_val_labels(prepared_root, tmp_path, lambda label: np.roll(label, 1))
+    root = _copy_with_labels(prepared_root, tmp_path, lambda label: np.roll(label, 1))
     train([*arguments, f"data.root={root}", "--resume"])
     assert "the best checkpoint is chosen anew" in capsys.readouterr().err
     assert (run / "checkpoints" / "best.pt").read_bytes() != best
 
 
-def _copy_with_val_labels(prepared_root: Path, tmp_path: Path, change: Callable[[np.ndarray], np.ndarray]) -> Path:
+def _copy_with_labels(
+    prepared_root: Path, tmp_path: Path, change: Callable[[np.ndarray], np.ndarray], split: str = "val"
+) -> Path:
     root = tmp_path / "other"
     shutil.copytree(prepared_root, root)
-    for path in (root / "val").glob("*/segment200.npy"):
+    for path in (root / split).glob("*/segment200.npy"):
         np.save(path, change(np.load(path)))
     return root
 
