@@ -46,6 +46,36 @@ def test_a_dumped_config_reads_back_equal(tmp_path: Path) -> None:
     assert config.in_channels == 3
 
 
+@pytest.mark.parametrize("text", ["1.5e3", "1_000", "010", "1:30", ".5", "null", "yes", "2026-01-01", "a: b", "- a"])
+def test_a_text_that_looks_like_something_else_is_dumped_as_a_text(text: str, tmp_path: Path) -> None:
+    config = load_config("demo", [f"run.dir='{text}'"])
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+    assert load_config(str(tmp_path / "config.yaml")) == config
+
+
+def test_an_empty_section_is_one_without_keys(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("train:\nloss:\n  collapse:\n")
+    config = load_config(str(path), ["train.passes=3"])
+    assert config.train.passes == 3 and config.loss == Config().loss
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train.passes: 3", "train.passes: in a file a key stands below its section; write train: {passes: VALUE}"),
+        ("loss: {collapse.weight: 1}", r"loss.collapse.weight: .*; write loss: {collapse: {weight: VALUE}}"),
+        ("run: {dir: ''}", "run.dir: expected a name that a file can have, got ''"),
+        ("data: {train_split: ''}", "data.train_split: expected a name that a file can have, got ''"),
+    ],
+)
+def test_a_mistake_in_a_file_is_told_with_what_to_write(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=f"^{path}: {message}"):
+        load_config(str(path))
+
+
 def test_the_run_is_named_after_the_config() -> None:
     assert load_config("demo.yaml").run.dir == "runs/demo"
     assert load_config("demo", ["run.dir=elsewhere"]).run.dir == "elsewhere"
@@ -57,6 +87,7 @@ def test_the_run_is_named_after_the_config() -> None:
         ("train.pases=3", "unknown key train.pases; the nearest known key is train.passes"),
         ("train.passes=many", "train.passes: .*integer.*'many'"),
         ("train.passes=0", "train.passes: .*greater than 0"),
+        ("data.features=[rgb, rgb]", r"data.features: expected each input once, got \[rgb, rgb\]"),
         ("data.features=[rgba]", "data.features.0: .*'xyz', 'rgb' or 'normal'"),
         ("train", "not key.sub=value"),
         ("taxonomy.name=x", "taxonomy is a value, not a section"),

@@ -77,8 +77,15 @@ _Loader.yaml_implicit_resolvers = {
     letter: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in _TAGS]
     for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes a text that PyYAML or our loader would read as something else."""
+
+
 for _name, _pattern in _TAGS.items():
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(_pattern), list("-+0123456789."))
+    for _kind in (_Loader, _Dumper):
+        _kind.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(_pattern), list("-+0123456789."))
 
 
 class Config(Section):
@@ -119,6 +126,9 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check_parts(self) -> "Config":
+        features = self.data.features
+        if len(set(features)) < len(features):
+            raise ValueError(f"data.features: expected each input once, got [{', '.join(features)}]")
         if self.train.freeze == "features" and self.model.init is None:
             raise ValueError("train.freeze: features that don't learn have to come from somewhere; set model.init")
         if self.train.sync_batch_norm and self.train.scenes_at_once is not None:
@@ -152,6 +162,7 @@ def load_config(name: str, overrides: list[str] | None = None) -> Config:
     """
     path = find_config(name)
     tree = read_yaml(path, "begin with a copy of configs/scannet200.yaml")
+    _fill_empty_sections(tree, Config)
     for override in overrides or []:
         _apply_override(tree, override)
     config = _validate(tree, str(path))
@@ -241,7 +252,7 @@ def _config_folders(kind: str) -> list[Path]:
 
 def dump_config(config: Config) -> str:
     """The config as YAML that :func:`load_config` reads back to an equal config."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def flatten_config(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -255,6 +266,17 @@ def flatten_config(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def config_from_dict(tree: dict[str, Any], where: str) -> Config:
     """Validate a config that was stored elsewhere, in a checkpoint for example."""
     return _validate(tree, where)
+
+
+def _fill_empty_sections(tree: dict[str, Any], section: type[Section]) -> None:
+    """``train:`` with nothing below it, which YAML reads as null, is a section without keys."""
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if name in tree and isinstance(inner, type) and issubclass(inner, Section):
+            if tree[name] is None:
+                tree[name] = {}
+            if isinstance(tree[name], dict):
+                _fill_empty_sections(tree[name], inner)
 
 
 def _apply_override(tree: dict[str, Any], override: str) -> None:

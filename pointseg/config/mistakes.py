@@ -46,13 +46,23 @@ def _shown(value: Any) -> str:
 
 
 def _describe(error: Any, config: type[BaseModel]) -> str:
-    key = ".".join(str(part) for part in error["loc"])
+    parts = map(str, error["loc"])  # with pydantic's own, of a value of several types
+    key = ".".join(part for part in parts if not part.startswith(("function-after[", "tuple[")))
     if error["type"] == "extra_forbidden":
         key = key[:80]
-        nearest = difflib.get_close_matches(key, _known_keys(config, error["loc"]), n=1, cutoff=0.0)
+        known = _known_keys(config, error["loc"])
+        if key in known:
+            return f"{key}: in a file a key stands below its section; write {_nested(key)}"
+        nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
         return f"unknown key {key}; the nearest known key is {nearest[0]}"
     problem = error["msg"].removeprefix("Value error, ")
     return f"{key}: {problem}, got {_shown(error['input'])}" if key else problem
+
+
+def _nested(key: str) -> str:
+    """``train.passes`` as YAML has it: ``train: {passes: VALUE}``."""
+    section, *inner = key.split(".")
+    return f"{section}: {''.join(f'{{{name}: ' for name in inner)}VALUE{'}' * len(inner)}"
 
 
 def _known_keys(section: type[BaseModel], place: Sequence[int | str] = (), prefix: str = "") -> list[str]:

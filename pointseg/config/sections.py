@@ -18,7 +18,7 @@ Metres = Annotated[float, Field(ge=0, le=1000)]
 
 
 def _refuse_what_names_no_file(text: str) -> str:
-    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+    if not text or "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
         raise ValueError("expected a name that a file can have")
     if text.startswith("~"):  # a folder of that name would be made
         raise ValueError("expected a path without ~, which stands for the home folder in a shell alone; write it out")

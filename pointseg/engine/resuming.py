@@ -53,17 +53,43 @@ def restore(trainer: "Trainer", state: dict[str, Any]) -> None:
         raise unusable_part(path, "state of training", f"can't be loaded ({first_line(error)})") from error
     known = vars(trainer.progress).keys()
     vars(trainer.progress).update({name: value for name, value in state["progress"].items() if name in known})
-    if state.get("validated_on", trainer.scenes.validated_on) != trainer.scenes.validated_on:
-        trainer.progress.best_miou = -1.0
-        if trainer.processes.is_first:
-            complain(
-                f"note: {directory.path}: the validation scenes, their labels, inference.vote or logit_adjustment are "
-                "others than before, and so are the scores; the best checkpoint is chosen anew"
-            )
+    if trainer.scenes.val and state.get("validated_on", trainer.scenes.validated_on) != trainer.scenes.validated_on:
+        choose_best_anew(trainer)
+    keep_recorded_start(trainer, state)
     if trainer.processes.is_first:
         directory.clear_unfinished()
         drop_metrics_after(directory, trainer.progress.step, not trainer.progress.validation_is_due)
         directory.keep_config(trainer.config)
+
+
+def choose_best_anew(trainer: "Trainer") -> None:
+    """Forget the best score, which others can't be compared with.
+
+    Where all passes are done, no validation would come: the last one is due again, and its weights are the best.
+    """
+    progress = trainer.progress
+    progress.best_miou = -1.0
+    if progress.pass_index == trainer.config.train.passes:
+        progress.validation_is_due = True
+    if trainer.processes.is_first:
+        complain(
+            f"note: {trainer.directory.path}: the validation scenes, their labels, inference.vote or logit_adjustment "
+            "are others than before, and so are the scores; the best checkpoint is chosen anew, from here on"
+        )
+
+
+def keep_recorded_start(trainer: "Trainer", state: dict[str, Any]) -> None:
+    """Let the config say with which weights the run began: ``model.init`` is not read again, and may be moved since."""
+    config = trainer.config
+    began_with = config_from_dict(state["config"], str(trainer.directory.last_checkpoint)).model.init
+    if config.model.init == began_with:
+        return
+    if trainer.processes.is_first:
+        complain(
+            f"note: {trainer.directory.path}: began with model.init={began_with or 'null'}, which stays in its config; "
+            f"to begin with {config.model.init or 'random weights'}, begin a new run with run.dir=PATH"
+        )
+    trainer.config = config.model_copy(update={"model": config.model.model_copy(update={"init": began_with})})
 
 
 def check_resumable(state: dict[str, Any], config: Config, train_scenes: Sequence[str], path: Path) -> None:

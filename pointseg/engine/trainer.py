@@ -24,6 +24,7 @@ from pointseg.models import Network, build_network
 from pointseg.processes import Processes, StopRequest, set_num_threads
 from pointseg.runs.checkpoint import load_initial_weights, read_checkpoint, save_checkpoint
 from pointseg.runs.directory import RunDirectory
+from pointseg.scans.tree import name_splits
 from pointseg.taxonomy import load_taxonomy
 
 if TYPE_CHECKING:
@@ -129,10 +130,21 @@ class Trainer:
         return None if self.teacher is None or self.teacher.inputs == own else self.teacher.inputs
 
     def count_classes(self, earlier: dict[str, Any] | None) -> ClassCounts:
-        """The classes of the training split, as the run counted them when it began."""
+        """The classes of the training split, as the run counted them when it began.
+
+        Raises:
+            DataError: as :func:`count_classes`.
+            UsageError: no point has a label, from which alone, with a teacher too, the classifier that predicts learns.
+        """
         if earlier is not None and "class_counts" in earlier:
             return ClassCounts.from_state_dict(earlier["class_counts"])
-        return count_classes(self.scenes.train, self.taxonomy)
+        counts, data = count_classes(self.scenes.train, self.taxonomy), self.config.data
+        if not counts.points.any():
+            raise UsageError(
+                f"{data.root}: no point of its scenes in {name_splits(data.train_split)} has a label to learn from; "
+                "label some, or set data.train_split to scenes with labels"
+            )
+        return counts
 
     def build_objective(self) -> Objective:
         """The network with its losses.

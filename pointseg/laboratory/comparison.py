@@ -2,14 +2,47 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-from pointseg.config import Config, load_config
+import torch
+
+from pointseg.config import Config, DataConfig, ModelConfig, load_config
+from pointseg.config.sections import Feature
+from pointseg.data.class_counts import ClassCounts
+from pointseg.engine.objective import build_collapse
 from pointseg.errors import UsageError
 from pointseg.laboratory.configuring import configure
 from pointseg.laboratory.data import Rooms, RoomSettings, find_rooms, make_rooms
 from pointseg.laboratory.methods import Method
 from pointseg.laboratory.plan import PlannedRun, fingerprint_config, plan_runs
+from pointseg.models import build_network
+from pointseg.taxonomy import load_taxonomy
+
+
+def _build_branch(config: Config) -> None:
+    """What a run could not build is found before rooms are made and others are trained.
+
+    Raises:
+        UsageError: the keys of ``model`` or of ``loss.collapse`` do not fit each other.
+    """
+    # Tables are written on machines, too, that lack the libraries with which the runs were trained.
+    model = config.model.model_copy(update={"backend": "torch"})
+    collapse = config.loss.collapse.model_copy(update={"backend": "index_add"})
+    channels = _count_feature_channels(model, config.data.features, config.taxonomy)
+    if collapse.weight > 0:
+        once = torch.ones(load_taxonomy(config.taxonomy).num_classes, dtype=torch.int64)
+        try:
+            build_collapse(channels, collapse, ClassCounts(once, once))
+        except ValueError as error:
+            raise UsageError(f"loss.collapse: {error}") from None
+
+
+@lru_cache
+def _count_feature_channels(model: ModelConfig, features: tuple[Feature, ...], taxonomy: str) -> int:
+    """Of the network, which most methods share."""
+    config = Config(model=model, data=DataConfig(features=features), taxonomy=taxonomy)
+    return build_network(config, torch.device("cpu")).feature_channels
 
 
 @dataclass(frozen=True)
@@ -46,14 +79,18 @@ class Comparison:
         return fingerprint_config(load_config(self.cfg, [*self.overrides, "train.passes=1"]))
 
     def check(self) -> None:
-        """Build the config of every method.
+        """Build the config of every method, and its network with the center branch.
 
         Raises:
-            UsageError: a key or a value is wrong, or a variation is the same as another row.
+            UsageError: a key or a value is wrong, two do not go together, or a variation is the same as another row.
         """
         rows: dict[tuple[str, str | None, str | None], Method] = {}
         for method in self.methods:
-            config = configure(self.cfg, self.overrides, method, 0, "", "")
+            config = configure(self.cfg, self.overrides, method, 0, str(self.runs), str(self.data))
+            try:
+                _build_branch(config)
+            except UsageError as error:
+                raise UsageError(f"{method.name}: {error}") from None
             other = rows.setdefault((fingerprint_config(config), method.taught_by, method.begins_with), method)
             variation, twin = (method, other) if method.of is not None else (other, method)
             if other is not method and variation.of is not None:

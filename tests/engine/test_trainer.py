@@ -207,7 +207,7 @@ def test_fine_tuning_starts_from_the_given_weights(
 
 
 def test_a_run_is_a_start_too_and_a_resumed_run_no_longer_needs_it(
-    trained_run: Path, tiny_overrides: list[str], tmp_path: Path
+    trained_run: Path, tiny_overrides: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start = tmp_path / "start"
     shutil.copytree(trained_run, start)
@@ -217,6 +217,9 @@ def test_a_run_is_a_start_too_and_a_resumed_run_no_longer_needs_it(
     torch.testing.assert_close(_weights(tmp_path / "run")["final.weight"], best["final.weight"], atol=1e-8, rtol=0)
     shutil.rmtree(start)
     train([*arguments, "--resume"])
+    train([*arguments, "--resume", "model.init=another"])
+    assert "began with model.init=" in capsys.readouterr().err
+    assert load_config(str(tmp_path / "run" / "config.yaml")).model.init == str(start)
     with pytest.raises(UsageError, match=r"start\b.*: no such checkpoint; train first"):
         train([*arguments, f"run.dir={tmp_path / 'another'}"])
 
@@ -296,9 +299,19 @@ def test_a_val_split_in_which_no_point_has_a_label_is_refused(
     prepared_root: Path, tiny_overrides: list[str], tmp_path: Path
 ) -> None:
     """Its score would be none, and the first weights the best for ever."""
-    root = _copy_with_val_labels(prepared_root, tmp_path, lambda label: np.full_like(label, -1))
+    root = _copy_with_labels(prepared_root, tmp_path, lambda label: np.full_like(label, -1))
     with pytest.raises(UsageError, match=r"no point of its scenes in val has a label .* set data\.val_split=null"):
         train(["--cfg", "demo.yaml", *tiny_overrides, f"data.root={root}"])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("keys", [[], ["loss.class_balanced=1"]])
+def test_a_train_split_in_which_no_point_has_a_label_is_refused(
+    keys: list[str], prepared_root: Path, tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    root = _copy_with_labels(prepared_root, tmp_path, lambda label: np.full_like(label, -1), "train")
+    with pytest.raises(UsageError, match=rf"^{root}: no point of its scenes in train has a label .* data\.train_split"):
+        train(["--cfg", "demo.yaml", *tiny_overrides, f"data.root={root}", *keys])
     assert not (tmp_path / "run").exists()
 
 
@@ -318,16 +331,35 @@ def test_other_labels_to_validate_against_begin_the_choice_of_the_best_anew(
     assert "best checkpoint is chosen anew" not in capsys.readouterr().err
     assert (run / "checkpoints" / "best.pt").read_bytes() == best
     torch.save(state, last)
-    root = _copy_with_val_labels(prepared_root, tmp_path, lambda label: np.roll(label, 1))
+    root = _copy_with_labels(prepared_root, tmp_path, lambda label: np.roll(label, 1))
     train([*arguments, f"data.root={root}", "--resume"])
     assert "the best checkpoint is chosen anew" in capsys.readouterr().err
     assert (run / "checkpoints" / "best.pt").read_bytes() != best
 
 
-def _copy_with_val_labels(prepared_root: Path, tmp_path: Path, change: Callable[[np.ndarray], np.ndarray]) -> Path:
+def test_a_finished_run_is_validated_again_where_scores_are_others(trained_run: Path, tmp_path: Path) -> None:
+    """Best and last checkpoint are of the config that validated them, and so is the score of the last step."""
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    arguments = ["--cfg", str(run / "config.yaml"), "--resume", f"run.dir={run}", "inference.logit_adjustment=1"]
+    train(arguments)
+    states = [torch.load(run / "checkpoints" / name, weights_only=True) for name in ("best.pt", "last.pt")]
+    assert [state["config"]["inference"]["logit_adjustment"] for state in states] == [1, 1]
+    *_, validation = _rows(run, "val")
+    assert validation["step"] == states[0]["progress"]["step"] == states[1]["progress"]["step"]
+    assert states[1]["progress"]["best_miou"] == validation["miou"]
+    assert len(_rows(run, "val")) == len(_rows(trained_run, "val"))
+    before = (run / "checkpoints" / "last.pt").read_bytes()
+    train(arguments)
+    assert (run / "checkpoints" / "last.pt").read_bytes() == before
+
+
+def _copy_with_labels(
+    prepared_root: Path, tmp_path: Path, change: Callable[[np.ndarray], np.ndarray], split: str = "val"
+) -> Path:
     root = tmp_path / "other"
     shutil.copytree(prepared_root, root)
-    for path in (root / "val").glob("*/segment200.npy"):
+    for path in (root / split).glob("*/segment200.npy"):
         np.save(path, change(np.load(path)))
     return root
 

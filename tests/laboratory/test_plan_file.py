@@ -89,6 +89,10 @@ def with_comparison(**changes: object) -> dict:
     return {"comparisons": {"a": {"methods": ["collapse"], **changes}}}
 
 
+def with_branch(**keys: object) -> dict:
+    return with_comparison(variations={"b": {"of": "collapse", "set": {"loss": {"collapse": keys}}}})
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -165,6 +169,10 @@ def with_comparison(**changes: object) -> dict:
         ),
         ({"comparisons": {"rooms": {"methods": ["focal"]}}}, r"rooms is a folder or a file of the whole plan"),
         ({"comparisons": {"campaign.md": {"methods": ["focal"]}}}, r"campaign.md is a folder or a file of the whole"),
+        (with_branch(scope="scene", momentum=0.9), r"comparisons.a: b: loss.collapse: a bank keeps one center a class"),
+        (with_branch(subtract_mean=False, mean_momentum=0.5), r"comparisons.a: b: loss.collapse: expected subtract_m"),
+        (with_branch(projection="none"), r"comparisons.a: b: loss.collapse: .*200 classes.*48"),
+        (with_comparison(set={"model.channels": [8, 8, 8]}), r"comparisons.a: collapse: model: "),
         (with_comparison(vertices=5), r"comparisons.a: vertices 5: the vertices of a room must be"),
         (with_comparison(rooms=[1, 3000, 1]), r"comparisons.a: rooms: there can be 3000"),
         (with_comparison(law="longtial"), r"comparisons.a: 'longtial' is no frequency law"),
