@@ -136,7 +136,7 @@ class ClassCenters(nn.Module):
 
     @property
     def _spans_processes(self) -> bool:
-        return self.scope == "job" and dist.is_initialized() and dist.get_world_size() > 1
+        return self.scope == "job" and has_other_processes()
 
     def _row_of_point(
         self, labels: torch.Tensor, scene_of_point: torch.Tensor | None, num_scenes: int
@@ -178,6 +178,11 @@ class ClassCenters(nn.Module):
     def extra_repr(self) -> str:
         """What ``print`` shows in the brackets."""
         return f"num_classes={self.num_classes}, scope={self.scope}, backend={self.backend}"
+
+
+def has_other_processes() -> bool:
+    """Whether this process is one of several of a job."""
+    return dist.is_initialized() and dist.get_world_size() > 1
 
 
 def sum_over_processes(tensor: torch.Tensor) -> torch.Tensor:

@@ -1,10 +1,9 @@
 """The mean of the class centers over many batches. The paper takes none off."""
 
 import torch
-import torch.distributed as dist
 from torch import nn
 
-from pointseg.collapse.centers import sum_over_processes
+from pointseg.collapse.centers import has_other_processes, sum_over_processes
 
 
 class RunningMean(nn.Module):
@@ -48,7 +47,7 @@ class RunningMean(nn.Module):
         """
         weight = has_center.to(batch_mean).view(-1, 1)
         total, number = (batch_mean.reshape(-1, batch_mean.shape[-1]) * weight).sum(dim=0), weight.sum()
-        if self.over_processes and dist.is_initialized() and dist.get_world_size() > 1:
+        if self.over_processes and has_other_processes():
             both = sum_over_processes(torch.cat([total, number.view(1)]))
             total, number = both[:-1], both[-1].detach()
         new = total / number.clamp_min(1)

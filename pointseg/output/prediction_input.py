@@ -6,6 +6,7 @@ from pathlib import Path
 from pointseg.errors import DataError
 from pointseg.formats.companions import companion_files
 from pointseg.output.prediction_record import hash_files, read_inputs
+from pointseg.preparation.jobs import describe_files
 from pointseg.preparation.prepared_source import read_source
 from pointseg.scannet.raw_scan import mesh_path, segments_beside
 from pointseg.scans.prepared import geometry_files
@@ -71,5 +72,5 @@ def _is_older(scene: Path, mesh: Path) -> bool:
     prepared = read_source(scene)
     if prepared is None or not mesh.exists() or Path(prepared["raw_folder"]).resolve() != mesh.parent.resolve():
         return False
-    status = mesh.stat()
-    return prepared["made_from"].get("files", {}).get(mesh.name) not in (None, [status.st_size, status.st_mtime_ns])
+    before, now = prepared["made_from"].get("files", {}), describe_files([mesh], mesh.parent)
+    return mesh.name in before and before[mesh.name] != now[mesh.name]

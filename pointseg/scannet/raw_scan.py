@@ -256,8 +256,8 @@ def _read_scan_mesh(path: Path) -> Mesh:
     try:
         header, mesh = read_mesh_header(path), read_mesh(path)
     except DataError as error:
-        what, _, _ = str(error).rpartition("; ")  # whoever exported it is not whoever reads this
-        raise DataError(f"{what}; {_DOWNLOAD_AGAIN}") from None
+        what, _, remedy = str(error).rpartition("; ")  # whoever exported it is not whoever reads this
+        raise DataError(f"{what or remedy}; {_DOWNLOAD_AGAIN}") from None
     if header.encoding != BINARY_LITTLE_ENDIAN:
         raise DataError(f"{path}: is {header.encoding}, expected {BINARY_LITTLE_ENDIAN}; {_DOWNLOAD_AGAIN}")
     if mesh.faces is None:

@@ -50,7 +50,7 @@ def read_split(folder: Path, split: str) -> list[str]:
     except FileNotFoundError:
         raise UsageError(f"{path}: there is no such list; give the folder with the lists by --splits") from None
     for scene in scenes:
-        if scene.startswith("#") or scene.endswith(".txt"):
+        if "#" in scene or scene.endswith(".txt"):
             raise DataError(f"{path}: {scene!r} is no scene of ScanNet; put one scene name a line, and nothing else")
     for other in (split_list_path(folder, name) for name in SPLITS if name != split):
         if other.is_file():

@@ -79,7 +79,7 @@ def test_bad_lists(tmp_path):
         read_split(folder, "dev")
 
 
-@pytest.mark.parametrize("line", ["# my scenes", "scene0001_00.txt"])
+@pytest.mark.parametrize("line", ["# my scenes", "scene0001_00  # the first", "scene0001_00.txt"])
 def test_a_line_that_is_no_scene(tmp_path, line):
     """It would be a scene that is in the list and not in the raw data."""
     folder = write_lists(tmp_path, train="a")
