@@ -16,7 +16,7 @@ from pointseg.data.batch import Batch
 from pointseg.data.voxelize import VoxelInputs
 from pointseg.engine.inference import Segmenter, load_segmenter
 from pointseg.engine.network import autocast, choose_amp, run_network
-from pointseg.errors import UsageError
+from pointseg.errors import DataError, UsageError
 from pointseg.scans.prepared import geometry_parts
 from pointseg.taxonomy import load_taxonomy
 
@@ -52,6 +52,7 @@ class Teacher:
         self._amp = choose_amp(config.train.amp, self._network)
         self._scenes_at_once = config.train.scenes_at_once
         self._clock = DeviceClock(device)
+        self._finite = torch.ones((), dtype=torch.bool, device=device)
 
     def refuse_scenes(self, folders: Sequence[Path]) -> None:
         """Refuse prepared scenes that lack what the teacher takes.
@@ -78,7 +79,21 @@ class Teacher:
         seen = batch.with_features(features)
         parts = [seen] if self._scenes_at_once is None else seen.split(self._scenes_at_once)
         with self._clock.running(), torch.no_grad(), autocast(self._amp, features.device):
-            return torch.cat([run_network(self._network, part).logits.argmax(dim=1) for part in parts])
+            logits = [run_network(self._network, part).logits for part in parts]
+            for part in logits:  # the most likely of NaN would be the first class
+                self._finite &= part.sum(dtype=torch.float32).isfinite()
+            return torch.cat([part.argmax(dim=1) for part in logits])
+
+    def refuse_not_finite(self) -> None:
+        """Ask whether all that it has said so far was finite. The host waits for the device.
+
+        Raises:
+            DataError: it was not.
+        """
+        if not self._finite:
+            helps = "choose another teacher"
+            remedy = helps if self._amp == "none" else f"set train.amp=none, or {helps}"
+            raise DataError(f"{self._name}: its logits are not finite, so it teaches nothing; {remedy}")
 
     def read_seconds(self) -> float:
         """Time that it took since this was last asked for. The host waits for the device."""

@@ -13,6 +13,7 @@ from pointseg.data.batch import Batch
 from pointseg.data.class_counts import ClassCounts, count_classes
 from pointseg.data.loader import TrainingLoader, derive_seed
 from pointseg.data.voxelize import VoxelInputs
+from pointseg.engine.divergence import diverged, find_not_finite
 from pointseg.engine.network import autocast, choose_amp, explain_out_of_memory, refuse_bf16_on_cpu
 from pointseg.engine.objective import Losses, Objective
 from pointseg.engine.optimizer import Update, build_schedule
@@ -263,10 +264,9 @@ class Trainer:
         """Read the losses of all processes, check and log them: in such a step alone the loop waits for the device."""
         total, recognition, collapse, taught, pull = self.processes.mean(torch.stack(losses).detach()).tolist()
         if not total < float("inf"):
-            raise DataError(
-                f"{self.directory.path}: the loss is {total} at step {self.progress.step}; lower optimizer.lr, set "
-                "optimizer.grad_clip, or use train.amp=none"
-            )
+            raise self.diverged(f"the loss is {total} at step {self.progress.step}")
+        if self.teacher is not None:
+            self.teacher.refuse_not_finite()
         self.log.log_training(
             self.progress.step,
             {
@@ -308,11 +308,21 @@ class Trainer:
         """Write everything that resuming needs.
 
         Raises:
+            DataError: training has diverged since the last loss was logged; the checkpoint stays as it was.
             UsageError: the run's folder was moved away meanwhile.
         """
+        state = self.state()
+        part = find_not_finite(state)
+        # All processes leave together; batch norm's statistics differ from one to the other.
+        if self.processes.any(part is not None):
+            raise self.diverged(f"its {part or 'model'} is not finite after step {self.progress.step}")
         if self.processes.is_first:
             refuse_if_lost(self.directory.path)
-            save_checkpoint(self.directory.last_checkpoint, self.config, self.taxonomy, self.state())
+            save_checkpoint(self.directory.last_checkpoint, self.config, self.taxonomy, state)
+
+    def diverged(self, what: str) -> DataError:
+        """The error of a training that has diverged."""
+        return diverged(self.directory.path, what, self.config, self.processes.device)
 
     def state(self) -> dict[str, Any]:
         """All that training changes or depends on, beside config and scenes."""

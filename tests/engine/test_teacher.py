@@ -13,7 +13,7 @@ from pointseg.config import load_config
 from pointseg.data.batch import Batch
 from pointseg.engine.objective import PointRecognition
 from pointseg.engine.trainer import Trainer
-from pointseg.errors import StoppedError, UsageError
+from pointseg.errors import DataError, StoppedError, UsageError
 from pointseg.processes import Processes
 from pointseg.runs.directory import RunDirectory
 from pointseg.taxonomy import load_taxonomy
@@ -234,3 +234,18 @@ def test_the_leaders_recipes_train_one_after_the_other(
     assert [row["step"] for row in _rows(tmp_path / "volt")] == [1, 2, 3, 4, 5, 6]
     assert "newest_model" in torch.load(tmp_path / "volt" / "checkpoints" / "last.pt", weights_only=True)
     assert pointseg.load(tmp_path / "volt").config.data.features == ("rgb", "normal")
+
+
+def test_a_teacher_whose_logits_are_not_finite_is_noticed_when_figures_are_logged(
+    overrides: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The most likely of NaN would be class 0, and the loss of the network that learns it is finite."""
+    trainer, batch = _trainer([*overrides, "loss.collapse.weight=0"])
+    assert trainer.teacher is not None
+    trainer.teacher.label(batch)
+    trainer.teacher.refuse_not_finite()
+    with torch.no_grad():
+        for weight in trainer.teacher._network.parameters():
+            weight.fill_(1e30)
+    with pytest.raises(DataError, match=r"distill\.run=.*its logits are not finite, so it teaches nothing; choose"):
+        trainer.run()
