@@ -16,7 +16,7 @@ from pointseg.cores import count_cores
 from pointseg.errors import UsageError
 from pointseg.folder_lock import hold_folder
 from pointseg.laboratory.campaign import find_begun, order_runs, prepare
-from pointseg.laboratory.comparison import Comparison
+from pointseg.laboratory.comparison import Comparison, refuse_unused_overrides
 from pointseg.laboratory.data import RoomSettings
 from pointseg.laboratory.methods import BESIDE_THE_LOSS, COMBINATIONS, DEFAULT_NAMES, METHODS, choose_methods
 from pointseg.laboratory.plan_file import Given, plan_comparisons, read_plan
@@ -57,6 +57,7 @@ def main(argv: Sequence[str]) -> int:
     has_plan = arguments.plan is not None
     comparisons, split = _read_plan(arguments) if has_plan else _read_options(arguments)
     refuse_to_replace_input(arguments.json, "--json", [Path(arguments.plan or comparisons[0].cfg)])
+    refuse_unused_overrides(comparisons)
     chosen = [one for one in comparisons if arguments.only is None or one.name in arguments.only]
     num_threads = [comparison.shared_config.train.num_threads for comparison in chosen]
     num_at_once = min(choose_jobs(arguments.jobs, number) for number in num_threads)
@@ -185,7 +186,7 @@ def build_parser() -> CommandParser:
     parser.add_argument("--vertices", type=int, metavar="V", help="vertices a room, about; default: 20000")
     parser.add_argument("--data", type=Path, metavar="DIR", help="keep the rooms here, for several --out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table here, too; of a plan, all of them")
-    parser.add_overrides("set a key of the config, for all")
+    parser.add_overrides("set a key of the config, for all; what a method turns off stays off in it")
     return parser
 
 

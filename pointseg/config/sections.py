@@ -193,7 +193,7 @@ class ModelConfig(Section):
     drop_path: float = Field(default=0.3, ge=0, lt=1)
     """volt: chance to leave out the last block for a scene in training, rising from 0 at the first."""
     checkpoint_activations: bool = False
-    """Whether training computes each stage again in the backward pass instead of keeping it: less memory, more time."""
+    """Whether training computes each block again in the backward pass instead of keeping it: less memory, more time."""
     norm_momentum: float = Field(default=0.01, gt=0, le=1)
     """Weight of the newest batch in batch norm's running statistics; more for runs of few steps."""
     backend: Literal["auto", "torch", "spconv", "spconv_triton"] = "auto"
@@ -280,7 +280,7 @@ class DistillConfig(Section):
     """A trained network that teaches this one (arXiv 2604.19609): a second classifier learns what it says."""
 
     run: FileName | None = None
-    """Run of the teacher, of the same classes and voxel size; null: none."""
+    """Run of the teacher, of the same classes and voxel size, or one of its checkpoints; null: none."""
     weight: float = Field(default=0.5, gt=0, lt=1)
     """Share of the teacher's classes in point recognition; the classifier that predicts learns from the rest alone."""
 

@@ -113,8 +113,14 @@ def pack_scene(scene: Scene, features: tuple[str, ...], with_instance: bool = Fa
         rgb=torch.tensor(np.ascontiguousarray(scene.rgb)) if "rgb" in features else None,
         normal=torch.tensor(np.ascontiguousarray(scene.normal)) if "normal" in features else None,
         label=torch.tensor(np.ascontiguousarray(label), dtype=torch.int16),
-        instance=torch.tensor(np.ascontiguousarray(scene.instance), dtype=torch.int32) if with_instance else None,
+        instance=_number_instances(scene.instance) if scene.instance is not None and with_instance else None,
     )
+
+
+def _number_instances(instance: np.ndarray) -> torch.Tensor:
+    """(N,) int32: objects from 0 in the order of their ids, which may be any integers; -1 where an id is negative."""
+    ids, number = np.unique(instance, return_inverse=True)
+    return torch.from_numpy(np.maximum(number - int((ids < 0).sum()), -1).astype(np.int32))
 
 
 def check_parts(scene: Scene, features: Collection[str], where: str) -> None:

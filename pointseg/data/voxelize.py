@@ -10,6 +10,8 @@ from pointseg.data.points import Points
 from pointseg.errors import DataError
 
 _MAX_CELLS = 2**31 - 1
+_EXACT_CELLS = 2**16
+"""Up to here float32 knows where in a cell a point is, to a hundredth of it."""
 
 
 class TooWideError(DataError):
@@ -62,14 +64,18 @@ def build_grid(
         xyz: coordinates, metres.
         voxel_size_m: edge of a voxel, metres.
         order: (N,) a permutation; within a voxel, points are grouped in this order.
-        origin: (3,) where the first cell begins, metres, if the points are part of a scene on one grid: the
-            smallest coordinates of the whole.
+        origin: (3,) float32 or float64, where the first cell begins, metres, if the points are part of a scene on one
+            grid: the smallest coordinates of the whole.
 
     Raises:
         TooWideError: the extent over the voxel size does not fit int32 coordinates.
     """
-    place = ((xyz - (torch.aminmax(xyz, dim=0).min if origin is None else origin)) / voxel_size_m).floor_()
+    begin = torch.aminmax(xyz, dim=0).min if origin is None else origin
+    place = ((xyz - begin.to(xyz.dtype)) / voxel_size_m).floor_()
     largest = place.amax(dim=0).double() + 1
+    if bool((largest > _EXACT_CELLS).any()):  # one far point, and in float32 the others would lie in other voxels
+        place = ((xyz.double() - begin.double()) / voxel_size_m).floor_()
+        largest = place.amax(dim=0) + 1
     # Asked of floats, since a large one becomes any integer at all.
     if bool((largest > _MAX_CELLS).any()) or largest.prod() >= 2.0**62:
         voxels, metres = (" x ".join(f"{size * edge:.6g}" for size in largest.tolist()) for edge in (1.0, voxel_size_m))

@@ -39,8 +39,10 @@ class Teacher:
     def __init__(self, config: Config, device: torch.device) -> None:
         assert config.distill.run is not None
         self._name = f"distill.run={config.distill.run}"
+        given = Path(config.distill.run)
+        run, checkpoint = (given.parent.parent, given) if given.is_file() else (given, None)
         try:
-            segmenter = load_segmenter(config.distill.run, device=device.type)
+            segmenter = load_segmenter(run, checkpoint, device.type)
         except UsageError as error:
             raise UsageError(f"distill.run: {error}") from None
         self._refuse_misfit(segmenter, config)

@@ -12,9 +12,9 @@ from pointseg.config.sections import Feature
 from pointseg.data.class_counts import ClassCounts
 from pointseg.engine.objective import build_collapse
 from pointseg.errors import UsageError
-from pointseg.laboratory.configuring import configure
+from pointseg.laboratory.configuring import configure, value_of
 from pointseg.laboratory.data import Rooms, RoomSettings, find_rooms, make_rooms
-from pointseg.laboratory.methods import Method
+from pointseg.laboratory.methods import OFF, Method
 from pointseg.laboratory.plan import PlannedRun, fingerprint_config, plan_runs
 from pointseg.models import build_network
 from pointseg.taxonomy import load_taxonomy
@@ -43,6 +43,29 @@ def _count_feature_channels(model: ModelConfig, features: tuple[Feature, ...], t
     """Of the network, which most methods share."""
     config = Config(model=model, data=DataConfig(features=features), taxonomy=taxonomy)
     return build_network(config, torch.device("cpu")).feature_channels
+
+
+def refuse_unused_overrides(comparisons: Sequence["Comparison"]) -> None:
+    """Refuse what is set for all and turned off again by every method: it would change nothing, and stand in the table.
+
+    A plan sets for all of its comparisons what only some of them have.
+
+    Raises:
+        UsageError: of an override, all methods of all comparisons that it is given for turn it off.
+    """
+    used: dict[str, bool] = {}
+    for comparison in comparisons:
+        shared = comparison.shared_config
+        for override in comparison.overrides:
+            key = override.partition("=")[0]
+            if key in OFF and value_of(shared, key) != OFF[key]:
+                used[override] = used.get(override, False) or comparison.turns_on(key)
+    for override, is_used in used.items():
+        if not is_used:
+            raise UsageError(
+                f"{override}: every method that is compared turns it off, so it would change nothing; leave it out, or "
+                "compare a method that has it (--methods, variations of a plan)"
+            )
 
 
 @dataclass(frozen=True)
@@ -95,6 +118,14 @@ class Comparison:
             variation, twin = (method, other) if method.of is not None else (other, method)
             if other is not method and variation.of is not None:
                 raise UsageError(f"{variation.name}: is the same as {twin.name}, to every key; leave it out")
+
+    def turns_on(self, key: str) -> bool:
+        """Whether a method has a key of :data:`OFF` with another value than off."""
+        for method in self.methods:
+            config = configure(self.cfg, self.overrides, method, 0, str(self.runs), str(self.data))
+            if value_of(config, key) != OFF[key]:
+                return True
+        return False
 
     @property
     def needs_segments(self) -> bool:

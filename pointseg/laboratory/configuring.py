@@ -7,6 +7,7 @@ from typing import Any
 from pointseg.config import CollapseConfig, Config, load_config
 from pointseg.errors import UsageError
 from pointseg.laboratory.methods import OFF, Method
+from pointseg.runs.directory import RunDirectory
 
 _OF_EACH_RUN = {
     "run.dir": "use --out",
@@ -65,20 +66,25 @@ def configure(
     values: dict[str, Any] = {"loss.cross_entropy": shared.loss.cross_entropy or 1.0}
     values |= OFF
     for key, value in method.overrides.items():
-        is_given = key in OFF and not method.keeps_weights and _value_of(shared, key) != OFF[key]
-        values[key] = _value_of(shared, key) if is_given else value
+        is_given = key in OFF and not method.keeps_weights and value_of(shared, key) != OFF[key]
+        values[key] = value_of(shared, key) if is_given else value
     if method.taught_by is not None:
-        values["distill.run"] = teacher_dir
+        values["distill.run"] = None if teacher_dir is None else _last_checkpoint(teacher_dir)
     if method.begins_with is not None:
-        values["model.init"] = start_dir or "to be trained before"
+        # The weights of the last step, as they are scored: what val finds best depends on how often it is asked.
+        values["model.init"] = "to be trained before" if start_dir is None else _last_checkpoint(start_dir)
     values |= method.changes
     # What is off is as in every other run without it: to tune one method is not to change the others.
     for key, settings in _SETTINGS_OF.items():
         if values[key] == OFF[key]:
-            values |= {setting: _value_of(Config(), setting) for setting in settings if setting not in method.changes}
+            values |= {setting: value_of(Config(), setting) for setting in settings if setting not in method.changes}
     values |= {"run.seed": seed, "run.dir": run_dir, "data.root": data_root}
     values |= {"data.train_split": "train", "data.val_split": "val"}
     return load_config(cfg, [*overrides, *(f"{key}={json.dumps(value)}" for key, value in values.items())])
+
+
+def _last_checkpoint(run_dir: str) -> str:
+    return str(RunDirectory(run_dir).last_checkpoint)
 
 
 def _refuse_own_key(key: str) -> None:
@@ -86,7 +92,8 @@ def _refuse_own_key(key: str) -> None:
         raise UsageError(f"{key}: each run of the laboratory has its own {key}; {_OF_EACH_RUN[key]}")
 
 
-def _value_of(config: Config, key: str) -> Any:
+def value_of(config: Config, key: str) -> Any:
+    """What a config has under ``key.sub``."""
     value: Any = config
     for name in key.split("."):
         value = getattr(value, name)

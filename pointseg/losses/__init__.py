@@ -5,9 +5,10 @@
 - :func:`logit_adjusted_cross_entropy`: the class prior in the loss; :func:`adjust_logits`: out of the prediction.
 - :func:`lovasz_softmax`: a surrogate of the mean IoU.
 
-All take logits (M, K) and labels (M,), leave points with label IGNORE = -1 out, compute in at least float32 under
-any autocast, and give zero with a zero gradient where no point has a label. None makes the host wait for a device.
-All but Lovász-softmax are means over points, and take ``counts`` where the mean is over more points than are given.
+All take finite logits (M, K) and labels (M,), leave points with label IGNORE = -1 out, compute in at least float32
+under any autocast, and give zero with a zero gradient where no point has a label. None makes the host wait for a
+device. All but Lovász-softmax are means over points, and take ``counts`` where the mean is over more points than are
+given.
 """
 
 from pointseg.losses.class_weight import effective_number_weight, inverse_frequency_weight

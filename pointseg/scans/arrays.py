@@ -5,6 +5,7 @@ import numpy as np
 from pointseg.errors import DataError
 from pointseg.scans.frame import finite_rows, near_origin
 from pointseg.scans.scene import Scene
+from pointseg.scans.scene_segments import number_segments
 
 _KINDS = {"xyz": ("biuf", "numbers"), "rgb": ("", "uint8 0..255"), "normal": ("biuf", "numbers")}
 
@@ -36,3 +37,17 @@ def scene_of_arrays(xyz: np.ndarray, rgb: np.ndarray | None = None, normal: np.n
     with np.errstate(over="ignore"):  # what is too large for float32 is refused as not finite
         normal = None if normal is None else arrays["normal"].astype(np.float32)
         return Scene("points", near_origin(arrays["xyz"]), arrays.get("rgb"), normal)
+
+
+def segments_of_array(segments: np.ndarray, num_points: int) -> np.ndarray:
+    """(N,) int64, 0 to the number of segments - 1, of segments that a caller has by numbers of any size.
+
+    Raises:
+        DataError: they are no integers, or not one for each point.
+    """
+    array = np.asarray(segments)
+    if array.dtype.kind not in "iu" or array.shape != (num_points,):
+        raise DataError(
+            f"segments is {array.dtype} {array.shape}, expected integers ({num_points},); convert the array"
+        )
+    return number_segments(array)

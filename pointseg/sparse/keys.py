@@ -100,6 +100,10 @@ class VoxelSet:
         numbers = torch.cat([low, high, ascending.all().int()[None]]).tolist()
         return cls(indices, tuple(numbers[:4]), tuple(numbers[4:8]), bool(numbers[8]))
 
+    def is_same(self, other: "VoxelSet") -> bool:
+        """Whether the rows are the same voxels, in the same order; they are compared only where the sets are two."""
+        return self is other or torch.equal(self.indices, other.indices)
+
     @cached_property
     def order(self) -> Tensor | None:
         """(M,) int64: the rows in ascending order; None where they are in it.

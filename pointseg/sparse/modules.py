@@ -116,10 +116,10 @@ class _SparseConvolutionLayer(SparseModule):
             )
 
     def _check_same_geometry(self, found: NeighbourMap, tensor: SparseConvTensor) -> None:
-        if found.geometry != self.geometry or len(found.inputs.indices) != tensor.num_voxels:
+        if found.geometry != self.geometry or not found.inputs.is_same(tensor.voxels):
             raise ValueError(
                 f"indice_key {self.indice_key!r} belongs to {found.geometry} on {len(found.inputs.indices)} voxels, "
-                f"this layer has {self.geometry} on {tensor.num_voxels}; give it a key of its own"
+                f"this layer has {self.geometry} on {tensor.num_voxels} others; give it a key of its own"
             )
 
 
@@ -256,9 +256,10 @@ class SparseInverseConv3d(_SparseConvolutionLayer):
                 f"indice_key {self.indice_key!r} has kernel size {found.geometry.kernel_size}, "
                 f"this layer {self.geometry.kernel_size}"
             )
-        if len(found.outputs.indices) != tensor.num_voxels:
+        if not found.outputs.is_same(tensor.voxels):
             raise ValueError(
-                f"indice_key {self.indice_key!r} led to {len(found.outputs.indices)} voxels, got {tensor.num_voxels}"
+                f"indice_key {self.indice_key!r} led to {len(found.outputs.indices)} voxels, got {tensor.num_voxels} "
+                "others"
             )
         features = sparse_convolution(tensor.features, self.weight, found.backward, found.forward, self.bias)
         return tensor.derive(features, found.inputs, found.input_shape)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,9 +14,10 @@ from pointseg.config import AugmentConfig, ObjectConfig, load_config
 from pointseg.data import objects
 from pointseg.data.augment import augment
 from pointseg.data.loader import Draw, TrainingScenes
-from pointseg.data.points import Points
+from pointseg.data.points import Points, pack_scene
 from pointseg.errors import DataError
 from pointseg.scans.prepared import list_scenes
+from pointseg.scans.scene import Scene
 
 ALL = ObjectConfig(
     shift_probability=0.6,
@@ -235,3 +237,15 @@ def test_a_scene_without_instances_is_named(prepared_root: Path, tmp_path: Path)
     config = load_config("demo", [f"data.root={tmp_path / 'tree'}", "augment.objects.flip_probability=0.1"])
     with pytest.raises(DataError, match=f"{folder.name}: has no instance.npy, which augment.objects needs"):
         TrainingScenes([folder], config)[[Draw(0, 0, 0)]]
+
+
+def test_instances_may_have_any_numbers() -> None:
+    """In 32 bits two of them would be one object, and a third would be none."""
+    ids = np.array([-100, 2**32 + 5, 5, 2**31, -1, 5], dtype=np.int64)
+    scene = Scene("room", np.zeros((6, 3), np.float32), instance=ids)
+    packed = pack_scene(scene, (), with_instance=True).instance
+    assert packed is not None and packed.dtype == torch.int32
+    assert packed.tolist() == [-1, 2, 0, 1, -1, 0]
+    unsigned = replace(scene, instance=np.array([9, 0, 2**63, 9, 0, 1], dtype=np.uint64))
+    packed = pack_scene(unsigned, (), with_instance=True).instance
+    assert packed is not None and packed.tolist() == [2, 0, 3, 2, 0, 1]

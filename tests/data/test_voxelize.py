@@ -1,5 +1,6 @@
 """Voxels: unique, sorted, and with a way back for every point."""
 
+import math
 from collections import Counter
 
 import pytest
@@ -103,3 +104,18 @@ def test_a_point_too_far_away_is_refused(far: float) -> None:
     for origin in (None, torch.zeros(3)):
         with pytest.raises(TooWideError, match="is no point far from the others"):
             build_grid(torch.tensor([[0.0, 0, 0], [far, far, far]]), 0.02, origin=origin)
+
+
+@pytest.mark.parametrize("far_m", [4990.0, 1e5, 1e7])
+def test_a_far_stray_leaves_the_other_points_in_their_voxels(far_m: float) -> None:
+    """In float32 the place of a point in its voxel is lost from there on, and two points of one voxel part."""
+    xyz = (_points().xyz * 8).double().round(decimals=4).float()
+    stray = torch.tensor([[-far_m, 0.0, 0.0]])
+    alone = build_grid(xyz, 0.02)
+    # The grid of both begins at a corner of the same voxels.
+    origin = (xyz.amin(dim=0).double() - torch.tensor([math.ceil(far_m / 0.02) * 0.02, 0, 0])).clone()
+    both = build_grid(torch.cat([xyz, stray]), 0.02, origin=origin)
+    moved = both.coords[both.voxel_of_point[:-1]] - alone.coords[alone.voxel_of_point]
+    assert ((moved - moved[0]).abs().sum(dim=1) == 0).float().mean() > 0.998
+    own_origin = build_grid(torch.cat([xyz, stray]), 0.02)
+    assert abs(own_origin.num_voxels - alone.num_voxels) < 0.02 * alone.num_voxels

@@ -115,7 +115,7 @@ def test_an_offset_of_a_map_changes_nothing(segmenter: Segmenter, scene: Scene) 
         segmenter.predict(far, scene.rgb, scene.normal)
 
 
-@pytest.mark.parametrize("stray", [(1.0, 0.7, -3.0), (22.0, 0.7, 0.5)])
+@pytest.mark.parametrize("stray", [(1.0, 0.7, -3.0), (22.0, 0.7, 0.5), (-4990.0, 0.7, -900.0)])
 @pytest.mark.parametrize("tta", ["none", "rot4"])
 def test_a_stray_changes_nothing_of_the_rest(segmenter: Segmenter, scene: Scene, stray: tuple, tta: str) -> None:
     """A reflection below the floor, a flying pixel: origin and voxels of all other points are what they were."""

@@ -249,3 +249,19 @@ def test_a_teacher_whose_logits_are_not_finite_is_noticed_when_figures_are_logge
             weight.fill_(1e30)
     with pytest.raises(DataError, match=r"distill\.run=.*its logits are not finite, so it teaches nothing; choose"):
         trainer.run()
+
+
+def test_a_teacher_may_be_one_checkpoint_of_a_run(overrides: list[str], teacher_run: Path, tmp_path: Path) -> None:
+    """Where a run has two, what val found best and the last, a comparison says which."""
+    run = shutil.copytree(teacher_run, tmp_path / "teacher")
+    last = RunDirectory(run).last_checkpoint
+    state = torch.load(last, weights_only=True)
+    for value in state["model"].values():
+        value.zero_()
+    torch.save(state, last)
+    sums = []
+    for given in (run, last, RunDirectory(run).best_checkpoint):
+        trainer, _ = _trainer([*overrides, f"distill.run={given}"])
+        assert trainer.teacher is not None
+        sums.append(trainer.teacher.weights_sha256)
+    assert sums[0] == sums[2] != sums[1]

@@ -315,3 +315,19 @@ def test_a_prepared_scene_votes_in_what_it_has(trained_run: Path, voting_root: P
     np.testing.assert_array_equal(
         segmenter.predict_scan(folder).labels, segmenter.predict_scene(scene, segments=segments)
     )
+
+
+def test_arrays_are_voted_on_in_segments_of_any_numbers(
+    trained_run: Path, corridor: Scene, segments: np.ndarray
+) -> None:
+    segmenter = load_segmenter(trained_run, device="cpu", vote="segments")
+    assert corridor.normal is not None
+    arrays = (corridor.xyz, corridor.rgb, corridor.normal)
+    expected = segmenter.predict_scene(corridor, segments=segments)
+    ids = segmenter.predict(*arrays, segments=2**40 - 7 * segments)
+    np.testing.assert_array_equal(ids, segmenter.taxonomy.class_id_from_label(expected))
+    with pytest.raises(UsageError, match="the run votes in segments"):
+        segmenter.predict(*arrays)
+    for wrong in (segments[:-1], segments.astype(float)):
+        with pytest.raises(DataError, match=rf"segments is \w+ \(\d+,\), expected integers \({len(segments)},\)"):
+            segmenter.predict(*arrays, segments=wrong)

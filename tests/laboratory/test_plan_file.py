@@ -488,3 +488,20 @@ def test_rooms_are_found_where_they_are_complete(campaign: list[str]) -> None:
     assert found is not None
     assert found == short.make_rooms()
     assert find_rooms(short.data.parent / "others", short.room_settings) is None
+
+
+def test_what_every_method_turns_off_is_refused(tmp_path: Path) -> None:
+    """It would change nothing, and the table would name it as if it had."""
+    line = r"^augment.copy_paste=3: every method that is compared turns it off"
+    with pytest.raises(UsageError, match=line):
+        main(["--out", str(tmp_path / "out"), "--status", "--methods", "lovasz", "augment.copy_paste=3"])
+    # A plan may set for all what one of its comparisons has; what none has is refused.
+    for key, comparisons in (("loss.lovasz", ["collapse"]), ("train.ema_decay", ["collapse", "lovasz"])):
+        sections = {name: {"methods": [name]} for name in comparisons}
+        path = write(tmp_path, {**PLAN, "set": {**TINY, key: 0.5}, "comparisons": sections})
+        with pytest.raises(UsageError, match=rf"^{key}=0.5: every method"):
+            main(["--plan", str(path), "--out", str(tmp_path / "out"), "--status"])
+    sections = {name: {"methods": [name]} for name in ("collapse", "lovasz")}
+    path = write(tmp_path, {**PLAN, "set": {**TINY, "loss.lovasz": 0.5}, "comparisons": sections})
+    assert main(["--plan", str(path), "--out", str(tmp_path / "out"), "--status"]) == 0
+    assert not (tmp_path / "out").exists()

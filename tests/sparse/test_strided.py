@@ -216,3 +216,19 @@ def test_one_by_one_weights_are_read_as_in_by_out() -> None:
     torch.testing.assert_close(layer(tensor).features, tensor.features @ layer.weight.reshape(2, 3))
     dense = F.conv3d(tensor.dense(), dense_weight(layer.weight))
     torch.testing.assert_close(layer(tensor).features, read_at(dense, tensor.indices))
+
+
+def test_a_key_is_of_voxels_and_not_of_their_number() -> None:
+    """Each voxel alone in its coarse one: as many before as after, at other places."""
+    indices = torch.tensor([[0, 0, 0, 0], [0, 2, 0, 1], [0, 5, 4, 0]]).int()
+    tensor = SparseConvTensor(torch.randn(3, 2), indices, (6, 6, 6), 1)
+    SubMConv3d(2, 2, 3, indice_key="k")(tensor)
+    coarse = SparseConv3d(2, 2, 2, stride=2, indice_key="down")(tensor)
+    assert coarse.num_voxels == 3
+    with pytest.raises(ValueError, match=r"'k' belongs to .* on 3 voxels, this layer has .* on 3 others"):
+        SubMConv3d(2, 2, 3, indice_key="k")(coarse)
+    with pytest.raises(ValueError, match="'down' led to 3 voxels, got 3 others"):
+        SparseInverseConv3d(2, 2, 2, indice_key="down")(tensor)
+    # Equal voxels of another tensor, with the maps of the first, are the same voxels, as in spconv.
+    again = SparseConvTensor(torch.randn(3, 2), indices.clone(), (6, 6, 6), 1, indice_dict=tensor.indice_dict)
+    SubMConv3d(2, 2, 3, indice_key="k")(again)

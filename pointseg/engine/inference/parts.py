@@ -41,7 +41,8 @@ def find_grid_origin(xyz: torch.Tensor, config: Config, network: Network) -> tor
         network: its coarsest voxels have to lie as before, too.
 
     Returns:
-        (3,) float32; None where the grid begins at the smallest coordinates, as without strays.
+        (3,) float64, as float32 has no millimetres at some kilometres; None where the grid begins at the smallest
+        coordinates, as without strays.
     """
     if config.data.center == "extremes":
         return None
@@ -49,7 +50,7 @@ def find_grid_origin(xyz: torch.Tensor, config: Config, network: Network) -> tor
     lowest = xyz.amin(dim=0)
     if torch.equal(low, lowest):
         return None
-    edge_m = network.coarsest_voxel * config.data.voxel_size_m
+    low, lowest, edge_m = low.double(), lowest.double(), network.coarsest_voxel * config.data.voxel_size_m
     return low - ((low - lowest) / edge_m).ceil() * edge_m
 
 

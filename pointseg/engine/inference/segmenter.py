@@ -100,7 +100,12 @@ class Segmenter:
         }
 
     def predict(
-        self, xyz: np.ndarray, rgb: np.ndarray | None = None, normal: np.ndarray | None = None, tta: str = "none"
+        self,
+        xyz: np.ndarray,
+        rgb: np.ndarray | None = None,
+        normal: np.ndarray | None = None,
+        tta: str = "none",
+        segments: np.ndarray | None = None,
     ) -> np.ndarray:
         """Segment a point cloud.
 
@@ -109,6 +114,7 @@ class Segmenter:
             rgb: (N, 3) uint8; needed where the network was trained with colours.
             normal: (N, 3) unit vectors; needed where the network was trained with normals.
             tta: views to average over, as in :meth:`infer_scene`.
+            segments: (N,) integers: points with the same number get one class; needed where the run votes in segments.
 
         Returns:
             (N,) int32 class_ids.
@@ -116,13 +122,16 @@ class Segmenter:
         Raises:
             DataError: an array has the wrong shape or dtype, a coordinate is not finite, normals are not of unit
                 length, or an array that the network needs is missing.
+            UsageError: the run votes in segments, and there are none; or the scene can't be cut into tiles.
         """
-        from pointseg.scans.arrays import scene_of_arrays  # scenes of a prepared tree, as in training, need none of it
+        # Scenes of a prepared tree, as in training, need none of it.
+        from pointseg.scans.arrays import scene_of_arrays, segments_of_array
 
         scene = scene_of_arrays(xyz, rgb, normal)
         if "normal" in self.config.data.features:
             _check_unit_length(scene)
-        return self.taxonomy.class_id_from_label(self.predict_scene(scene, tta))
+        segment = None if segments is None else segments_of_array(segments, scene.num_points)
+        return self.taxonomy.class_id_from_label(self.predict_scene(scene, tta, segments=segment))
 
     def predict_scan(
         self,
