@@ -5,6 +5,7 @@ hold from one kind of ``data.device`` to another, which draws other numbers; and
 ``data.max_voxels``, how much is left depends on the others of its batch.
 """
 
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -26,6 +27,7 @@ from pointseg.data.workers import (
     Parcel,
     WorkerWatch,
     close_when_python_leaves,
+    end_workers,
     explain_handing_over,
     hand_over,
     leave_stopping_to_the_trainer,
@@ -309,11 +311,7 @@ class TrainingLoader:
 
     def close(self) -> None:
         """End the workers; once more does nothing."""
-        stream: Any = self._stream
-        if hasattr(stream, "_shutdown_workers"):  # PyTorch's, which is not to be asked for otherwise
-            stream._shutdown_workers()
-            for worker in stream._workers:
-                worker.kill()
+        end_workers(self._stream)
 
     def _open(self) -> Iterator[Batch | Parcel]:
         """What the sampler asks for, from where it stands."""
@@ -323,7 +321,9 @@ class TrainingLoader:
                 spare: list[Any] = [Queue() for _ in range(3 * self._loader.num_workers)]
                 del spare
                 with stop_signals_held():
-                    return iter(self._loader)
+                    stream = iter(self._loader)
+                weakref.finalize(self, end_workers, stream)
+                return stream
         from pointseg.data.prefetch import prefetch
 
         return prefetch(self.scenes.__getitem__, self.sampler, self.scenes.device)

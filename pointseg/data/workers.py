@@ -135,6 +135,18 @@ class WorkerWatch:
             ) from None
 
 
+def end_workers(stream: Any) -> None:
+    """End the workers of a ``DataLoader``'s iterator; once more, or where it has none, does nothing.
+
+    It has to be whole: of a loader that is garbage, Python may take the queues first, and then PyTorch's way to end
+    the workers is a SIGTERM that they leave to the trainer.
+    """
+    if hasattr(stream, "_shutdown_workers"):  # PyTorch's, which is not to be asked for otherwise
+        stream._shutdown_workers()
+        for worker in stream._workers:
+            worker.kill()
+
+
 def close_when_python_leaves(loader: Any) -> None:
     """Have a loader closed by then, if it is still there.
 

@@ -1,11 +1,13 @@
 """What pass e sees at position i depends on (seed, e, i) alone."""
 
+import gc
 import itertools
 import os
 import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -311,3 +313,19 @@ def test_a_worker_that_is_killed_ends_loading_with_the_scene_that_it_was_at(
     assert "\n" not in str(caught.value)
     with pytest.raises(RuntimeError, match="another"), loader.explain_dead_worker():
         raise RuntimeError("another")
+
+
+def test_a_loader_that_is_garbage_takes_its_workers_along(folders: list[Path]) -> None:
+    """In a cycle Python may end the queues before the iterator; the workers, which leave SIGTERM alone, stayed."""
+    loader = TrainingLoader(folders, _config("data.num_workers=2"))
+    batches = loader.batches(0)
+    next(batches)
+    stream: Any = loader._stream
+    workers = list(stream._workers)
+    assert all(worker.is_alive() for worker in workers)
+    vars(loader)["itself"] = loader
+    del loader, batches, stream
+    gc.collect()
+    for worker in workers:
+        worker.join(5)
+        assert not worker.is_alive()
