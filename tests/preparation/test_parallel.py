@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -93,3 +95,28 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     for pid in left:
         os.kill(pid, 9)
     assert left == []
+
+
+_SCRIPT = """
+import signal
+from pointseg.preparation.parallel import map_scenes
+
+def blocked():
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+AT_IMPORT = blocked()
+
+def look(number):
+    return AT_IMPORT, signal.getsignal(signal.SIGINT) is signal.SIG_IGN, blocked()
+
+if __name__ == "__main__":
+    print(set(map_scenes(look, range(4), 2, "looking")), blocked())
+"""
+
+
+def test_an_interrupt_does_not_reach_a_process_that_begins(tmp_path: Path) -> None:
+    """While it imports it would end with a traceback, and break the pool; later it leaves interrupts to the parent."""
+    script = tmp_path / "script.py"
+    script.write_text(_SCRIPT)
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=True)
+    assert result.stdout.split() == ["{(True,", "True,", "False)}", "False"], result.stderr
