@@ -15,7 +15,7 @@ from pointseg.engine.comparison import describe_protocols, read_comparable_histo
 from pointseg.errors import UsageError
 from pointseg.output.analysis_table import format_analyses
 from pointseg.output.json_text import format_json
-from pointseg.output.own_files import refuse_to_replace_input
+from pointseg.output.own_files import check_output_file
 from pointseg.output.plot_style import short_names
 from pointseg.output.plots import ClassFigures, RunFigures, check_plot_path, draw_analysis, order_by_frequency
 from pointseg.run_arguments import add_compared_runs, choose_scenes, load_compared_runs, refuse_many_runs
@@ -46,8 +46,8 @@ def main(argv: Sequence[str]) -> None:
     segmenters = load_compared_runs(arguments, arguments.checkpoint)
     root, split = choose_scenes(segmenters, arguments.data_root, arguments.split)
     inputs = [Path(path) for path in (*arguments.run, *(arguments.checkpoint or ()), root)]
-    refuse_to_replace_input(arguments.json, "--json", inputs)
-    refuse_to_replace_input(arguments.plot, "--plot", inputs)
+    check_output_file(arguments.json, "--json", inputs)
+    check_output_file(arguments.plot, "--plot", inputs)
     names = short_names(arguments.run)
     remarks = share_groups(segmenters, names)
     data, taxonomy = segmenters[0].config.data, segmenters[0].taxonomy
@@ -74,11 +74,13 @@ def main(argv: Sequence[str]) -> None:
     ]
     for remark in [*remarks, *describe_protocols(names, [result["evaluation"] for result in results])]:
         complain(f"warning: {remark}")
-    if arguments.json:
-        write_text(arguments.json, format_json({"runs": results}))
-    if arguments.plot:
-        draw_analysis(arguments.plot, figures, classes)
-    print(format_analyses(results, [f"{run}, {name_splits(split)}" for run in arguments.run]))
+    try:
+        print(format_analyses(results, [f"{run}, {name_splits(split)}" for run in arguments.run]))
+    finally:  # also where nobody reads to the end, as before ``| head``
+        if arguments.json:
+            write_text(arguments.json, format_json({"runs": results}))
+        if arguments.plot:
+            draw_analysis(arguments.plot, figures, classes)
 
 
 def figures_of_run(name: str, analysis: Analysis, history: dict[str, list[Row]]) -> RunFigures:

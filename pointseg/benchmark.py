@@ -23,24 +23,27 @@ from pointseg.command_line import CommandParser
 from pointseg.commands import run_command
 from pointseg.config import load_config
 from pointseg.models import NAMES
-from pointseg.output.own_files import refuse_to_replace_input
+from pointseg.output.own_files import check_output_file
 from pointseg.processes import choose_device
 
 _STEPS_WITH_LOADER = 10
+_CHANNELS = (32, 96, 256)
 
 
 def main(argv: Sequence[str]) -> None:
     """Measure, print a table, and write the same as JSON."""
     arguments = build_parser().parse_with_overrides(argv)
     inputs = [Path(given) for name in ("scene", "cfg") if (given := getattr(arguments, name, None))]
-    refuse_to_replace_input(arguments.json, "--json", inputs)
+    check_output_file(arguments.json, "--json", inputs)
     device = choose_device(arguments.device, "--device ")
     with limit_threads(arguments.threads) as num_threads:
         rows = run_benchmark(arguments, device, num_threads)
     report = build_report(arguments.benchmark, device, num_threads, rows)
-    if arguments.json:
-        write_text(arguments.json, json.dumps(report, indent=1) + "\n")
-    print(format_report(report))
+    try:
+        print(format_report(report))
+    finally:  # also where nobody reads to the end, as before ``| head``
+        if arguments.json:
+            write_text(arguments.json, json.dumps(report, indent=1) + "\n")
 
 
 def run_benchmark(arguments: Namespace, device: torch.device, num_threads: int) -> Sequence[Any]:
@@ -49,7 +52,9 @@ def run_benchmark(arguments: Namespace, device: torch.device, num_threads: int) 
     if name == "conv":
         backends = choose_backends(arguments.backends, device)
         coords = find_coords(arguments.voxels, arguments.scene, seed)
-        return measure_conv(ConvJob(device, num_threads, coords, seed), arguments.channels, backends, repeats)
+        return measure_conv(
+            ConvJob(device, num_threads, coords, seed), arguments.channels or _CHANNELS, backends, repeats
+        )
     if name == "step":
         model = Path(arguments.cfg).stem if arguments.cfg else arguments.model
         size = [] if arguments.cfg else [f"model.name={model}"]
@@ -86,7 +91,11 @@ def build_parser() -> CommandParser:
     conv = benchmarks.add_parser("conv", help="one submanifold convolution 3x3x3, every backend")
     _add_voxels(conv, 120_000)
     _add_scene(conv)
-    conv.add_argument("--channels", type=_positive, nargs="+", default=[32, 96, 256], help="in and out")
+    # Were they the default of the parser, those that are given would be added to them.
+    shown = " ".join(map(str, _CHANNELS))
+    conv.add_argument(
+        "--channels", type=_positive, nargs="+", action="extend", metavar="N", help=f"in and out; default: {shown}"
+    )
     _add_backends(conv)
     _add_shared(conv, repeats=5)
 
@@ -148,7 +157,12 @@ def _add_backends(parser: CommandParser, *others: str) -> None:
     choices = (*BACKENDS, *others)
     known = ", ".join(choices)
     parser.add_argument(
-        "--backends", nargs="+", choices=choices, metavar="NAME", help=f"of {known}; default: all that work here"
+        "--backends",
+        nargs="+",
+        action="extend",
+        choices=choices,
+        metavar="NAME",
+        help=f"of {known}; default: all that work here",
     )
 
 

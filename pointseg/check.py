@@ -2,6 +2,7 @@
 
 import csv
 import json
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pointseg.commands import complain, run_command
 from pointseg.errors import UsageError
 from pointseg.labelled.origin import labelled_origin
 from pointseg.output.class_frequency_plot import FrequencyChart, draw_class_frequency
-from pointseg.output.own_files import refuse_to_replace_input
+from pointseg.output.own_files import check_output_file
 from pointseg.output.plots import check_plot_path
 from pointseg.preparation.class_statistics import (
     COUNTED,
@@ -33,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     args = build_parser().parse_args(argv)
     for option in ("json", "tsv", "plot"):
         inputs = [path for path in (args.prepared, args.classes, args.splits) if path is not None]
-        refuse_to_replace_input(getattr(args, option), f"--{option}", inputs)
+        check_output_file(getattr(args, option), f"--{option}", inputs)
     if args.plot:
         check_plot_path(args.plot)
     if (args.prepared / "checkpoints").is_dir() and (args.prepared / "config.yaml").is_file():
@@ -44,9 +45,25 @@ def main(argv: Sequence[str]) -> int:
     tree = inspect_tree(
         args.prepared, labelled_origin() if is_own else scannet_origin(), args.workers, lists=lists, classes=classes
     )
+    try:
+        tell(tree)
+    finally:  # also where nobody reads to the end, as before ``| head``
+        write(tree, args)
+    return 1 if tree.problems else 0
+
+
+def tell(tree: TreeInspection) -> None:
+    """Print what is in the tree and, on stderr, every problem."""
     print("\n".join(summarize_inspection(tree)))
     for note in tree.notes:
         print(f"note: {note}")
+    for problem in tree.problems:
+        complain(problem)
+    print(f"{len(tree.scenes)} scenes checked, {len(tree.problems)} problems")
+
+
+def write(tree: TreeInspection, args: Namespace) -> None:
+    """Write and draw what the arguments ask for."""
     if args.json:
         write_text(args.json, json.dumps(encode_inspection(tree), indent=1) + "\n")
     if args.tsv:
@@ -55,12 +72,8 @@ def main(argv: Sequence[str]) -> int:
             writer = csv.DictWriter(file, fieldnames=rows[0], delimiter="\t", lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-    for problem in tree.problems:
-        complain(problem)
-    print(f"{len(tree.scenes)} scenes checked, {len(tree.problems)} problems")
     if args.plot:
         draw_class_frequency(args.plot, find_frequency(tree))
-    return 1 if tree.problems else 0
 
 
 def build_parser() -> CommandParser:

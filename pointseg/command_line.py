@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from pointseg.commands import called
@@ -72,8 +73,41 @@ class CommandParser(argparse.ArgumentParser):
                 option = word.partition("=")[0] if word.startswith("--") else before
                 where = f"{option} {value}" if option.startswith("--") else value
                 self.error(f"{where}: ~ stands for the home folder in a shell alone, before a path; write it out")
+        self._refuse_unknown_dashes(words)
         return super().parse_known_args(words, namespace)
+
+    def _refuse_unknown_dashes(self, words: Sequence[str]) -> None:
+        """Say how a value is given that begins with a dash, as a file may: argparse takes it for an option."""
+        if self._subparsers is not None:  # the words are those of another parser
+            return
+        option, before = "", ""
+        for word in words:
+            if word == "--":  # nothing after it is an option
+                return
+            name, equals, _ = word.partition("=")
+            action = self._option_string_actions.get(option)
+            if name in self._option_string_actions:
+                option = "" if equals else name
+            elif self._looks_like_option(word) and action is not None and _takes(action, word, before == option):
+                may_be_file = action.choices is None and action.type in (None, Path)
+                as_file = f", or ./{word} if it is a file" if may_be_file else ""
+                self.error(f"{option}: {word} is no option; write {option}={word} if it is its value{as_file}")
+            elif self._looks_like_option(word) and not word.startswith("--"):
+                self.error(f"{word}: is no option; write ./{word} if it is a file")
+            before = word
+
+    def _looks_like_option(self, word: str) -> bool:
+        """As argparse sees it."""
+        is_number = self._negative_number_matcher.match(word)
+        return word.startswith("-") and word != "-" and " " not in word and not is_number
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage and leaving."""
         raise UsageError(f"{message}; see --help")
+
+
+def _takes(action: argparse.Action, word: str, is_next: bool) -> bool:
+    """Whether an option may be meant to have a word of dashes among its values, next to it or after others."""
+    if action.nargs == "+":
+        return is_next or not word.startswith("--")
+    return is_next and action.nargs is None

@@ -1,6 +1,7 @@
 """The commands, how the user calls them, so that messages say it in the same way, and how one ends."""
 
 import errno
+import io
 import os
 import shlex
 import sys
@@ -107,6 +108,7 @@ def run_command(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
     # Python has none where the shell has closed it (``>&-``).
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    _escape_what_can_not_be_shown()
     try:
         status = main(sys.argv[1:]) or 0
         sys.stdout.flush()
@@ -123,6 +125,13 @@ def run_command(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
         complain("interrupted")
         status = 130
     sys.exit(status)
+
+
+def _escape_what_can_not_be_shown() -> None:
+    """Print a sign that the terminal's encoding lacks, or a byte of a name that is no text, as ``\\u03a3``."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _is_output_lost() -> bool:

@@ -117,6 +117,7 @@ def make_run(
         DataError: the file can't be read, or is of no network of this house with known inputs and classes.
     """
     _refuse_overwriting(run)
+    RunDirectory(run).refuse_place_of_scans(data_root, "--out")
     state, remarks = _read_state(_find_file(source), source)
     network = read_published(state, source, head)
     network = network._replace(remarks=(*remarks, *network.remarks))

@@ -11,7 +11,7 @@ from pointseg.commands import run_command
 from pointseg.engine.evaluation import evaluate_scenes
 from pointseg.output.evaluation_tables import format_classes, format_scenes
 from pointseg.output.json_text import format_json
-from pointseg.output.own_files import refuse_to_replace_input
+from pointseg.output.own_files import check_output_file
 from pointseg.output.report import format_evaluation
 from pointseg.processes import join_processes
 from pointseg.run_arguments import (
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
     data = segmenter.config.data
     root, split = choose_root(arguments.data_root, data), choose_split(arguments.split, data)
     checkpoints = [Path(arguments.checkpoint)] if arguments.checkpoint else []
-    refuse_to_replace_input(arguments.json, "--json", [Path(arguments.run), Path(root), *checkpoints])
+    check_output_file(arguments.json, "--json", [Path(arguments.run), Path(root), *checkpoints])
     folders = list_scenes(root, split)
     check_scenes(folders, segmenter.taxonomy, data.features)
     check_labels(folders, segmenter.taxonomy)
@@ -67,17 +67,19 @@ def main(argv: Sequence[str]) -> None:
 def tell(
     evaluation: dict[str, Any], arguments: argparse.Namespace, split: str | Sequence[str], taxonomy: Taxonomy
 ) -> None:
-    """Write and print what the arguments ask for."""
-    if arguments.json:
-        write_text(arguments.json, format_json(evaluation))
-    print(
-        f"{arguments.run}, {name_splits(split)}: "
-        + format_evaluation(evaluation, taxonomy, per_class=not (arguments.classes or arguments.brief))
-    )
-    if arguments.classes:
-        print("\n" + format_classes(evaluation["classes"]))
-    if arguments.scenes:
-        print("\n" + format_scenes(evaluation["scenes"]))
+    """Print and write what the arguments ask for; where one of the two fails, the other is done all the same."""
+    try:
+        print(
+            f"{arguments.run}, {name_splits(split)}: "
+            + format_evaluation(evaluation, taxonomy, per_class=not (arguments.classes or arguments.brief))
+        )
+        if arguments.classes:
+            print("\n" + format_classes(evaluation["classes"]))
+        if arguments.scenes:
+            print("\n" + format_scenes(evaluation["scenes"]))
+    finally:
+        if arguments.json:
+            write_text(arguments.json, format_json(evaluation))
 
 
 if __name__ == "__main__":

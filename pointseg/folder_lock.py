@@ -13,7 +13,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -60,7 +60,14 @@ _GONE = _Holder("has left", None, 0, "", "", "")
 
 @contextmanager
 def hold_folder(
-    folder: Path, does: str, remedy: str, *, share: str | None = None, wait: bool = False, name: str = LOCK_NAME
+    folder: Path,
+    does: str,
+    remedy: str,
+    *,
+    share: str | None = None,
+    wait: bool = False,
+    name: str = LOCK_NAME,
+    first: Callable[[], object] = lambda: None,
 ) -> Iterator[None]:
     """Keep others out of a folder for the time of the block. It is made where it is not there, and not left empty then.
 
@@ -71,6 +78,7 @@ def hold_folder(
         share: None: nobody else is let in. Else those that give the same text are: they write what goes together.
         wait: for the others to leave, rather than to raise.
         name: of the file; those of one name keep each other out.
+        first: is done before anybody else is let in, if it is known that nobody is there.
 
     Raises:
         UsageError: another process is at work there.
@@ -81,7 +89,7 @@ def hold_folder(
     me = _Holder(does, share, os.getpid(), socket.gethostname(), _name_machine(), now)
     path, left = folder / name, threading.Event()
     try:
-        file = _acquire(path, me, remedy, wait)
+        file = _acquire(path, me, remedy, wait, first)
         toucher = threading.Thread(target=_touch, args=(file, left), daemon=True)
         try:
             toucher.start()
@@ -129,7 +137,7 @@ def _remember(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _acquire(path: Path, me: _Holder, remedy: str, wait: bool) -> int:
+def _acquire(path: Path, me: _Holder, remedy: str, wait: bool, first: Callable[[], object]) -> int:
     """The descriptor of the file, which is locked and says who holds it."""
     known_by = time.monotonic() + _PATIENCE_S
     while True:
@@ -137,7 +145,7 @@ def _acquire(path: Path, me: _Holder, remedy: str, wait: bool) -> int:
             file, is_new = _open(path)
             _held.add(file)
             try:
-                other = _enter(file, path, me, is_new, wait)
+                other = _enter(file, path, me, is_new, wait, first)
             except BaseException:
                 if is_new:  # the disk is full: nobody has it
                     path.unlink(missing_ok=True)
@@ -155,7 +163,7 @@ def _acquire(path: Path, me: _Holder, remedy: str, wait: bool) -> int:
         time.sleep(_POLL_S)
 
 
-def _enter(file: int, path: Path, me: _Holder, is_new: bool, wait: bool) -> _Holder | None:
+def _enter(file: int, path: Path, me: _Holder, is_new: bool, wait: bool, first: Callable[[], object]) -> _Holder | None:
     """Lock the file and write into it, or say who keeps us out; ``_GONE``: it is no longer the file of this name."""
     alone = _lock(file, fcntl.LOCK_EX | (0 if wait and me.share is None else fcntl.LOCK_NB))
     if alone is False and (me.share is None or _lock(file, fcntl.LOCK_SH | fcntl.LOCK_NB) is False):
@@ -181,6 +189,8 @@ def _enter(file: int, path: Path, me: _Holder, is_new: bool, wait: bool) -> _Hol
     os.ftruncate(file, 0)
     os.pwrite(file, json.dumps(asdict(me)).encode(), 0)
     os.fsync(file)
+    if alone and (other is None or other.machine == me.machine or not goes_together):
+        first()
     if me.share is None or alone is None:
         return None
     # Between the two locks another may have had it.

@@ -24,7 +24,7 @@ from pointseg.laboratory.progress import describe_progress
 from pointseg.laboratory.scheduler import do_runs
 from pointseg.laboratory.table import format_table
 from pointseg.laboratory.tables import Summary, Tables, as_json
-from pointseg.output.own_files import refuse_to_replace_input
+from pointseg.output.own_files import check_output_file
 from pointseg.rooms import FREQUENCY_LAWS
 from pointseg.scans.tree import SPLITS
 
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError("--only: chooses comparisons of a plan; give one with --plan")
     has_plan = arguments.plan is not None
     comparisons, split = _read_plan(arguments) if has_plan else _read_options(arguments)
-    refuse_to_replace_input(arguments.json, "--json", [Path(arguments.plan or comparisons[0].cfg)])
+    check_output_file(arguments.json, "--json", [Path(arguments.plan or comparisons[0].cfg)])
     refuse_unused_overrides(comparisons)
     chosen = [one for one in comparisons if arguments.only is None or one.name in arguments.only]
     num_threads = [comparison.shared_config.train.num_threads for comparison in chosen]
@@ -82,10 +82,11 @@ def main(argv: Sequence[str]) -> int:
     if summary is not None:
         texts.append(f"{summary.text}\n")
         paths += summary.paths
+    _say("\n".join(texts))
     if arguments.json:
         write_text(arguments.json, as_json(content if has_plan else content[0]))
         paths.append(arguments.json)
-    _say("\n".join([*texts, *_list_by_folder(paths)]))
+    _say("\n".join(_list_by_folder(paths)))
     return 0 if arguments.tables or not any(table["missing"] for table in content) else 1
 
 
@@ -170,11 +171,13 @@ def build_parser() -> CommandParser:
         "campaign.md, .json and .png of all",
     )
     parser.add_argument("--plan", metavar="FILE", help="several comparisons, as this YAML says: a path, or collapse")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these comparisons of the plan; default: all")
+    parser.add_argument(
+        "--only", nargs="+", action="extend", metavar="NAME", help="these comparisons of the plan; default: all"
+    )
     does = parser.add_mutually_exclusive_group()
     does.add_argument("--status", action="store_true", help="say what is done and what it will take, and no more")
     does.add_argument("--tables", action="store_true", help="write the tables of what is done, and train nothing")
-    parser.add_argument("--methods", nargs="+", metavar="NAME", help=_METHODS_HELP)
+    parser.add_argument("--methods", nargs="+", action="extend", metavar="NAME", help=_METHODS_HELP)
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N-1 for each method; default: 3")
     parser.add_argument("--jobs", type=int, metavar="N", help="runs at once; default: cores / train.num_threads")
     parser.add_argument("--split", choices=("test", "val"), help="whose scores; default: test; val: for tuning")

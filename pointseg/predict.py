@@ -5,10 +5,12 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
+from pointseg.atomic import remove_unfinished
 from pointseg.command_line import CommandParser
 from pointseg.commands import format_complaint, run_command
 from pointseg.engine.inference import Segmenter, Wanted
@@ -25,6 +27,7 @@ from pointseg.processes import Processes, join_processes
 from pointseg.run_arguments import add_run_arguments, choose_root, load_run, warn_of_absent_scenes
 from pointseg.scan_arguments import add_scan_arguments, scan_options
 from pointseg.scans.own_scan import ScanOptions
+from pointseg.scans.predicted_files import written_files
 from pointseg.scans.prepared import list_scenes
 from pointseg.scans.scan_input import read_scan_input, scan_name
 from pointseg.scans.scene_segments import check_segments
@@ -60,7 +63,9 @@ def main(argv: Sequence[str]) -> int:
         with processes.together():
             # Calls with the same settings may share the work: their files go together.
             share = fingerprint(settings)
-            held.enter_context(hold_folder(out, "predicts", "choose another folder with --out", share=share))
+            clear = partial(remove_unfinished, written_files(out, map(scan_name, paths)))
+            remedy = "choose another folder with --out"
+            held.enter_context(hold_folder(out, "predicts", remedy, share=share, first=clear))
             record = PredictionRecord(out, settings, segmenter.taxonomy)
             _refuse_to_overwrite(paths, record, further)
         if arguments.split and processes.is_first:
@@ -95,7 +100,7 @@ def build_parser() -> CommandParser:
     add_run_arguments(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--split", metavar="NAME", help="a split (folder) of the run's prepared tree")
-    source.add_argument("--input", nargs="+", metavar="SCAN", help="scans: PLY, OBJ, GLB, LAS, ...")
+    source.add_argument("--input", nargs="+", action="extend", metavar="SCAN", help="scans: PLY, OBJ, GLB, LAS, ...")
     add_scan_arguments(parser)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the predictions")
     parser.add_argument(

@@ -8,7 +8,7 @@ from pointseg.command_line import CommandParser
 from pointseg.commands import complain, run_command
 from pointseg.engine.comparison import describe_protocols, share_groups
 from pointseg.errors import UsageError
-from pointseg.output.own_files import refuse_to_replace_input
+from pointseg.output.own_files import check_output_file
 from pointseg.output.plot_style import short_names
 from pointseg.pages.libraries import check_page_libraries
 from pointseg.pages.run_record import read_run_record, refuse_other_scenes
@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> None:
     root, split = choose_scenes(segmenters, arguments.data_root, arguments.split)
     remarks = share_groups(segmenters, names)
     records = [read_run_record(*pair) for pair in zip(segmenters, names, strict=True)]
-    refuse_to_replace_input(out, "--out", [Path(path) for path in (*runs, root)])
+    check_output_file(out, "--out", [Path(path) for path in (*runs, root)])
     refuse_other_scenes(records)
     chosen = choose_scenes_to_show(records[0], list_scenes(root, split))
     folders = [folder for _, folder in chosen]

@@ -38,6 +38,7 @@ def main(argv: Sequence[str]) -> None:
             from pointseg.runs.weights_and_biases import load_wandb
 
             processes.let_first(partial(load_wandb, config.train.wandb))
+        processes.let_first(partial(directory.refuse_place_of_scans, config.data.root, "run.dir=PATH"))
         processes.let_first(lambda: held.enter_context(claim(directory, arguments.resume)))
         train_run(config, processes, arguments.resume)
         if processes.is_first:

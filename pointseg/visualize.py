@@ -11,7 +11,7 @@ from pointseg.command_line import CommandParser
 from pointseg.commands import called, complain, run_command
 from pointseg.errors import DataError, UsageError
 from pointseg.formats import Mesh, write_mesh
-from pointseg.output.own_files import refuse_to_replace_input, refuse_to_replace_other_mesh
+from pointseg.output.own_files import check_output_file, refuse_to_replace_other_mesh
 from pointseg.output.panels import class_colors
 from pointseg.output.picture import DEFAULT_PANEL_WIDTH_PX, ENGINES, Picture, save_pictures
 from pointseg.output.prediction_record import RECORD_NAME, read_taxonomy
@@ -20,6 +20,7 @@ from pointseg.pages.server import LOOPBACK
 from pointseg.scan_arguments import add_scan_arguments, scan_options
 from pointseg.scannet.raw_scan import LABEL_MAP_NAME, is_annotated_mesh, read_label_map, read_raw_scene
 from pointseg.scans.own_scan import ScanOptions
+from pointseg.scans.prepared import refuse_labels_of_other_classes
 from pointseg.scans.scan_input import read_scan_input, scan_name
 from pointseg.scans.scene import Scene
 from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy, load_taxonomy
@@ -35,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     if args.save is not None and args.save.suffix not in (".png", ".ply", ".html"):
         raise UsageError(f"{args.save}: can't be written in this format; give a name that ends in .png, .ply or .html")
     if args.save is not None:
-        refuse_to_replace_input(args.save, "--save", [args.scene, *args.pred, *([args.gt] if args.gt else [])])
+        check_output_file(args.save, "--save", [args.scene, *args.pred, *([args.gt] if args.gt else [])])
         if args.save.suffix == ".ply":
             refuse_to_replace_other_mesh(args.save)
     if args.serve is not None or (args.save is not None and args.save.suffix == ".html"):
@@ -186,6 +187,8 @@ def _read_scene(path: Path, taxonomy: Taxonomy, options: ScanOptions) -> tuple[S
             f"{path}: is no prepared scene, which holds coord.npy; "
             f"give a folder that {called('prepare')} made, or the file of a scan"
         )
+    if path.is_dir():
+        refuse_labels_of_other_classes([path], taxonomy)
     label_map = path.parent.parent.parent / LABEL_MAP_NAME
     has_annotation = taxonomy.is_benchmark and is_annotated_mesh(path)
     if has_annotation and label_map.is_file():

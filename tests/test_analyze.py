@@ -1,5 +1,6 @@
 """``python -m pointseg.analyze``: one pass gives what separate, literal passes give; mistakes get one line."""
 
+import errno
 import json
 import shutil
 from dataclasses import replace
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from pointseg import analyze
 from pointseg.analyze import cosines_by_frequency, main, short_names
 from pointseg.collapse.metrics import measure_collapse
 from pointseg.config import load_config
@@ -349,3 +351,27 @@ def test_measures_of_a_collapsed_network_are_those_of_collapse() -> None:
 )
 def test_runs_are_called_by_what_tells_them_apart(runs: list[str], names: list[str]) -> None:
     assert short_names(runs) == names
+
+
+def test_the_table_is_printed_where_it_can_not_be_drawn_or_written(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What can be known is said before the work."""
+    pytest.importorskip("matplotlib")
+    call = ["--run", str(run), "--device", "cpu"]
+    with monkeypatch.context() as patch:
+        patch.setattr(analyze, "analyze_scenes", lambda *_: pytest.fail("the work has begun"))
+        for option in ("--json", "--plot"):
+            folder = tmp_path / f"{option}.png"
+            folder.mkdir()
+            with pytest.raises(IsADirectoryError):
+                main([*call, option, str(folder)])
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "the disk is full")
+
+    for name, option in (("write_text", "--json"), ("draw_analysis", "--plot")):
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="the disk is full"):
+            patch.setattr(analyze, name, fail)
+            main([*call, option, str(tmp_path / "a.png")])
+        assert "NC1 within-class" in capsys.readouterr().out

@@ -3,11 +3,12 @@
 import errno
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from pointseg.atomic import atomic_file
+from pointseg.atomic import atomic_file, check_writable, remove_unfinished, write_text
 from pointseg.atomic_directory import atomic_directory
 
 
@@ -114,3 +115,71 @@ def test_a_full_disk_is_reported_with_the_name_that_a_person_knows(atomic: Calla
         (tmp_path / "other").read_bytes()
     assert caught.value.filename == str(tmp_path / "other")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [os.fsdecode(b"g\xfcn.txt"), "é" * 125 + ".txt"], ids=["no UTF-8", "nearly too long"])
+def test_a_file_of_any_name_is_written(tmp_path: Path, name: str) -> None:
+    """Names of files are bytes; a long one is cut between letters, as some file systems take no part of one."""
+    with atomic_file(tmp_path / name) as temporary:
+        assert temporary.name.isprintable() or not name.isprintable()
+        temporary.write_text("new")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "new")]
+
+
+def test_a_text_names_a_file_whose_name_is_no_utf8(tmp_path: Path) -> None:
+    write_text(tmp_path / "page.html", f"of {os.fsdecode(b'g' + bytes([0xFC]) + b'n')}é")
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == "of g\\udcfcné"
+
+
+def test_only_what_was_begun_of_the_files_is_removed(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.txt", "a.features.npy", os.fsdecode(b"g\xfc[1]\n.txt"))]
+    for path in paths:
+        path.touch()
+        (tmp_path / f".writing-{path.stem}-0123abcd{path.suffix}").touch()
+    others = [".writing-b-0123abcd.txt", ".writing-a-b-0123abcd.txt", ".writing-a-mine.txt", ".writing-a-0123abcd.ply"]
+    for name in others:
+        (tmp_path / name).touch()
+    (tmp_path / ".writing-a-ffffffff.txt").mkdir()  # of somebody else
+    remove_unfinished(paths)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {*(path.name for path in paths), *others, ".writing-a-ffffffff.txt"}
+
+
+def test_what_can_not_be_written_is_known_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing stays of the trial, not even a folder, and what is there stays as it is."""
+    path = tmp_path / "scores.json"
+    path.write_text("old")
+    check_writable(path)
+    check_writable(tmp_path / "new" / "folder" / "scores.json")
+    with pytest.raises(IsADirectoryError) as caught:
+        check_writable(tmp_path)
+    assert caught.value.filename == str(tmp_path)
+    with pytest.raises(NotADirectoryError):
+        check_writable(path / "scores.json")
+
+    def fail(self: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OSError, match="No space left") as full:
+        check_writable(path)
+    assert full.value.filename == str(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
+    """As ``--json /dev/stdout`` is: a file in the place of a device would be there for all."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    check_writable(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_text)
+        write_text(pipe, "all of it\n")
+        assert read.result(10) == "all of it\n"
+    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
+    reading, writing = os.pipe()
+    write_text(f"/dev/fd/{writing}", "to a descriptor")
+    assert os.read(reading, 100) == b"to a descriptor"
+    os.close(reading)
+    os.close(writing)

@@ -2,9 +2,11 @@
 
 import errno
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
+from pointseg import benchmark, longtail, predict
 from pointseg.command_line import CommandParser
 from pointseg.commands import run_command
 from pointseg.errors import DataError, UsageError
@@ -98,3 +100,60 @@ def test_a_wrong_argument_is_a_usage_error() -> None:
     parser.add_argument("--split", choices=("train", "val"))
     with pytest.raises(UsageError, match="invalid choice"):
         parser.parse_args(["--split", "tset"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--input", "-x.ply"], "--input: -x.ply is no option; write --input=-x.ply if it is its value, or ./-x.ply"),
+        (["--input", "a.ply", "-x.ply"], "--input: -x.ply is no option; write --input=-x.ply"),
+        (["--input", "--x.ply"], "--input: --x.ply is no option; write --input=--x.ply"),
+        (["--save", "-hx.html"], "--save: -hx.html is no option; write --save=-hx.html if it is its value, or ./-hx"),
+        (["--up", "-y"], "--up: -y is no option; write --up=-y if it is its value; see"),
+        (["--tau", "-1e-3"], "--tau: -1e-3 is no option; write --tau=-1e-3 if it is its value; see"),
+        (["-tree"], "-tree: is no option; write ./-tree if it is a file"),
+        (["--input", "--save", "x"], "argument --input: expected at least one argument"),
+        (["--input", "a", "--svae", "x"], "unrecognized arguments: --svae"),
+    ],
+)
+def test_a_value_that_begins_with_a_dash_is_told_how_to_be_given(words: list[str], said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        _parser_of_values().parse_args(words)
+    assert str(caught.value).startswith(said)
+
+
+def test_a_dash_is_no_mistake_where_argparse_takes_it() -> None:
+    parser = _parser_of_values()
+    assert parser.parse_args(["--tau", "-1.5", "--input=-x.ply", "--up=-y"]).input == ["-x.ply"]
+    assert parser.parse_args(["--input", "a", "--", "-tree"]).inputs == ["-tree"]
+    assert parser.parse_args(["--input", "-", "-a b"]).input == ["-", "-a b"]
+
+
+def _parser_of_values() -> CommandParser:
+    parser = CommandParser(prog="x")
+    parser.add_argument("--input", nargs="+")
+    parser.add_argument("--save", type=Path)
+    parser.add_argument("--up", choices=("y", "-y"))
+    parser.add_argument("--tau", type=float)
+    parser.add_argument("inputs", nargs="*")
+    return parser
+
+
+@pytest.mark.parametrize(
+    ("parser", "words", "option", "first", "second"),
+    [
+        (predict.build_parser, ["--run", "r", "--out", "o"], "input", "a", "b"),
+        (longtail.build_parser, ["--out", "o"], "only", "a", "b"),
+        (longtail.build_parser, ["--out", "o"], "methods", "a", "b"),
+        (benchmark.build_parser, ["conv"], "channels", 8, 16),
+        (benchmark.build_parser, ["conv"], "backends", "torch", "spconv"),
+    ],
+)
+def test_an_option_for_several_adds_up(parser, words, option, first, second) -> None:
+    given = [*words, f"--{option}", str(first), f"--{option}", str(second)]
+    assert getattr(parser().parse_args(given), option) == [first, second]
+
+
+def test_a_number_of_values_is_given_once() -> None:
+    words = ["--out", "o", "--rooms", "1", "2", "3", "--rooms", "4", "5", "6"]
+    assert longtail.build_parser().parse_args(words).rooms == [4, 5, 6]

@@ -1,5 +1,6 @@
 """``pointseg COMMAND``: every command under every name it has, and messages that call it as the user did."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -161,3 +162,21 @@ def test_a_name_with_an_end_of_line_in_it_is_shown_in_one_line() -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("pointseg check: no\\nsuch \\x1b[1mtree: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_what_a_terminal_can_not_show_is_escaped(encoding: str) -> None:
+    """Also bytes of a file's name that are no text in any encoding."""
+    code = (
+        "import sys; from pointseg.commands import run_command\n"
+        "def main(argv):\n"
+        "    print('\u03a3 \u6905\u5b50 \\udcff'); print('\u03a3', file=sys.stderr)\n"
+        "run_command(main)"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    call = [sys.executable, "-c", code]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    shown = "\u03a3 \u6905\u5b50" if encoding == "utf-8" else r"\u03a3 \u6905\u5b50"
+    assert done.stdout.decode(encoding).splitlines() == [shown + r" \udcff"]
+    assert done.stderr.decode(encoding).splitlines() == [shown.split()[0]]

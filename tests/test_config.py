@@ -1,5 +1,6 @@
 """A config is read whole, and what a person gets wrong in it is said in one line."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,19 @@ def test_a_mistake_in_a_file_is_told_with_what_to_write(text: str, message: str,
         load_config(str(path))
 
 
+def test_a_run_without_its_table_takes_no_other_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the one in the folder that the command is called from, of other classes."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "classes.tsv").write_text("id\tname\n1\twall\n2\tfloor\n")
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    config = load_config("demo").model_copy(update={"taxonomy": "classes.tsv"})
+    (tmp_path / "run" / "config.yaml").write_text(dump_config(config))
+    with pytest.raises(UsageError, match=r"^run/classes\.tsv: is missing; put back the table of classes"):
+        load_config("run/config.yaml")
+    (tmp_path / "mine.yaml").write_text(dump_config(config))
+    assert load_config("mine.yaml").taxonomy == "classes.tsv"
+
+
 def test_the_run_is_named_after_the_config() -> None:
     assert load_config("demo.yaml").run.dir == "runs/demo"
     assert load_config("demo", ["run.dir=elsewhere"]).run.dir == "elsewhere"
@@ -85,31 +99,33 @@ def test_the_run_is_named_after_the_config() -> None:
     ("override", "message"),
     [
         ("train.pases=3", "unknown key train.pases; the nearest known key is train.passes"),
-        ("train.passes=many", "train.passes: .*integer.*'many'"),
-        ("train.passes=0", "train.passes: .*greater than 0"),
-        ("data.features=[rgb, rgb]", r"data.features: expected each input once, got \[rgb, rgb\]"),
+        ("train.passes=many", "train.passes=.*: .*integer.*'many'"),
+        ("train.passes=0", "train.passes=.*: .*greater than 0"),
+        ("data.features=[rgb, rgb]", r"data.features=.*: expected each input once, got \[rgb, rgb\]"),
         ("data.features=[rgba]", "data.features.0: .*'xyz', 'rgb' or 'normal'"),
         ("train", "not key.sub=value"),
         ("taxonomy.name=x", "taxonomy is a value, not a section"),
-        ("inference.max_voxels=0", "inference.max_voxels: .*greater than 0, got 0"),
-        ("inference.max_voxels=many", "inference.max_voxels: .*integer.*'many'"),
+        ("inference.max_voxels=0", "inference.max_voxels=.*: .*greater than 0, got 0"),
+        ("inference.max_voxels=many", "inference.max_voxels=.*: .*integer.*'many'"),
         ("augment.scale=[1.0]", "augment.scale.1: "),
-        ("augment.scale=[1.1, 0.9]", "augment.scale: .*the smaller number first"),
-        ("augment.objects.scale=[1.1, 0.9]", "augment.objects.scale: .*the smaller number first"),
-        ("train.ema_decay=1", "train.ema_decay: .*less than 1"),
+        ("augment.scale=[1.1, 0.9]", "augment.scale=.*: .*the smaller number first"),
+        ("augment.objects.scale=[1.1, 0.9]", "augment.objects.scale=.*: .*the smaller number first"),
+        ("train.ema_decay=1", "train.ema_decay=.*: .*less than 1"),
         ("distill.weight=0", "distill.weight.*greater than 0"),
         ("distill.weight=1", "distill.weight.*less than 1"),  # nothing would train the classifier that predicts
-        ("data.crop_share=[1.0, 0.6]", "data.crop_share: .*the smaller number first"),
+        ("data.crop_share=[1.0, 0.6]", "data.crop_share=.*: .*the smaller number first"),
         ("data.crop_share=[0.6, 1.5]", "data.crop_share.*less than or equal to 1"),
-        ("model.width=.inf", "model.width: .*finite"),
-        ("inference.logit_adjustment=.nan", "inference.logit_adjustment: .*finite"),
-        ("run.seed=100000000000000000000", "run.seed: .*less than 9223372036854775808"),
+        ("model.width=.inf", "model.width=.*: .*finite"),
+        ("inference.logit_adjustment=.nan", "inference.logit_adjustment=.*: .*finite"),
+        ("run.seed=100000000000000000000", "run.seed=.*: .*less than 9223372036854775808"),
         ("model.init=", "model.init=: has no value; write model.init=null if none is meant"),
         ("run.dir= ", "has no value"),
-        ("run.dir=~/runs/x", "run.dir: expected a path without ~"),
-        ("train.passes=1:30", "train.passes: .*integer.*'1:30'"),
-        ("train.passes=yes", "train.passes: expected something else than true or false"),
-        ("optimizer.lr=on", "optimizer.lr: expected something else than true or false"),
+        ("run.dir=~/runs/x", "run.dir=.*: expected a path without ~"),
+        ("run.dir=runs/l\udce4", r"holds '\\udce4', which no config may have; choose another name"),
+        ("run.dir=runs/l\a", r"holds '\\x07', which no config may have; choose another name"),
+        ("train.passes=1:30", "train.passes=.*: .*integer.*'1:30'"),
+        ("train.passes=yes", "train.passes=.*: expected something else than true or false"),
+        ("optimizer.lr=on", "optimizer.lr=.*: expected something else than true or false"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_key(override: str, message: str) -> None:
@@ -306,3 +322,36 @@ def test_numbers_that_are_a_slip_are_refused_with_the_largest(override: str, mos
 def test_numbers_that_are_too_small_are_refused(override: str) -> None:
     with pytest.raises(UsageError, match="Input should be greater than"):
         load_config("demo", [override])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["train.passes=x"], "train.passes=x: Input should be a valid integer, .*, got 'x'"),
+        (["train.passes=x", "train.passes=y"], "train.passes=y: Input should be .*, got 'y'"),
+        (["train.pases=4"], "train.pases=4: unknown key train.pases; the nearest known key is train.passes"),
+        (["trian.passes=4"], "trian.passes=4: unknown key trian; the nearest known key is train"),
+        (["augment.scale=[1.0, x]"], r"augment.scale=\[1.0, x\]: augment.scale.1: .*"),
+        (["loss.cross_entropy=0"], "loss.cross_entropy=0: loss: nothing trains the classifier; .*"),
+        (
+            ["train.scenes_at_once=1", "train.passes=2", "train.sync_batch_norm=true"],
+            "train.scenes_at_once=1, train.sync_batch_norm=true: train.scenes_at_once: batch norm .*",
+        ),
+    ],
+)
+def test_a_mistake_in_an_override_is_told_of_it_and_not_of_the_file(overrides: list[str], line: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_config("demo", overrides)
+    assert re.fullmatch(line, str(caught.value))
+
+
+def test_mistakes_in_a_file_and_in_an_override_are_told_of_each(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("train: {passes: many, log_every: 5}\n")
+    with pytest.raises(UsageError) as caught:
+        load_config(str(path), ["train.log_every=x"])
+    of_file, of_override = f"{path}: train.passes: Input", "; train.log_every=x: Input"
+    assert str(caught.value).startswith(of_file)
+    assert of_override in str(caught.value)
+    with pytest.raises(UsageError, match=r"own\.yaml: train\.passes: "):
+        load_config(str(path), ["train.log_every=6"])

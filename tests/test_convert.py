@@ -403,6 +403,10 @@ def test_what_exists_is_not_overwritten(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="is there already, and is no empty folder"):
             convert([str(tmp_path / "file.pth"), "--out", str(tmp_path / out)])
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    scene = tmp_path / "tree" / "train" / "run"
+    with pytest.raises(UsageError, match="run: lies among the scenes of .*tree; choose another folder .* with --out"):
+        convert([str(tmp_path / "file.pth"), "--out", str(scene), "--data-root", str(tmp_path / "tree")])
+    assert not scene.exists()
     assert (tmp_path / "work" / "thesis.txt").read_text() == "years"
     (tmp_path / "empty").mkdir()
     convert([str(tmp_path / "file.pth"), "--out", str(tmp_path / "empty")])

@@ -242,3 +242,28 @@ def test_the_first_of_several_that_leaves_lets_nobody_else_in(tmp_path: Path) ->
         with hold_folder(tmp_path, "predicts", REMEDY, share="a"):
             pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_first_does_is_done_only_where_nobody_is(tmp_path: Path) -> None:
+    """Others that share the folder, alive, would lose what they are at."""
+    calls: list[str] = []
+    with hold_folder(tmp_path, "predicts", "", share="s", first=lambda: calls.append("first")):
+        with hold_folder(tmp_path, "predicts", "", share="s", first=lambda: calls.append("second")):
+            pass
+        assert calls == ["first"]
+    with holder(tmp_path, share="s") as (process, _):
+        process.kill()
+        process.wait()
+    assert (tmp_path / LOCK_NAME).exists()
+    with hold_folder(tmp_path, "predicts", "", share="s", first=lambda: calls.append("after a killed one")):
+        assert calls == ["first", "after a killed one"]
+
+
+def test_what_the_first_does_waits_for_other_machines(tmp_path: Path) -> None:
+    """Where the lock of one is not seen on another, one that shares the folder may be alive there."""
+    with hold_folder(tmp_path, "predicts", "", share="s"):
+        row = json.loads((tmp_path / LOCK_NAME).read_text())
+    (tmp_path / LOCK_NAME).write_text(json.dumps({**row, "host": "other", "machine": "other"}))
+    calls: list[str] = []
+    with hold_folder(tmp_path, "predicts", "", share="s", first=lambda: calls.append("first")):
+        assert calls == []

@@ -518,3 +518,38 @@ def test_two_scans_of_one_name_do_not_take_each_others_place(
     assert (tmp_path / "out" / f"{name}.txt").read_bytes() == before
     shutil.rmtree(root / "val" / name)
     assert predict.main(words) == 0
+
+
+def test_what_a_killed_call_had_begun_is_removed_while_nobody_else_writes(
+    call: _Call, run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    begun = [".writing-scene11800_00-0123abcd.txt", ".writing-scene11800_00.probabilities-0123abcd.npy"]
+    begun += [".writing-predictions-0123abcd.json"]
+    other = ".writing-scene9999_00.probabilities-0123abcd.npy"
+    for name in (*begun, other):
+        (out / name).write_bytes(b"half")
+    with hold_folder(out, "predicts", "", share=fingerprint(load_segmenter(run).describe_settings("none"))):
+        call()
+        assert [name for name in begun if not (out / name).exists()] == []
+    call()
+    assert [path.name for path in out.glob(".writing-*")] == [other]
+
+
+def test_a_scan_whose_name_is_no_utf8_is_predicted_as_any(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And --input that is given twice adds up."""
+    xyz = np.random.default_rng(0).random((50, 3))
+    scans = [tmp_path / name for name in (os.fsdecode(b"g\xfcn.xyz"), os.fsdecode(b"a.\xfc"), "room.xyz")]
+    for scan in scans:
+        scan.write_text("\n".join(f"{x} {y} {z} 9 10 20" for x, y, z in xyz))
+    out = tmp_path / "out"
+    words = ["--run", str(run), "--out", str(out), "--ply", "--probabilities"]
+    for reused in (0, 2):
+        assert predict.main([*words, *(f"--input={scan}" for scan in scans)]) == 1
+        captured = capsys.readouterr()
+        assert captured.out.startswith(f"2 of 3 scenes: {reused} reused, {2 - reused} predicted: ")
+        assert "a.\\udcfc: is of a kind that is not read" in captured.err
+    assert len(list(out.glob("*.txt"))) == 2

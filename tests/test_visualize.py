@@ -13,6 +13,8 @@ from pointseg.output.submission import write_prediction
 from pointseg.preparation.prepared_source import write_scene
 from pointseg.taxonomy import load_taxonomy
 from pointseg.window.content import Content
+from tests.labelled.labelled_scans import NAMES, write_rooms, write_table
+from tests.labelled.test_import import import_scans
 
 NUM_POINTS = 400
 FAST = ["--engine", "matplotlib", "--size", "320"]
@@ -117,6 +119,18 @@ def test_bad_files_are_refused_in_one_line(mesh_file: Path, prediction: Path, tm
         with pytest.raises(DataError, match=complaint):
             visualize.main(["--scene", *arguments, *out])
     assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize("name", ["room.png", "room.html"])
+def test_labels_of_another_table_than_the_trees_of_now_are_not_shown(name: str, tmp_path: Path) -> None:
+    """Each would have the name of another class."""
+    write_rooms(tmp_path / "scans", ["train/a"])
+    tree, out = tmp_path / "tree", tmp_path / name
+    import_scans(tmp_path / "scans", tree, "--classes", write_table(tmp_path / "classes.tsv"))
+    write_table(tree / "classes.tsv", dict(reversed(NAMES.items())))
+    with pytest.raises(DataError, match="a: was made with another table of classes than .* is now; run: .* import"):
+        visualize.main(["--scene", str(tree / "train" / "a"), "--save", str(out), *FAST])
+    assert not out.exists()
 
 
 def test_wrong_calls_are_usage_errors(mesh_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

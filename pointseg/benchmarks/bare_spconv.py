@@ -4,6 +4,7 @@ Written as one would with spconv's own modules at hand, and with nothing of ours
 cross-entropy, SGD, PyTorch's mixed precision. No center branch, no folding, no fused update.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,10 +13,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from pointseg import sparse
-from pointseg.config import Config
+from pointseg.config import Config, ModelConfig
 from pointseg.data.batch import Batch
 from pointseg.engine.network import autocast
-from pointseg.models.unet import choose_size
+from pointseg.errors import UsageError
+from pointseg.models.unet import UNetSize, choose_size
 from pointseg.sparse import padded_spatial_shape
 from pointseg.taxonomy import IGNORE, load_taxonomy
 
@@ -39,6 +41,12 @@ class _Block(nn.Module):
         return y.replace_feature(F.relu(y.features + self.proj(x).features))
 
 
+def _size_of(model: ModelConfig) -> UNetSize:
+    return choose_size(
+        model.name, stem_channels=model.stem_channels, channels=model.channels, layers=model.layers, width=model.width
+    )
+
+
 def _norm(library: Any, convolution: Any, relu: bool = True) -> Any:
     norm = nn.BatchNorm1d(convolution.out_channels, eps=1e-3, momentum=0.01)
     return library.SparseSequential(convolution, norm, *([nn.ReLU()] if relu else []))
@@ -50,14 +58,7 @@ class BareUNet(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         library = sparse.backend("spconv")
-        model = config.model
-        stem, channels, layers = choose_size(
-            model.name,
-            stem_channels=model.stem_channels,
-            channels=model.channels,
-            layers=model.layers,
-            width=model.width,
-        )
+        stem, channels, layers = _size_of(config.model)
         self.make_tensor = library.SparseConvTensor
         self.num_stages = stages = len(channels) // 2
         self.stem = _norm(
@@ -93,6 +94,24 @@ class BareUNet(nn.Module):
             x = up(x)
             x = blocks(x.replace_feature(torch.cat([x.features, skips.pop().features], dim=1)))
         return self.final(x).features
+
+
+def check_coarsest_level(config: Config, scenes: Sequence[torch.Tensor]) -> None:
+    """Find out before anything is measured whether the network can train on voxels.
+
+    Args:
+        config: of the network.
+        scenes: voxels (M, 3) of each scene of the batch.
+
+    Raises:
+        UsageError: at the coarsest level there is one voxel, and PyTorch's batch norm refuses to take its statistics.
+    """
+    num_halvings = len(_size_of(config.model).channels) // 2
+    if sum(len((coords >> num_halvings).unique(dim=0)) for coords in scenes) < 2:
+        raise UsageError(
+            "bare_spconv: can't train where a batch has a single voxel at the coarsest level; give larger scenes "
+            "(--voxels, --scene), more of them (--scenes), or other --backends"
+        )
 
 
 class BareTrainingStep:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pointseg.benchmarks.backends import BARE, let_spconv_train_on_cpu
-from pointseg.benchmarks.bare_spconv import BarePrediction, BareTrainingStep
+from pointseg.benchmarks.bare_spconv import BarePrediction, BareTrainingStep, check_coarsest_level
 from pointseg.benchmarks.child import Child
 from pointseg.benchmarks.memory import peak_memory_gib
 from pointseg.benchmarks.surface import fill_batch, find_coords
@@ -62,6 +62,11 @@ class StepJob:
     backend: str = "torch"
     trains: bool = False
 
+    def find_scenes(self) -> list[torch.Tensor]:
+        """Voxels (M, 3) of each scene of the batch."""
+        seeds = range(self.seed, self.seed + self.num_scenes)
+        return [find_coords(self.num_voxels, self.scene, seed, self.occupied) for seed in seeds]
+
 
 # (bare, trains) -> what is measured
 _WORK: dict[tuple[bool, bool], Any] = {
@@ -82,10 +87,7 @@ class StepMeasurement:
         model = job.config.model.model_copy(update={"backend": "spconv" if job.backend == BARE else job.backend})
         data = job.config.data.model_copy(update={"scenes_per_batch": job.num_scenes})
         config = job.config.model_copy(update={"model": model, "data": data})
-        scenes = [
-            find_coords(job.num_voxels, job.scene, job.seed + index, job.occupied) for index in range(job.num_scenes)
-        ]
-        batch = fill_batch(scenes, config.in_channels, load_taxonomy(config.taxonomy).num_classes, job.seed)
+        batch = fill_batch(job.find_scenes(), config.in_channels, load_taxonomy(config.taxonomy).num_classes, job.seed)
         self.job = job
         self.config = config
         self.num_voxels = len(batch.coords)
@@ -124,10 +126,12 @@ def measure_step(job: StepJob, model: str, backends: Sequence[str], num_repeats:
         num_repeats: measurements to take the median of.
 
     Raises:
-        UsageError: there is no such scene, or the loader can't work where the config wants it to.
+        UsageError: there is no such scene, it is too small, or the loader can't work where the config wants it to.
     """
     if job.num_steps_with_loader:
         choose_data_device(job.config.data.device, job.device)
+    if BARE in backends:
+        check_coarsest_level(job.config, job.find_scenes())
     names = [(backend, trains) for backend in backends for trains in (False, True)]
     at_a_time = 1 if job.device.type == "cuda" else len(names)
     measured: dict[tuple[str, bool], _Measured] = {}

@@ -4,7 +4,7 @@ A YAML names every key (a test sees to it). ``key.sub=value`` on the command lin
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError, model_validator
+from yaml.reader import ReaderError
 
 from pointseg.config.sections import (
     AugmentConfig,
@@ -118,7 +119,8 @@ class Config(Section):
         loss = self.loss
         if not any(loss.terms.values()):
             raise ValueError(
-                f"loss: nothing trains the classifier; give one of {', '.join(loss.terms)} a weight above 0"
+                f"loss: nothing trains the classifier; give one of {', '.join(f'loss.{name}' for name in loss.terms)} "
+                "a weight above 0"
             )
         if loss.label_smoothing and not loss.cross_entropy:
             raise ValueError("loss.label_smoothing: it smooths the target of loss.cross_entropy, whose weight is 0")
@@ -165,7 +167,7 @@ def load_config(name: str, overrides: list[str] | None = None) -> Config:
     _fill_empty_sections(tree, Config)
     for override in overrides or []:
         _apply_override(tree, override)
-    config = _validate(tree, str(path))
+    config = _validate(tree, str(path), overrides or [])
     run = config.run if config.run.dir is not None else config.run.model_copy(update={"dir": f"runs/{path.stem}"})
     return config.model_copy(update={"run": run, "taxonomy": _find_taxonomy(config, path.parent)})
 
@@ -208,7 +210,7 @@ def _find_taxonomy(config: Config, folder: Path) -> str:
     """A benchmark's name, or the path of a table: of the tree, beside the config, or from where we are.
 
     Raises:
-        UsageError: there is no such benchmark or table.
+        UsageError: there is no such benchmark or table, or the config is a run's whose table is gone.
         DataError: it is no table of classes.
     """
     name = config.taxonomy
@@ -216,6 +218,8 @@ def _find_taxonomy(config: Config, folder: Path) -> str:
         name = str(Path(config.data.root) / CLASS_TABLE)
     elif name not in NAMES and (folder / name).is_file():
         name = str(folder / name)
+    elif name == CLASS_TABLE and (folder / "checkpoints").is_dir():  # a run's: a table from where we are is another's
+        raise UsageError(f"{folder / name}: is missing; put back the table of classes that the run was trained with")
     load_taxonomy(name)
     return name
 
@@ -293,6 +297,10 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         tree = child
     try:
         new = yaml.load(value, _Loader)
+    except ReaderError as error:
+        raise UsageError(
+            f"{override[:80]}: holds {chr(error.character)!r}, which no config may have; choose another name or value"
+        ) from None
     except Exception:  # as in read_yaml
         raise UsageError(f"{override[:80]}: {value[:80]!r} is not a YAML value; quote it") from None
     if isinstance(new, dict):  # it would take the place of the section, with defaults for all that it doesn't name
@@ -300,10 +308,10 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     tree[last] = new
 
 
-def _validate(tree: dict[str, Any], where: str) -> Config:
+def _validate(tree: dict[str, Any], where: str, overrides: Sequence[str] = ()) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
         from pointseg.config.mistakes import explain
 
-        raise UsageError(f"{where}: {explain(error, Config)}") from None
+        raise UsageError(explain(error, Config, where, overrides)) from None

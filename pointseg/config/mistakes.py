@@ -1,6 +1,7 @@
 """What is wrong with a config, in words."""
 
 import difflib
+import re
 import reprlib
 from collections.abc import Sequence
 from typing import Any, get_args, get_origin
@@ -8,14 +9,29 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 _MOST_SHOWN = 8
+_LONGEST_OVERRIDE = 80
+_KEY = re.compile(r"[a-z_]+(?:\.[a-z_]+)+")
 
 
-def explain(error: ValidationError, config: type[BaseModel]) -> str:
-    """One line for the mistakes: which key, what is wrong, and for an unknown key the nearest known one."""
+def explain(error: ValidationError, config: type[BaseModel], where: str, overrides: Sequence[str] = ()) -> str:
+    """One line for the mistakes: where, which key, what is wrong, and for an unknown key the nearest known one.
+
+    Args:
+        error: all mistakes.
+        config: what was to be made.
+        where: the file.
+        overrides: each ``key.sub=value``, that changed what is in the file; a mistake of theirs is told of them.
+    """
     mistakes = error.errors()
-    shown = [_describe(one, config) for one in mistakes[:_MOST_SHOWN]]
-    more = len(mistakes) - len(shown)
-    return "; ".join([*shown, f"and {more} more mistakes"] if more else shown)
+    shown: dict[str, list[str]] = {}
+    for one in mistakes[:_MOST_SHOWN]:
+        text, guilty = _describe(one, config), _find_overrides(one, overrides)
+        if len(guilty) == 1:  # whose key stands before the text already
+            text = text.removeprefix(f"{guilty[0].partition('=')[0]}: ")
+        shown.setdefault(", ".join(override[:_LONGEST_OVERRIDE] for override in guilty) or where, []).append(text)
+    more = len(mistakes) - _MOST_SHOWN
+    lines = [f"{place}: {'; '.join(texts)}" for place, texts in shown.items()]
+    return "; ".join([*lines, f"and {more} more mistakes"] if more > 0 else lines)
 
 
 def explain_yaml(error: Exception) -> str:
@@ -45,9 +61,27 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _describe(error: Any, config: type[BaseModel]) -> str:
+def _find_overrides(error: Any, overrides: Sequence[str]) -> list[str]:
+    """Those that set the key of a mistake, or one of an unknown section; of keys that don't fit each other, all."""
+    last = {override.partition("=")[0]: override for override in overrides}
+    key = _key_of(error)
+    named = set(_KEY.findall(error["msg"])) if error["type"] == "value_error" else set()
+    return [
+        override
+        for name, override in last.items()
+        if f"{key}.".startswith(f"{name}.")
+        or (error["type"] == "extra_forbidden" and name.startswith(f"{key}."))
+        or name in named
+    ]
+
+
+def _key_of(error: Any) -> str:
     parts = map(str, error["loc"])  # with pydantic's own, of a value of several types
-    key = ".".join(part for part in parts if not part.startswith(("function-after[", "tuple[")))
+    return ".".join(part for part in parts if not part.startswith(("function-after[", "tuple[")))
+
+
+def _describe(error: Any, config: type[BaseModel]) -> str:
+    key = _key_of(error)
     if error["type"] == "extra_forbidden":
         key = key[:80]
         known = _known_keys(config, error["loc"])

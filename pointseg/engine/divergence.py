@@ -1,13 +1,14 @@
 """Training that has diverged: noticed before a checkpoint is written, so that the one on disk is of before."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pointseg.config import Config
 from pointseg.errors import DataError
+
+if TYPE_CHECKING:
+    from pointseg.engine.trainer import Trainer
 
 
 def find_not_finite(state: dict[str, Any]) -> str | None:
@@ -22,19 +23,13 @@ def find_not_finite(state: dict[str, Any]) -> str | None:
     return None
 
 
-def diverged(run: Path, what: str, config: Config, device: torch.device) -> DataError:
-    """The error of a training that has diverged.
-
-    Args:
-        run: its folder.
-        what: is not finite, and since when.
-        config: of the run, for what would help.
-        device: on a CPU there is no fp16 to turn off.
-    """
+def diverged(trainer: "Trainer", what: str) -> DataError:
+    """The error of a training that has diverged: what is not finite, and what would help with this config."""
+    config = trainer.config
     helps = ["lower optimizer.lr", f"{'set' if config.optimizer.grad_clip is None else 'lower'} optimizer.grad_clip"]
-    if config.train.amp != "none" and device.type == "cuda":
+    if config.train.amp != "none" and trainer.processes.device.type == "cuda":  # on a CPU there is no fp16
         helps.append("use train.amp=none")
-    return DataError(f"{run}: {what}; {', '.join(helps[:-1])} or {helps[-1]}")
+    return DataError(f"{trainer.directory.path}: {what}; {', '.join(helps[:-1])} or {helps[-1]}")
 
 
 def _float_tensors(content: Any) -> Iterator[torch.Tensor]:

@@ -10,7 +10,7 @@ from pointseg.config import Config, config_from_dict, flatten_config
 from pointseg.config.roles import keys_of
 from pointseg.engine.training_state import check_training_state, unusable_part
 from pointseg.errors import UsageError, first_line
-from pointseg.runs.checkpoint import load_weights
+from pointseg.runs.checkpoint import has_other_names, load_weights
 from pointseg.runs.directory import RunDirectory
 from pointseg.runs.history import parse_metrics
 
@@ -59,6 +59,9 @@ def restore(trainer: "Trainer", state: dict[str, Any]) -> None:
     if trainer.processes.is_first:
         directory.clear_unfinished()
         drop_metrics_after(directory, trainer.progress.step, not trainer.progress.validation_is_due)
+        if has_other_names(state, trainer.taxonomy):
+            complain(f"note: {directory.path}: its classes have the names in {trainer.config.taxonomy} from here on")
+        directory.keep_classes(trainer.taxonomy)
         directory.keep_config(trainer.config)
 
 

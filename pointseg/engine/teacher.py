@@ -17,6 +17,7 @@ from pointseg.data.voxelize import VoxelInputs
 from pointseg.engine.inference import Segmenter, load_segmenter
 from pointseg.engine.network import autocast, choose_amp, run_network
 from pointseg.errors import DataError, UsageError
+from pointseg.runs.checkpoint import describe_other_names
 from pointseg.scans.prepared import geometry_parts
 from pointseg.taxonomy import load_taxonomy
 
@@ -46,6 +47,8 @@ class Teacher:
         except UsageError as error:
             raise UsageError(f"distill.run: {error}") from None
         self._refuse_misfit(segmenter, config)
+        self.remark = self._compare_names(segmenter, config)
+        """A line on what should be known of it; None: there is nothing."""
         self.inputs = VoxelInputs(segmenter.config.data.features, segmenter.config.data.color_range)
         """What it takes of each voxel."""
         assert segmenter.weights_sha256 is not None, "it is from a checkpoint"
@@ -103,7 +106,7 @@ class Teacher:
 
     def _refuse_misfit(self, segmenter: Segmenter, config: Config) -> None:
         own, taught = segmenter.config.data, config.data
-        if segmenter.taxonomy.fingerprint != load_taxonomy(config.taxonomy).fingerprint:
+        if segmenter.taxonomy.ids_fingerprint != load_taxonomy(config.taxonomy).ids_fingerprint:
             raise UsageError(
                 f"{self._name}: knows other classes ({segmenter.taxonomy.name}, {segmenter.taxonomy.num_classes}) than "
                 f"taxonomy={config.taxonomy}; choose a teacher of the same classes"
@@ -115,6 +118,11 @@ class Teacher:
                     f"{self._name}: was trained with data.{key}={getattr(own, key)}, and this config has "
                     f"{getattr(taught, key)}; set data.{key}={getattr(own, key)}, or choose another teacher"
                 )
+
+    def _compare_names(self, segmenter: Segmenter, config: Config) -> str | None:
+        if segmenter.taxonomy.fingerprint == load_taxonomy(config.taxonomy).fingerprint:
+            return None
+        return f"{self._name}: {describe_other_names(config)}"
 
 
 class DeviceClock:

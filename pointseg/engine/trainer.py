@@ -13,13 +13,12 @@ from pointseg.data.batch import Batch
 from pointseg.data.class_counts import ClassCounts, count_classes
 from pointseg.data.loader import TrainingLoader, derive_seed
 from pointseg.data.voxelize import VoxelInputs
-from pointseg.engine.divergence import diverged, find_not_finite
 from pointseg.engine.network import autocast, choose_amp, explain_out_of_memory, refuse_bf16_on_cpu
 from pointseg.engine.objective import Losses, Objective
 from pointseg.engine.optimizer import Update, build_schedule
 from pointseg.engine.run_log import Tally, open_log
 from pointseg.engine.run_scenes import find_run_scenes
-from pointseg.errors import DataError, StoppedError, UsageError
+from pointseg.errors import StoppedError, UsageError
 from pointseg.folder_lock import refuse_if_lost
 from pointseg.models import Network, build_network
 from pointseg.processes import Processes, StopRequest, set_num_threads
@@ -38,6 +37,7 @@ _LESS_MEMORY = (
     "set train.scenes_at_once=1, data.max_voxels or model.checkpoint_activations=true, lower data.scenes_per_batch or "
     "data.max_points, or use train.amp=fp16"
 )
+_SAME_CLASSES = "leave ids and order of the classes as they were, or begin a new run with run.dir=PATH"
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Trainer:
 
         self.network = build_network(config, device)
         last = self.directory.last_checkpoint
-        earlier = read_checkpoint(last, config) if resume and last.is_file() else None
+        earlier = read_checkpoint(last, config, remedy=_SAME_CLASSES) if resume and last.is_file() else None
         if config.model.init is not None and earlier is None:
             remark = load_initial_weights(self.network, config)
             if remark is not None and processes.is_first:
@@ -121,6 +121,8 @@ class Trainer:
 
         teacher = Teacher(self.config, self.processes.device)
         teacher.refuse_scenes(self.scenes.train)
+        if teacher.remark is not None and self.processes.is_first:
+            print(teacher.remark, file=sys.stderr)
         return teacher
 
     @property
@@ -264,7 +266,9 @@ class Trainer:
         """Read the losses of all processes, check and log them: in such a step alone the loop waits for the device."""
         total, recognition, collapse, taught, pull = self.processes.mean(torch.stack(losses).detach()).tolist()
         if not total < float("inf"):
-            raise self.diverged(f"the loss is {total} at step {self.progress.step}")
+            from pointseg.engine.divergence import diverged
+
+            raise diverged(self, f"the loss is {total} at step {self.progress.step}")
         if self.teacher is not None:
             self.teacher.refuse_not_finite()
         self.log.log_training(
@@ -311,18 +315,16 @@ class Trainer:
             DataError: training has diverged since the last loss was logged; the checkpoint stays as it was.
             UsageError: the run's folder was moved away meanwhile.
         """
+        from pointseg.engine.divergence import diverged, find_not_finite  # which no step needs
+
         state = self.state()
         part = find_not_finite(state)
         # All processes leave together; batch norm's statistics differ from one to the other.
         if self.processes.any(part is not None):
-            raise self.diverged(f"its {part or 'model'} is not finite after step {self.progress.step}")
+            raise diverged(self, f"its {part or 'model'} is not finite after step {self.progress.step}")
         if self.processes.is_first:
             refuse_if_lost(self.directory.path)
             save_checkpoint(self.directory.last_checkpoint, self.config, self.taxonomy, state)
-
-    def diverged(self, what: str) -> DataError:
-        """The error of a training that has diverged."""
-        return diverged(self.directory.path, what, self.config, self.processes.device)
 
     def state(self) -> dict[str, Any]:
         """All that training changes or depends on, beside config and scenes."""

@@ -9,7 +9,10 @@ from pointseg.errors import DataError
 from pointseg.formats.scan_file import ScanFile, are_whole, scan_of_values, whole_numbers
 
 XYZ = (("x", "y", "z"),)
-RGB = (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"), ("r", "g", "b"))
+RGB = (
+    *(("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"), ("r", "g", "b")),
+    ("rf", "gf", "bf"),  # CloudCompare's, in 0..1
+)
 NORMAL = (("nx", "ny", "nz"), ("normal_x", "normal_y", "normal_z"), ("normalx", "normaly", "normalz"))
 _ALPHA = ("alpha", "diffuse_alpha", "a")
 
@@ -47,13 +50,16 @@ def scan_of_columns(
         used |= used_by_rgb
     normal, used_by_normal = find_columns(columns, NORMAL)
     used |= used_by_normal | {name for name in columns if name.lower() in _ALPHA}
+    others = {name: column for name, column in columns.items() if name not in used}
+    fields = whole_columns(others, notes, is_text)
     return scan_of_values(
         path,
         xyz if xyz.dtype == np.float32 else xyz.astype(np.float64, copy=False),
         faces,
         rgb=rgb,
         normal=normal,
-        fields=whole_columns({k: column for k, column in columns.items() if k not in used}, notes, is_text),
+        fields=fields,
+        not_whole=find_not_whole(others, fields),
         num_dropped_faces=num_dropped_faces,
         notes=notes,
     )
@@ -89,4 +95,17 @@ def whole_columns(columns: Mapping[str, np.ndarray], notes: list[str], is_text: 
             column = column.astype(np.int64)
         if (values := whole_numbers(name, column, notes)) is not None:
             found[name] = values
+    return found
+
+
+def find_not_whole(columns: Mapping[str, np.ndarray], fields: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The columns that are no ``fields`` since a value is no whole number: name -> the first one, NaN if all are."""
+    found = {}
+    for name, column in columns.items():
+        if name in fields or not np.issubdtype(column.dtype, np.floating):
+            continue
+        is_missing = np.isnan(column)
+        is_bad = ~are_whole(column) & (~is_missing | is_missing.all())
+        if is_bad.any():
+            found[name] = float(column[is_bad.argmax()])
     return found

@@ -1,5 +1,6 @@
 """PLY files in and out: what plyfile reads, and what other programs write beside that, becomes a :class:`ScanFile`."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -13,7 +14,7 @@ from pointseg.atomic import atomic_file
 from pointseg.errors import DataError, first_line
 from pointseg.formats.columns import NORMAL, RGB, XYZ, scan_of_columns
 from pointseg.formats.mesh import Mesh
-from pointseg.formats.ply_header import SCAN_COLORS, MeshHeader, read_mesh_header
+from pointseg.formats.ply_header import SCAN_COLORS, MeshHeader, ascii_name, read_mesh_header
 from pointseg.formats.scan_file import ScanFile, fan_triangles
 from pointseg.formats.text_table import plain_nan
 
@@ -21,6 +22,7 @@ BINARY_LITTLE_ENDIAN = "binary_little_endian"
 _SPLATS = {"f_dc_0", "opacity", "scale_0", "rot_0"}
 _PLY_TYPES = {"u1": "uchar", "i1": "char", "u2": "ushort", "i2": "short", "u4": "uint", "i4": "int"}
 _PLY_TYPES |= {"f4": "float", "f8": "double"}
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OWN_PROPERTIES = {"x", "y", "z", "nx", "ny", "nz", "red", "green", "blue"}
 
 
@@ -64,7 +66,7 @@ def read_ply(path: str | os.PathLike[str]) -> ScanFile:
     vertices = data["vertex"].data
     notes: list[str] = []
     faces, num_dropped = _read_faces(header, data, notes)
-    columns = {name: vertices[name] for name in vertices.dtype.names}
+    columns = {name: vertices[ascii_name(name)] for name in header.properties["vertex"]}
     if header.may_be_prediction and np.array_equal(columns["confidence"], columns["quality"]):
         columns = _with_own_colors(columns, notes)
     return scan_of_columns(path, columns, faces, notes=notes, num_dropped_faces=num_dropped)
@@ -173,8 +175,13 @@ def _read_elements(path: Path, header: MeshHeader) -> PlyData:
                 shutil.copyfileobj(file, copy, 1 << 20)
             copy.seek(0)
             return _read_whole_or_rows(header, copy)
-    except OSError:
-        raise
+    except OSError as error:
+        if error.errno not in _NO_SPACE:  # which nobody meets who reads
+            raise
+        raise DataError(
+            f"{tempfile.gettempdir()}: a copy of {path}, made there to read it, has no space ({error.strerror}); free "
+            "some, or name another folder for temporary files in the environment variable TMPDIR"
+        ) from None
     except Exception as error:  # what plyfile and NumPy raise on a damaged file can be anything, MemoryError among it
         reason = first_line(error)
         what = "is truncated" if "early end-of-file" in reason else "can't be read as PLY"

@@ -9,6 +9,7 @@ import numpy as np
 
 from pointseg.errors import DataError
 from pointseg.formats.scan_file import check_is_readable_file
+from pointseg.formats.text_table import text_encoding
 
 _FACE_LISTS = ("vertex_indices", "vertex_index")
 _MOST_HEADER_BYTES = 1 << 20
@@ -65,15 +66,20 @@ class MeshHeader:
         return self.properties["vertex"][-len(_LAST_OF_PREDICTION) :] == _LAST_OF_PREDICTION
 
     def to_bytes(self) -> bytes:
-        """The same in the plainest way, without comments."""
+        """The same in the plainest way, without comments; names are those of :func:`ascii_name`."""
         lines = ["ply", f"format {self.encoding} 1.0"]
         names = {kind: name for name, kind in _TYPES.items()}
         for element, count in self.counts.items():
             lines.append(f"element {element} {count}")
             for name, kinds in zip(self.properties[element], self.types[element], strict=True):
                 words = ["list"] if len(kinds) == 2 else []
-                lines.append(" ".join(["property", *words, *(names[kind] for kind in kinds), name]))
+                lines.append(" ".join(["property", *words, *(names[kind] for kind in kinds), ascii_name(name)]))
         return "\n".join([*lines, "end_header", ""]).encode("ascii")
+
+
+def ascii_name(name: str) -> str:
+    """What a property is called for plyfile, which reads ASCII alone."""
+    return name.encode("ascii", errors="backslashreplace").decode("ascii")
 
 
 def read_mesh_header(path: str | os.PathLike[str]) -> MeshHeader:
@@ -98,7 +104,7 @@ def read_mesh_header(path: str | os.PathLike[str]) -> MeshHeader:
     if end is None:
         raise DataError(f"{path}: the PLY header does not end; the file is broken, export it again")
     content = start[: end.end()]
-    lines = re.split("\r\n|\n|\r", content[first.end() :].decode("latin-1"))
+    lines = re.split("\r\n|\n|\r", content[first.end() :].decode(text_encoding(content)))
     try:
         header = _parse(lines, len(content), _PLAIN.fullmatch(content) is not None)
     except (IndexError, KeyError, ValueError):
@@ -125,7 +131,9 @@ def _parse(lines: list[str], num_bytes: int, is_plain: bool) -> MeshHeader:
             is_list = words[1] == "list"
             kinds = words[2:4] if is_list else words[1:2]
             # A name with a space in it, as some programs take over from their users, becomes one word.
-            name = "_".join(words[4 if is_list else 2 :]).encode("ascii", errors="replace").decode()
+            name = "_".join(words[4 if is_list else 2 :])
+            # Of faces no name counts but the usual ones; those of plyfile are ASCII.
+            name = name if element == "vertex" else ascii_name(name)
             if not name or name in header.properties[element]:
                 raise ValueError(f"property {name!r}")
             header.properties[element].append(name)

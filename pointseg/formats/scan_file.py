@@ -46,6 +46,8 @@ class ScanFile:
     """(N, 3) float32, unit length."""
     fields: dict[str, np.ndarray] = field(default_factory=dict)
     """Name in the file -> (N,) integers: labels, classes, objects, whatever whole numbers each point has."""
+    not_whole: dict[str, float] = field(default_factory=dict)
+    """Name in the file -> a value that is no whole number, of the columns that are not in ``fields`` for it."""
     fields_with_unclassified_zero: frozenset[str] = frozenset()
     """Those of ``fields`` in which 0 means "never classified" by the format's standard."""
     up_axis_hint: str | None = None
@@ -130,6 +132,7 @@ def scan_of_values(
     normal: np.ndarray | None,
     notes: list[str],
     fields: dict[str, np.ndarray] | None = None,
+    not_whole: dict[str, float] | None = None,
     fields_with_unclassified_zero: frozenset[str] = frozenset(),
     num_dropped_faces: int = 0,
 ) -> ScanFile:
@@ -146,6 +149,7 @@ def scan_of_values(
         None if rgb is None else rgb_from_values(path, rgb, notes),
         None if normal is None else unit_normals(normal, finite_rows(xyz), notes),
         fields=fields or {},
+        not_whole=not_whole or {},
         fields_with_unclassified_zero=fields_with_unclassified_zero,
         num_dropped_faces=num_dropped_faces,
         notes=notes,

@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,21 +25,26 @@ def read_text_table(path: Path) -> ScanFile:
     intensity after them, which is left out; six have a normal (``.xyzn``, or all of unit length with some below zero)
     or a colour; seven have intensity and colour (``.pts``), or colour and a whole number, which becomes
     ``fields["label"]``. Nine have a colour and a normal, in the order in which they fit. A line with the number of
-    points before them is skipped, and so is a sentence.
+    points before them is skipped, and so is a sentence. Numbers may stand in double quotes, and every line may end in a
+    comma or semicolon more.
 
     Raises:
         DataError: a line is not numbers, or has another number of them than the first, or than there are names; or
             there are more or fewer lines than announced, or no names x, y and z among others.
     """
-    lines = [line for line in split_lines(_read_bytes(path)) if line.strip()]
-    headers, announced, lines = _part_headers(lines)
+    all_lines = split_lines(_read_bytes(path))
+    headers, announced, lines = _part_headers([line for line in all_lines if line.strip()])
     if not lines:
         raise DataError(f"{path}: has no points; scan it again or leave it out")
     delimiter = next((mark for mark in ",;" if mark in lines[0]), None)
+    if delimiter is not None and all(line.rstrip().endswith(delimiter) for line in lines):
+        lines = [line.rstrip().removesuffix(delimiter) for line in lines]
+        headers = [replace(header, text=header.text.rstrip().removesuffix(delimiter)) for header in headers]
+    quote = '"' if '"' in lines[0] else None
     try:
-        table = np.loadtxt(lines, dtype=np.float64, ndmin=2, delimiter=delimiter, comments=None)
+        table = np.loadtxt(lines, dtype=np.float64, ndmin=2, delimiter=delimiter, comments=None, quotechar=quote)
     except ValueError as error:
-        reason = first_line(error).split(";")[0]
+        reason = _explain(error, all_lines, len(lines))
         raise DataError(f"{path}: can't be read as a table of points ({reason}); export the cloud again") from None
     if announced is not None and len(table) != announced:
         raise DataError(f"{path}: announces {announced} points and has {len(table)}; fetch or export it again")
@@ -52,8 +57,18 @@ def read_text_table(path: Path) -> ScanFile:
 
 
 def split_lines(content: bytes) -> list[str]:
-    """The lines of a text in any encoding. Split as bytes: part of a letter may be an end of line in latin-1."""
-    return [line.decode("latin-1") for line in plain_nan(content).splitlines()]
+    """The lines of a text, by :func:`text_encoding`. Split as bytes: part of a letter may be an end of line there."""
+    encoding = text_encoding(content)
+    return [line.decode(encoding) for line in plain_nan(content).splitlines()]
+
+
+def text_encoding(content: bytes) -> str:
+    """``utf-8`` where a text is that, else ``latin-1``, in which any bytes are one."""
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "utf-8"
 
 
 def plain_nan(content: bytes) -> bytes:
@@ -74,6 +89,27 @@ def _read_bytes(path: Path) -> bytes:
     return content.removeprefix(codecs.BOM_UTF8)
 
 
+def _explain(error: ValueError, all_lines: list[str], num_rows: int) -> str:
+    """What NumPy can't read, and in which line of the file, from 1.
+
+    Args:
+        error: of ``np.loadtxt``, which counts the rows that it was given: from 0, or from 1 where their width changes.
+        all_lines: of the file.
+        num_rows: how many it was given: the last lines that are neither blank nor comments.
+    """
+    reason = first_line(error).split(";")[0].rstrip(".")
+    found = re.search(r" at row (\d+)(, )?", reason)
+    if found is None:
+        return reason
+    row = int(found[1]) - ("number of columns changed" in reason)
+    numbers = [n for n, line in enumerate(all_lines, start=1) if line.strip() and not _is_comment(line)][-num_rows:]
+    return f"line {numbers[row]}: " + reason.replace(found[0], " in " if found[2] else "")
+
+
+def _is_comment(line: str) -> bool:
+    return line.lstrip().startswith(_COMMENTS)
+
+
 @dataclass(frozen=True)
 class _Header:
     """A line before the numbers that may name the columns."""
@@ -89,14 +125,14 @@ def _part_headers(lines: list[str]) -> tuple[list[_Header], int | None, list[str
     announced = None
     rows = iter(lines)
     for line in rows:
-        if line.lstrip().startswith(_COMMENTS):
+        if _is_comment(line):
             headers.append(_Header(re.sub(r"^\s*(#|//)+", "", line), is_sure=False))
         elif _is_text(line) and not any(header.is_sure for header in headers):
             headers.append(_Header(line, is_sure=True))
         elif announced is None and line.strip().isdecimal():
             announced = int(line)
         else:
-            numbers = [line, *(row for row in rows if not row.lstrip().startswith(_COMMENTS))]
+            numbers = [line, *(row for row in rows if not _is_comment(row))]
             return headers, announced, numbers
     return headers, announced, []
 

@@ -1,5 +1,6 @@
 """The report of an import, and what of it people are told."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from pointseg.preparation.tree_report import (
 from pointseg.scans.tree import SPLITS
 from pointseg.taxonomy import CLASS_TABLE, Taxonomy
 
+_NUMBER = re.compile(r"\b\d[\d,.]*(?:e[-+]?\d+)?")
 _REMEDIES = {
     "normal": "--estimate-normals makes them from neighbouring points, or export the scans with faces or normals",
     "color": "--fill-color R,G,B gives them one colour, or export the scans with colours",
@@ -102,11 +104,23 @@ def summarize_report(report: Mapping[str, Any], taxonomy: Taxonomy) -> list[str]
         lines.append(f"no longer in the source, kept in the tree: {kept} scenes")
     if len(missing) > kept:
         lines.append(f"listed, but not in the source: {len(missing) - kept} scenes")
-    for note, scenes in list(report["notes"].items())[:8]:
-        lines.append(f"note: {scenes[0]}: {note}" + (f" (and {len(scenes) - 1} more scenes)" if scenes[1:] else ""))
-    if len(report["notes"]) > 8:
-        lines.append(f"note: {len(report['notes']) - 8} more notes are in the report")
-    return lines + summarize_stale(report)
+    return lines + _summarize_notes(report["notes"]) + summarize_stale(report)
+
+
+def _summarize_notes(notes: Mapping[str, list[str]]) -> list[str]:
+    """A line for all notes that differ in numbers alone, with those of the first scene."""
+    alike: dict[str, list[str]] = {}
+    for note in notes:
+        alike.setdefault(_NUMBER.sub("0", note), []).append(note)
+    lines = []
+    for first, *others in list(alike.values())[:8]:
+        scenes = list(dict.fromkeys(scene for note in (first, *others) for scene in notes[note]))
+        own = ", with numbers of their own" if others else ""
+        more = f" (and {len(scenes) - 1} more scenes{own})" if scenes[1:] else ""
+        lines.append(f"note: {scenes[0]}: {first}{more}")
+    if len(alike) > 8:
+        lines.append(f"note: {len(alike) - 8} more notes are in the report")
+    return lines
 
 
 def find_problems(report: Mapping[str, Any], taxonomy: Taxonomy, source: Path, root: Path) -> list[str]:

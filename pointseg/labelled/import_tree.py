@@ -10,7 +10,7 @@ from pointseg.errors import DataError, UsageError
 from pointseg.labelled.import_report import build_report
 from pointseg.labelled.scan_folder import FoundScans, find_scans
 from pointseg.labelled.scan_job import ClassQuery, Reading, ScanJob, find_class_ids
-from pointseg.labelled.split_lists import choose_splits, describe_lists, write_lists
+from pointseg.labelled.split_lists import choose_splits, describe_lists, refuse_unknown_names, write_lists
 from pointseg.labelled.table import name_classes, place_table, write_table
 from pointseg.preparation.jobs import SceneJob, prepare_scenes, remove_leftovers_of_tree
 from pointseg.preparation.parallel import map_scenes
@@ -66,13 +66,15 @@ def import_scans(
 
     Raises:
         UsageError: there is no scan, or two have one name; no such table; the share is out of range.
-        DataError: the table or a list of the tree is broken, or no table can be made of the ids.
+        DataError: the table or a list of the tree is broken, a list names what is no scene, or no table can
+            be made of the ids.
         OSError: ``out`` can't be written, or the disk is full.
     """
     if not 0 <= val_share < 1:
         raise UsageError(f"--val-share {val_share:g}: is not a share from 0 to below 1; give one such as 0.2")
     refuse_benchmark_tree(out)
     found = find_scans(source, out)
+    refuse_unknown_names(found, out)
     lists = choose_splits(found, out, val_share)
     remarks = describe_lists(found, out, lists, val_share)
     made_table = classes is None and not (out / CLASS_TABLE).exists()

@@ -1,6 +1,6 @@
 """Where the labels and the objects of a scan file are: in a property of its points, or in a file beside it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,6 +97,11 @@ def find_instances(scan: ScanFile) -> np.ndarray | None:
 def explain_missing_labels(scan: ScanFile) -> str:
     """Why a scan that has to have labels is refused, and what to do."""
     beside = " or ".join(scan.path.stem + end for end in BESIDE)
+    if not_whole := _match(scan.not_whole, _LABEL_NAMES):
+        return (
+            f"{scan.path}: {_describe_not_whole(scan, not_whole[0])}; write whole numbers there, or name another "
+            f"property by --label-field, or put {beside} beside it; {_describe_fields(scan)}"
+        )
     return f"{scan.path}: has no labels; name their property by --label-field, or put {beside} beside it; " + (
         _describe_fields(scan)
     )
@@ -105,6 +110,11 @@ def explain_missing_labels(scan: ScanFile) -> str:
 def _find_named(scan: ScanFile, label_field: str) -> str:
     """The property that is called so, or the only one that is but for case and what programs add."""
     found = [label_field] if label_field in scan.fields else _match(scan.fields, (plain_name(label_field),))
+    if not found and (not_whole := _match(scan.not_whole, (plain_name(label_field),))):
+        raise DataError(
+            f"{scan.path}: {_describe_not_whole(scan, not_whole[0])}; write whole numbers there, or name another "
+            f"property; {_describe_fields(scan)}"
+        )
     if not found:
         raise DataError(f"{scan.path}: has no property {label_field!r} of whole numbers; {_describe_fields(scan)}")
     if len(found) > 1:
@@ -122,12 +132,16 @@ def _describe_fields(scan: ScanFile) -> str:
     return f"its whole numbers are: {', '.join(map(repr, scan.fields)) or 'none'}"
 
 
+def _describe_not_whole(scan: ScanFile, name: str) -> str:
+    return f"its {name!r} holds {scan.not_whole[name]:.9g}, and labels are whole numbers"
+
+
 def plain_name(name: str) -> str:
     """The name of a property without what programs add to it or write in another way."""
     return name.lower().removeprefix("scalar_").replace("_", "").replace("-", "").replace(" ", "")
 
 
-def _match(fields: dict[str, np.ndarray], names: Sequence[str]) -> list[str]:
+def _match(fields: Iterable[str], names: Sequence[str]) -> list[str]:
     """The fields that have one of the names, in the order of the names."""
     return [field for name in names for field in fields if plain_name(field) == name]
 

@@ -21,6 +21,9 @@ _SPLIT_OF_WORD = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 
+# What may stand between and around the numbers of a table of points.
+_PARTS_OF_A_LINE = str.maketrans(',;"', "   ")
+
 
 @dataclass(frozen=True)
 class FoundScans:
@@ -124,7 +127,7 @@ def _begins_with_points(path: Path) -> bool:
 
 
 def _has_three_numbers(line: str) -> bool:
-    words = line.replace(",", " ").replace(";", " ").split()[:3]
+    words = line.translate(_PARTS_OF_A_LINE).split()[:3]
     try:
         return len([float(word) for word in words]) == 3
     except ValueError:

@@ -22,7 +22,7 @@ from pointseg.scans.own_scan import ScanOptions
 from pointseg.taxonomy import Taxonomy
 
 # Raise it when the same scan gives other arrays or other facts than before: scenes are then made anew.
-IMPORT_VERSION = 3
+IMPORT_VERSION = 4
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,55 @@
 """Which scenes of an import are train and which val: as the folders say, or a share, kept in ``ROOT/splits``."""
 
+import difflib
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from pointseg.errors import DataError, regular_file
 from pointseg.labelled.scan_folder import FoundScans
 from pointseg.preparation.split_lists import read_list, refuse_shared
 from pointseg.preparation.text_files import write_if_other
-from pointseg.scans.tree import SPLITS
+from pointseg.scans.tree import REPORT_NAME, SPLITS, scene_folders
+
+
+def refuse_unknown_names(found: FoundScans, root: Path) -> None:
+    """Refuse names in the lists of the tree that no scene ever had: a slip of who edited them would vanish unseen.
+
+    Scans may be moved away, and their scenes deleted: what the tree holds, and what its report names, is no slip.
+
+    Raises:
+        DataError: a list names what is no scan, no scene of the tree and none of the report of an import before; or as
+            :func:`read_lists`.
+    """
+    lists = read_lists(root)
+    scans = set().union(*found.path_of_scene.values())
+    scenes = scans | {folder.name for split in SPLITS for folder in scene_folders(root, split)}
+    known = scenes | _reported_scenes(root)
+    for split, names in lists.items():
+        for name in names:
+            if name not in known:
+                near = difflib.get_close_matches(name, sorted(scenes), n=1)
+                hint = f"the nearest is {near[0]}; mend the line" if near else "mend the line, or delete it"
+                place = f"{list_path(root, split)}:{_line_number(list_path(root, split), name)}"
+                raise DataError(f"{place}: {name} is no scene; {hint}")
+
+
+def _line_number(path: Path, name: str) -> int:
+    """From 1, as editors count."""
+    lines = path.read_text(encoding="utf-8-sig").split("\n")
+    return 1 + [line.strip() for line in lines].index(name)
+
+
+def _reported_scenes(root: Path) -> set[str]:
+    """The scenes that the lists had when the report was written; none where there is no report that can be read."""
+    try:
+        report = json.loads(regular_file(root / REPORT_NAME).read_text(encoding="utf-8"))
+        prepared = {scene for row in report["splits"].values() for scene in row["scenes"]}
+        missing = {scene for scenes in report["missing"].values() for scene in scenes}
+        return prepared | missing | {row["scene"] for row in report["failed"]}
+    except (OSError, DataError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return set()
 
 
 def choose_splits(found: FoundScans, root: Path, val_share: float) -> dict[str, list[str]]:
@@ -64,8 +106,10 @@ def describe_lists(found: FoundScans, root: Path, lists: Mapping[str, list[str]]
         if not split_before or not (root / split / scene).is_dir() or split_before.get(scene) == split:
             continue
         if scene not in split_before:
-            path = list_path(root, split)
-            lines.append(f"{path}: {scene} was in no list, and is in this again; move its scan away to leave it out")
+            lines.append(
+                f"{list_path(root, split)}: {scene} was in no list, and is in this again; to leave it out, move its "
+                f"scan away and delete {root / split / scene}"
+            )
         elif path_here := found.path_of_scene[split].get(scene):
             before = split_before[scene]
             lines.append(f"{path_here}: is {split} by its folder, not {before} as a list said; move the file instead")

@@ -131,7 +131,7 @@ def read_plan(path: Path) -> PlanFile:
     except ValidationError as error:
         from pointseg.config.mistakes import explain
 
-        raise UsageError(f"{path}: {explain(error, PlanFile)}") from None
+        raise UsageError(explain(error, PlanFile, str(path))) from None
 
 
 def plan_comparisons(plan: PlanFile, path: Path, out: Path, given: Given = Given()) -> list[Comparison]:
@@ -155,9 +155,22 @@ def plan_comparisons(plan: PlanFile, path: Path, out: Path, given: Given = Given
             comparison.check()
             _check_shared_names(comparison, comparisons)
         except UsageError as error:
-            raise UsageError(f"{path}: comparisons.{name}: {error}") from None
+            where = _find_place(error, plan, given, name)
+            raise UsageError(f"{path}: {where}: {error}" if where else str(error)) from None
         comparisons.append(comparison)
     return comparisons
+
+
+def _find_place(error: UsageError, plan: PlanFile, given: Given, name: str) -> str | None:
+    """Where in the plan the mistake stands that a comparison has; None: in what is given with the command."""
+    places: dict[str | None, list[str]] = {"cfg": [], "set": _as_overrides(plan.set), None: list(given.overrides)}
+    for place, overrides in places.items():
+        try:
+            load_config(plan.cfg, overrides)
+        except UsageError as alone:
+            if str(alone) == str(error):
+                return place
+    return f"comparisons.{name}"
 
 
 def _plan_comparison(plan: PlanFile, section: ComparisonSection, given: Given, out: Path, campaign: Path) -> Comparison:

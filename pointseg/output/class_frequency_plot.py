@@ -9,7 +9,7 @@ import numpy as np
 
 from pointseg.atomic import atomic_file
 from pointseg.errors import UsageError
-from pointseg.output.plot_style import GROUP_COLORS, STYLE, color_of
+from pointseg.output.plot_style import GROUP_COLORS, STYLE, as_written, color_of, figure_style
 from pointseg.output.plots import check_plot_path
 
 _QUIET = "#777777"
@@ -49,13 +49,12 @@ def draw_class_frequency(path: str | Path, frequency: FrequencyChart) -> None:
     panels = {what: counts for what, counts in frequency.counts.items() if counts.any()}
     if not panels:
         raise UsageError(f"{path}: there is nothing to plot, no class occurs; check scenes that have labels")
-    import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_STYLE):
+    with figure_style(_STYLE):
         figure = Figure(figsize=(4.4 * len(panels), 5.2))
         figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.08, wspace=0.03)
-        figure.suptitle(frequency.title, fontsize=14, fontweight="bold")
+        figure.suptitle(as_written(frequency.title), fontsize=14, fontweight="bold")
         row = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (what, counts) in zip(row, panels.items(), strict=True):
             draw_rank_plot(axes, what, counts, frequency)
@@ -106,7 +105,7 @@ def _name_classes(axes: Any, counts: np.ndarray, order: np.ndarray, frequency: F
         label = order[rank - 1]
         last = rank == len(order) and rank > 1
         axes.annotate(
-            frequency.names[label],
+            as_written(frequency.names[label]),
             (rank, counts[label]),
             xytext=(-5, -5) if last else (5, 3),
             textcoords="offset points",

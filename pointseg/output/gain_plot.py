@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pointseg.atomic import atomic_file
-from pointseg.output.plot_style import ALL_COLOR, GROUP_COLORS, STYLE
+from pointseg.output.plot_style import ALL_COLOR, GROUP_COLORS, STYLE, as_written, figure_style
 from pointseg.output.plots import check_plot_path
 
 _PANELS = (("miou", "all classes"), ("head", "head"), ("common", "common"), ("tail", "tail"))
@@ -35,12 +35,11 @@ def draw_gains(path: str | Path, points: Sequence[GainPoint], title: str) -> Non
         UsageError: matplotlib is not installed, or the file's ending is no format that we write.
     """
     check_plot_path(path)
-    import matplotlib
     from matplotlib.figure import Figure
 
     lines = list(dict.fromkeys(point.line for point in points))
     budgets = sorted({point.passes for point in points})
-    with matplotlib.rc_context(STYLE):
+    with figure_style(STYLE):
         figure = Figure(figsize=(9.0, 2.7), layout="constrained")
         panels = figure.subplots(1, len(_PANELS), sharey=True)
         for axes, (key, name) in zip(panels, _PANELS, strict=True):
@@ -55,7 +54,7 @@ def draw_gains(path: str | Path, points: Sequence[GainPoint], title: str) -> Non
             axes.margins(x=0.12)
             axes.grid(axis="y", linewidth=0.3, alpha=0.6)
             axes.set_xlabel("passes")
-        panels[0].set_ylabel(f"{title}, points of IoU")
+        panels[0].set_ylabel(f"{as_written(title)}, points of IoU")
         panels[0].legend(fontsize=7, frameon=False)
         with atomic_file(path) as temporary:
             figure.savefig(temporary, dpi=200)
@@ -70,7 +69,7 @@ def _draw_line(axes: Any, points: Sequence[GainPoint], key: str, color: str, num
     x = [passes * shift for passes, _ in known]
     mean = [100 * gain["mean"] for _, gain in known]
     style = {"color": color, "linestyle": _LINES[number % len(_LINES)], "marker": _MARKERS[number % len(_MARKERS)]}
-    axes.plot(x, mean, linewidth=1.2, markersize=4, label=points[0].line.replace("_", " "), **style)
+    axes.plot(x, mean, linewidth=1.2, markersize=4, label=as_written(points[0].line.replace("_", " ")), **style)
     for position, (_, gain) in zip(x, known, strict=True):
         if gain["low"] is not None:
             axes.vlines(position, 100 * gain["low"], 100 * gain["high"], color=color, linewidth=1.0, alpha=0.7)

@@ -6,7 +6,8 @@ from typing import Any
 
 from pointseg.atomic import atomic_file
 from pointseg.errors import UsageError
-from pointseg.output.plots import GROUP_COLORS, check_plot_path
+from pointseg.output.plot_style import GROUP_COLORS, as_written, figure_style
+from pointseg.output.plots import check_plot_path
 
 _COLUMNS = (("miou", "all classes"), ("head", "head"), ("common", "common"), ("tail", "tail"))
 _ALL_COLOR = "#333333"
@@ -42,18 +43,17 @@ def draw_longtail(path: str | Path, table: Mapping[str, Any], baseline: str) -> 
     columns = [column for column in _COLUMNS if any(run[column[0]] is not None for row in rows for run in row["runs"])]
     if not columns:
         raise UsageError(f"{path}: there is nothing to plot, no run has a score")
-    import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_STYLE):
+    with figure_style(_STYLE):
         figure = Figure(figsize=(max(5.6, 1.8 + 1.8 * len(columns)), 1.35 + 0.27 * len(rows)), layout="constrained")
         panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
         for axes, (key, title) in zip(panels, columns, strict=True):
             axes.set_title(title, color=GROUP_COLORS.get(key, _ALL_COLOR), fontweight="bold", pad=8)
             draw_column(axes, rows, key, baseline)
-        panels[0].set_yticks(range(len(rows)), [row["method"] for row in rows])
+        panels[0].set_yticks(range(len(rows)), [as_written(row["method"]) for row in rows])
         panels[0].set_ylim(len(rows) - 0.4, -0.6)
-        figure.supxlabel(_describe(table, baseline), fontsize=7, color=_QUIET)
+        figure.supxlabel(as_written(_describe(table, baseline)), fontsize=7, color=_QUIET)
         with atomic_file(path) as temporary:
             figure.savefig(temporary, dpi=200)
 

@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from pointseg.atomic import check_writable
 from pointseg.errors import DataError, UsageError
 from pointseg.formats.ply_header import read_mesh_header
 from pointseg.output.prediction_record import RECORD_NAME
@@ -17,7 +18,7 @@ _KEPT |= {"config.yaml", "surroundings.json", "metrics.jsonl", "checkpoints", "t
 _COORDINATES, _NORMALS, _COLORS = ["x", "y", "z"], ["nx", "ny", "nz"], ["red", "green", "blue"]
 
 
-def refuse_to_replace_input(out: str | os.PathLike[str] | None, option: str, inputs: Iterable[Path]) -> None:
+def check_output_file(out: str | os.PathLike[str] | None, option: str, inputs: Iterable[Path]) -> None:
     """Check where a single file is to be written, before the work begins.
 
     Args:
@@ -27,6 +28,7 @@ def refuse_to_replace_input(out: str | os.PathLike[str] | None, option: str, inp
 
     Raises:
         UsageError: it is one of the inputs, lies in a prepared scene, or is a file of a tree, a run or predictions.
+        OSError: it can't be written.
     """
     if out is None:
         return
@@ -41,6 +43,7 @@ def refuse_to_replace_input(out: str | os.PathLike[str] | None, option: str, inp
                 )
         elif out.exists() and path.exists() and out.samefile(path):
             raise UsageError(f"{out}: is read, and would be written over; choose another name with {option}")
+    check_writable(out)
 
 
 def refuse_to_replace_other_mesh(out: Path) -> None:

@@ -1,7 +1,12 @@
 """How figures look: sizes, colours of the groups of classes, the lines of two runs and their names."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from pointseg.commands import complain
 
 # Okabe and Ito's colours, told apart with any colour vision.
 GROUP_COLORS = {"head": "#0072B2", "common": "#009E73", "tail": "#D55E00"}
@@ -22,6 +27,31 @@ STYLE = {
     "pdf.fonttype": 42,
 }
 _MAX_NAME_LENGTH = 28
+
+
+@contextmanager
+def figure_style(style: Mapping[str, Any]) -> Iterator[None]:
+    """Draw and save a figure in a style; of signs that the font lacks, which become boxes, one line on stderr tells.
+
+    Args:
+        style: of ``matplotlib.rcParams``.
+    """
+    import matplotlib
+
+    with matplotlib.rc_context(dict(style)), warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", category=UserWarning)
+        yield
+    if any("missing from" in str(warning.message) for warning in caught):
+        complain("warning: the font of the plot lacks signs of some names, and has a box for each of them")
+
+
+def as_written(text: str) -> str:
+    r"""A text for matplotlib that is drawn sign by sign: between two ``$`` it would read a formula.
+
+    ``text.parse_math`` is not the way: matplotlib writes the powers of ten along an axis as formulas. A name of a file
+    can have bytes that are no text, which no font has.
+    """
+    return text.encode(errors="replace").decode().replace("$", r"\$")
 
 
 def color_of(group: str | None) -> str:

@@ -9,7 +9,16 @@ import numpy as np
 
 from pointseg.atomic import atomic_file
 from pointseg.errors import UsageError, missing_library
-from pointseg.output.plot_style import ALL_COLOR, GROUP_COLORS, STYLE, color_of, line_of, shorten
+from pointseg.output.plot_style import (
+    ALL_COLOR,
+    GROUP_COLORS,
+    STYLE,
+    as_written,
+    color_of,
+    figure_style,
+    line_of,
+    shorten,
+)
 from pointseg.output.plots_over_training import History, draw_over_training, has_course, panels_with_values
 
 SUFFIXES = (".png", ".pdf", ".svg")
@@ -79,12 +88,11 @@ def draw_analysis(path: str | Path, runs: Sequence[RunFigures], classes: ClassFi
     if not 1 <= len(runs) <= 2:
         raise ValueError(f"expected one or two runs, got {len(runs)}")
     check_plot_path(path)
-    import matplotlib
     from matplotlib.figure import Figure
 
     histories = [run.history for run in runs]
     panels = panels_with_values(histories)
-    with matplotlib.rc_context(STYLE):
+    with figure_style(STYLE):
         # As wide as a slide, and as high as one where everything is there.
         figure = Figure(figsize=(12, 6.75 if panels or len(runs) == 2 else 4))
         figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.06, hspace=0.04, wspace=0.02)
@@ -132,7 +140,7 @@ def _draw_matrices(figure: Any, cells: Sequence[Any], runs: Sequence[RunFigures]
         axes = figure.add_subplot(cell)
         image = draw_cosines(axes, cosines, run.present, classes)
         # The strip of groups stands between the matrix and its title.
-        title = what if len(runs) == 1 else f"{shorten(run.name)}\n{what}"
+        title = what if len(runs) == 1 else f"{as_written(shorten(run.name))}\n{what}"
         axes.set_title(title, pad=12 if classes.groups else 6)
         matrices.append(axes)
     figure.colorbar(image, ax=matrices, label="cosine", shrink=0.7, aspect=25, ticks=[-1, -0.5, 0, 0.5, 1])
@@ -150,7 +158,7 @@ def draw_cosines(axes: Any, cosines: np.ndarray, present: np.ndarray, classes: C
     for spine in axes.spines.values():
         spine.set_visible(False)
     if len(ordered) <= _MAX_NAMED_CLASSES:
-        names = [classes.names[label] for label in ordered]
+        names = [as_written(classes.names[label]) for label in ordered]
         size = min(7.0, 140 / len(names))
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
         axes.set_yticks(range(len(names)), names, fontsize=size)
@@ -186,7 +194,7 @@ def draw_iou_against_frequency(axes: Any, runs: Sequence[RunFigures], classes: C
     if len(seen) and frequency[rated].max() > 10 * frequency[rated].min():
         axes.xaxis.set_minor_formatter("")  # the powers of ten are enough, and the others would run together
     axes.set_ylim(-3, 103)
-    axes.set_xlabel(classes.frequency_unit + (" (leftmost: none)" if has_unseen else ""))
+    axes.set_xlabel(as_written(classes.frequency_unit) + (" (leftmost: none)" if has_unseen else ""))
     axes.set_ylabel("IoU, %")
     axes.set_title("IoU by class; lines: running mean")
     axes.grid(axis="y", linewidth=0.3, alpha=0.6)
@@ -248,7 +256,7 @@ def _legend_of(runs: Sequence[RunFigures], classes: ClassFigures, has_lines: boo
         handle = Line2D([], [], color=ALL_COLOR, linewidth=1.5, linestyle=line_of(index, len(runs)), label=what)
         if len(runs) == 2:
             handle.set(marker="o", markersize=4, markerfacecolor="white" if index == 0 else ALL_COLOR)
-            handle.set_label(shorten(run.name))
+            handle.set_label(as_written(shorten(run.name)))
         handles.append(handle)
     if has_goal:
         handles.append(Line2D([], [], color="#888888", linewidth=0.8, linestyle=":", label="at collapse"))

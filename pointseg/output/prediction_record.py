@@ -188,7 +188,7 @@ class PredictionRecord:
 
 def hash_files(paths: Iterable[Path], kind: str = "") -> str | None:
     """The SHA-256, in hex, of files one after the other, read as a ``kind``; None where one can't be read."""
-    sha256 = hashlib.sha256(kind.encode())
+    sha256 = hashlib.sha256(kind.encode(errors="surrogateescape"))
     try:
         for path in paths:
             with open(regular_file(path), "rb") as file:

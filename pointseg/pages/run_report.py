@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pointseg.atomic import TEXT_ERRORS
 from pointseg.config import dump_config, flatten_config
 from pointseg.engine.analysis import ClassFrequency, read_class_frequency
 from pointseg.engine.inference import Segmenter, Wanted
@@ -74,7 +75,7 @@ def make_report(
         scenes = _about_scenes(records, views, max_points)
         sections = [*above, scenes]
         page = render_page(f"{title}: 3D semantic segmentation", _tiles(records) + lead, sections, scripts, CREDITS)
-        num_bytes, bytes_of_scenes = len(page.encode()), len(scenes.html.encode())
+        num_bytes, bytes_of_scenes = _num_bytes(page), _num_bytes(scenes.html)
         if num_bytes <= MAX_BYTES:
             return page
         room = MAX_BYTES - num_bytes + bytes_of_scenes
@@ -84,9 +85,13 @@ def make_report(
     largest = max(sections, key=lambda section: len(section.html))
     raise DataError(
         f"{title}: the page would be larger than {MAX_BYTES:,} bytes with few points of the scenes, too; the largest "
-        f"of its parts is {largest.title!r}, {len(largest.html.encode()):,} bytes: shorten the names that it shows, or "
+        f"of its parts is {largest.title!r}, {_num_bytes(largest.html):,} bytes: shorten the names that it shows, or "
         "report one run"
     )
+
+
+def _num_bytes(text: str) -> int:
+    return len(text.encode(errors=TEXT_ERRORS))
 
 
 def choose_scenes_to_show(record: RunRecord, folders: Sequence[Path]) -> list[tuple[str, Path]]:

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from pointseg.atomic import TEXT_ERRORS
 from pointseg.errors import PointsegError, UsageError, describe_os_error
 
 LOOPBACK = "127.0.0.1"
@@ -55,11 +56,11 @@ def open_server(make_page: MakePage, host: str, port: int) -> ThreadingHTTPServe
 def answer(make_page: MakePage, fields: Mapping[str, str]) -> tuple[HTTPStatus, str, bytes]:
     """The page, or what is wrong in one line, with a way back."""
     try:
-        return HTTPStatus.OK, "text/html", make_page(fields).encode()
+        return HTTPStatus.OK, "text/html", make_page(fields).encode(errors=TEXT_ERRORS)
     except (PointsegError, OSError) as error:
         line = describe_os_error(error) if isinstance(error, OSError) else str(error)
         page = f"<!DOCTYPE html><meta charset='utf-8'><p>{escape(line)}</p><p><a href='/'>back</a></p>"
-        return HTTPStatus.UNPROCESSABLE_ENTITY, "text/html", page.encode()
+        return HTTPStatus.UNPROCESSABLE_ENTITY, "text/html", page.encode(errors=TEXT_ERRORS)
 
 
 def serve(server: ThreadingHTTPServer) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from pointseg.atomic import TEMPORARY_PREFIX
 from pointseg.errors import and_more, regular_file
 from pointseg.preparation.jobs import SceneKey
-from pointseg.scans.tree import REPORT_NAME, SOURCE_NAME, SPLITS, prepare_command
+from pointseg.scans.tree import REPORT_NAME, SOURCE_NAME, SPLITS, describe_other_table, prepare_command
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class _Report:
             made_with = tables_of_scene.get(key, {})
             for table in tables:
                 if problem is None and made_with.get(table.key) not in (None, *table.fingerprints):
-                    problem = f"was made with another {table.kind} than {table.path} is now; run: {self._command}"
+                    problem = describe_other_table(table.kind, table.path, self._command)
             if problem is not None:
                 found[key] = f"{self._root.joinpath(*key)}: {problem}"
         return found

@@ -15,6 +15,7 @@ from pointseg.preparation.completeness import Table, find_gaps, find_leftovers
 from pointseg.preparation.jobs import SceneKey, label_objects
 from pointseg.preparation.parallel import map_scenes
 from pointseg.preparation.prepared_source import read_source
+from pointseg.scans.frame_check import describe_size, guess_frame
 from pointseg.scans.prepared import geometry_parts, has_annotation, read_array
 from pointseg.scans.scene import LARGEST_COORDINATE_M
 from pointseg.scans.tree import (
@@ -61,6 +62,8 @@ class SceneInspection:
     """Key of the taxonomy -> (K,) int64, instances a class."""
     geometry: frozenset[str] = frozenset()
     """Which of ``GEOMETRY`` it has."""
+    odd_size: str | None = None
+    """Its extent, where no room in metres has it and nobody said that its unit is known."""
     num_zero_normals: int = 0
     made_from: Mapping[str, Any] = field(default_factory=dict)
     """The state of its source when it was made, where it says so."""
@@ -128,6 +131,7 @@ def inspect_tree(
         notes.append(f"there is no {root / CLASS_TABLE}, so classes have numbers; name them with --classes TSV")
     problems += gaps.problems + _find_renamed(root, scenes, gaps.scenes) + _find_uneven_parts(root, scenes)
     num_bare = sum(scene.num_zero_normals for scene in scenes)
+    notes += _find_odd_sizes(root, scenes)
     if num_bare:
         notes.append(f"{num_bare} vertices have a zero normal: other programs write them for vertices without a face")
     return TreeInspection(root, scenes, problems, notes, splits, taxonomies)
@@ -181,6 +185,18 @@ def _find_uneven_parts(root: Path, scenes: Sequence[SceneInspection]) -> list[st
     return problems
 
 
+def _find_odd_sizes(root: Path, scenes: Sequence[SceneInspection]) -> list[str]:
+    """A line for the scenes that are too small or too large for rooms, if there are any."""
+    odd = [scene for scene in scenes if scene.odd_size is not None]
+    if not odd:
+        return []
+    more = f" ({len(odd) - 1} more scenes are none either)" if odd[1:] else ""
+    return [
+        f"{root / odd[0].split / odd[0].name}: {odd[0].odd_size}{more}; make them anew with the unit of their scans "
+        "(--unit of the import)"
+    ]
+
+
 def inspect_scene(folder: Path, taxonomies: Sequence[Taxonomy] | None, origin: Origin) -> SceneInspection:
     """Read every array of a scene and check shapes, dtypes, values, checksums and the age of its source.
 
@@ -220,6 +236,9 @@ def inspect_scene(folder: Path, taxonomies: Sequence[Taxonomy] | None, origin: O
             scene.problems.append(f"{folder}/{SOURCE_NAME}: is broken ({reason}); {prepare_again(folder)}")
     if not scene.problems:
         _count_classes(scene, arrays, taxonomies)
+        options = scene.made_from.get("options")
+        if not isinstance(options, list) or "--unit" not in options:
+            scene.odd_size = describe_size(guess_frame(arrays["coord"], up="z"))
     return scene
 
 

@@ -25,6 +25,7 @@ from pointseg.taxonomy import Taxonomy, load_taxonomy
 
 _CUT_OFF = "it is cut off or damaged"
 _ANOTHER = "give another copy of the file, or train again"
+_ITS_OWN_RUN = "give the run that it is of, with the classes that it was trained with"
 
 
 def save_checkpoint(path: Path, config: Config, taxonomy: Taxonomy, state: dict[str, Any]) -> None:
@@ -37,6 +38,7 @@ def save_checkpoint(path: Path, config: Config, taxonomy: Taxonomy, state: dict[
         "pointseg": __version__,
         "config": config.model_dump(mode="json"),
         "taxonomy": taxonomy.fingerprint,
+        "class_ids": taxonomy.ids_fingerprint,
     }
     write_tensors(path, {**stamp, **state})
 
@@ -99,13 +101,32 @@ def is_checkpoint(content: Any) -> bool:
     )
 
 
-def read_checkpoint(path: Path, config: Config, any_classes: bool = False) -> dict[str, Any]:
+def _is_of_classes(checkpoint: dict[str, Any], taxonomy: Taxonomy) -> bool:
+    """Whether the rows of its classifier are these classes. Ids say so, as of labels: a name may be mended later."""
+    # Checkpoints of before there was "class_ids" say ids and names in one.
+    return checkpoint["taxonomy"] == taxonomy.fingerprint or checkpoint.get("class_ids") == taxonomy.ids_fingerprint
+
+
+def has_other_names(checkpoint: dict[str, Any], taxonomy: Taxonomy) -> bool:
+    """Whether classes have been renamed since, of a checkpoint of the same classes."""
+    return bool(checkpoint["taxonomy"] != taxonomy.fingerprint)
+
+
+def describe_other_names(config: Config) -> str:
+    """What to say of weights that a run takes over where the names alone differ: they may be another data set's."""
+    return f"its classes have the ids of {config.taxonomy} and other names; they are taken for the same classes"
+
+
+def read_checkpoint(
+    path: Path, config: Config, any_classes: bool = False, remedy: str = _ITS_OWN_RUN
+) -> dict[str, Any]:
     """Read a checkpoint onto the CPU and check that it fits the config's classes and inputs.
 
     Args:
         path: of the file.
         config: of the network that is to take the weights.
         any_classes: whether it may be of other classes; all but the weights of the classifier are of use then.
+        remedy: what to do where it is of other classes, and may not be.
 
     Raises:
         UsageError: there is none, or it is of other classes or inputs.
@@ -121,13 +142,13 @@ def read_checkpoint(path: Path, config: Config, any_classes: bool = False) -> di
             f"{called('convert', str(path), '--out', 'RUN')}"
         )
     taxonomy = load_taxonomy(config.taxonomy)
-    has_its_classes = checkpoint["taxonomy"] == taxonomy.fingerprint
+    has_its_classes = _is_of_classes(checkpoint, taxonomy)
     _check_class_counts(checkpoint, taxonomy.num_classes if has_its_classes else None, path)
     if not any_classes and not has_its_classes:
-        raise UsageError(
-            f"{path}: was trained on {checkpoint['config'].get('taxonomy')} with other classes than this "
-            f"{config.taxonomy}; evaluate it with its own config"
-        )
+        before = checkpoint["config"].get("taxonomy")
+        changed = f"with other classes than {config.taxonomy} has now"
+        found = changed if before == config.taxonomy else f"on {before} with other classes than this {config.taxonomy}"
+        raise UsageError(f"{path}: was trained {found}; {remedy}")
     trained_features = tuple(checkpoint["config"]["data"]["features"])
     if trained_features != config.data.features:
         raise UsageError(
@@ -247,7 +268,7 @@ def load_initial_weights(network: Network, config: Config) -> str | None:
     The classifier of other classes stays as it is; all else has to fit.
 
     Returns:
-        None: everything was copied; else what was not, and why, in words.
+        None: everything was copied, of classes with these names; else a line on what is otherwise.
 
     Raises:
         UsageError: there is no such checkpoint, or it is of other inputs or sizes.
@@ -259,9 +280,12 @@ def load_initial_weights(network: Network, config: Config) -> str | None:
         path = RunDirectory(path).find_checkpoint()
     checkpoint = read_checkpoint(path, config, any_classes=True)
     weights = checkpoint["model"]
-    if checkpoint["taxonomy"] == load_taxonomy(config.taxonomy).fingerprint:
+    taxonomy = load_taxonomy(config.taxonomy)
+    if _is_of_classes(checkpoint, taxonomy):
         load_weights(network, weights, path)
-        return None
+        if not has_other_names(checkpoint, taxonomy):
+            return None
+        return f"{path}: {describe_other_names(config)}"
     classifier = {
         name: value for name, value in network.state_dict().items() if name.startswith(network.classifier_prefix)
     }

@@ -7,10 +7,11 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from pointseg.atomic import TEMPORARY_PREFIX, errors_name, write_text
+from pointseg.atomic import errors_name, remove_unfinished, write_text
 from pointseg.config import Config, dump_config, load_config
 from pointseg.errors import DataError, UsageError, regular_file
 from pointseg.folder_lock import refuse_if_lost
+from pointseg.scans.tree import describe_scans_at
 from pointseg.taxonomy import CLASS_TABLE, NAMES, Taxonomy
 
 
@@ -61,23 +62,38 @@ class RunDirectory:
             if checkpoint.is_file():
                 raise UsageError(f"{checkpoint}: this run has a checkpoint already; {remedy}")
 
+    def refuse_place_of_scans(self, root: str, option: str) -> None:
+        """A run has a folder of its own: among scans, it and its files would be taken for theirs.
+
+        Args:
+            root: the prepared tree that it is trained on.
+            option: with which the run's folder is chosen.
+
+        Raises:
+            UsageError: its folder is a prepared tree, lies among the scenes of one, or is that of the raw scans.
+        """
+        if (found := describe_scans_at(self.path, root)) is not None:
+            raise UsageError(f"{self.path}: {found}; choose another folder for the run with {option}")
+
     def clear_unfinished(self) -> None:
         """Remove what a killed process had begun to write, and nothing else: only one may write here at a time."""
         written = (
             *(self.config_path, self.classes_path, self.surroundings_path, self.metrics_path),
             *(self.last_checkpoint, self.best_checkpoint),
         )
-        for path in written:
-            for unfinished in path.parent.glob(f"{TEMPORARY_PREFIX}{path.stem}-????????{path.suffix}"):
-                unfinished.unlink(missing_ok=True)
+        remove_unfinished(written)
 
     def begin(self, config: Config, taxonomy: Taxonomy) -> None:
         """Make the folder of a new run, and keep the config and the classes."""
         self.path.mkdir(parents=True, exist_ok=True)
         self.clear_unfinished()
-        write_text(self.classes_path, taxonomy.as_table())
+        self.keep_classes(taxonomy)
         self.keep_config(config)
         write_text(self.metrics_path, "")
+
+    def keep_classes(self, taxonomy: Taxonomy) -> None:
+        """Write the classes of now: a resumed run may have other names for them."""
+        write_text(self.classes_path, taxonomy.as_table())
 
     def keep_config(self, config: Config) -> None:
         """Write the config of now: a resumed run may have its data and its threads elsewhere."""

@@ -85,13 +85,9 @@ def describe_doubts(guess: FrameGuess, assumed_up: str = "z") -> str | None:
     doubts: list[str] = []
     options: list[str] = []
     as_it_is: list[str] = []
-    if not guess.in_metres:
-        doubts.append(f"is {_sides(guess.size, 1)} wide, deep and high, which is no room in metres")
+    if (size := describe_size(guess)) is not None:
+        doubts.append(size)
         options.append(f"--unit {'|'.join(guess.units or tuple(METRES_OF_UNIT))}")
-        if guess.units:
-            doubts[-1] += ", but in " + " or in ".join(
-                f"{unit} one of {_sides(guess.size, METRES_OF_UNIT[unit])} m" for unit in guess.units
-            )
         as_it_is.append("--unit m")
     if guess.up not in (None, assumed_up):
         doubts.append(f"looks as if {guess.up} were up, not {assumed_up}")
@@ -100,6 +96,15 @@ def describe_doubts(guess: FrameGuess, assumed_up: str = "z") -> str | None:
     if not doubts:
         return None
     return f"{'; it '.join(doubts)}; give {' '.join(options)}, or {' '.join(as_it_is)} if it is right as it is"
+
+
+def describe_size(guess: FrameGuess) -> str | None:
+    """The extent of a scan that is no room in metres, and in which units it is one; None where it may be in metres."""
+    if guess.in_metres:
+        return None
+    in_units = " or in ".join(f"{unit} one of {_sides(guess.size, METRES_OF_UNIT[unit])} m" for unit in guess.units)
+    what = f"is {_sides(guess.size, 1)} wide, deep and high, which is no room in metres"
+    return what + (f", but in {in_units}" if in_units else "")
 
 
 def _sides(size: tuple[float, float, float], factor: float) -> str:

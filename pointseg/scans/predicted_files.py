@@ -1,7 +1,7 @@
 """Which files of a folder are predictions: ``predictions.json``, the record of ``predict`` beside them, says it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,11 @@ SUFFIXES = {"ply": ".ply", "probabilities": ".probabilities.npy", "features": ".
 """What may be written beside ``<scene>.txt`` -> how its name ends."""
 ENDINGS = {"prediction": ".txt", **SUFFIXES}
 """All that is written for a scene -> how its name ends."""
+
+
+def written_files(folder: Path, scenes: Iterable[str]) -> list[Path]:
+    """Paths of all that ``predict`` may write to a folder for these scenes."""
+    return [folder / RECORD_NAME, *(folder / f"{scene}{ending}" for scene in scenes for ending in ENDINGS.values())]
 
 
 def predicted_files(folder: Path) -> set[str]:

@@ -29,7 +29,9 @@ from pointseg.scans.tree import (
     SEGMENTS,
     SOURCE_NAME,
     describe_missing_split,
+    describe_other_table,
     prepare_again,
+    prepare_command,
     scene_folders,
 )
 from pointseg.taxonomy import CLASS_TABLE, IGNORE, Taxonomy, read_class_table
@@ -150,7 +152,7 @@ def check_labels(folders: Sequence[Path], taxonomy: Taxonomy) -> LabelsFound:
     """
     num_labelled, sha256 = 0, hashlib.sha256()
     for folder in folders:
-        sha256.update(f"{folder.name}\n".encode())
+        sha256.update(f"{folder.name}\n".encode(errors="surrogateescape"))
         if has_annotation(folder):
             label = read_labels(folder, taxonomy)
             num_labelled += int((label != IGNORE).sum())
@@ -184,7 +186,7 @@ def refuse_scenes_without_labels(folders: list[Path]) -> None:
 
 
 def refuse_labels_of_other_classes(folders: Sequence[Path], taxonomy: Taxonomy) -> None:
-    """Refuse scenes whose labels are rows of another table than the network's: each would be another class.
+    """Refuse scenes whose labels are rows of another table than the one in use: each would be another class.
 
     Raises:
         DataError: a scene has labels of own classes and not of the benchmark, or the other way round; or it was made
@@ -205,10 +207,17 @@ def refuse_labels_of_other_classes(folders: Sequence[Path], taxonomy: Taxonomy) 
                 of_root[root] = read_class_table(table).ids_fingerprint if table.is_file() else None
             made_with = of_root[root]
         if made_with not in (None, *taxonomy.fingerprints):
-            raise DataError(
-                f"{folder}: its labels are of another table of classes than the network's ({taxonomy.name}); "
-                "train with taxonomy=tree, or make the scene with that table by pointseg import --classes"
-            )
+            raise DataError(f"{folder}: {_describe_other_labels(folder.parent.parent, taxonomy)}")
+
+
+def _describe_other_labels(root: Path, taxonomy: Taxonomy) -> str:
+    table = root / CLASS_TABLE
+    if table.is_file() and read_class_table(table).ids_fingerprint == taxonomy.ids_fingerprint:
+        return describe_other_table("table of classes", table, prepare_command(root))
+    return (
+        f"its labels are of another table of classes than this one ({taxonomy.name}); choose that of its tree (in "
+        "training: taxonomy=tree), or make the scene with this one by pointseg import --classes"
+    )
 
 
 def has_part(folder: Path, part: str) -> bool:

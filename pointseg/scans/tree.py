@@ -72,6 +72,17 @@ def prepare_command(root: str | os.PathLike[str]) -> str:
     return called(command if command in COMMANDS else "prepare", *options, "--out", str(root))
 
 
+def describe_other_table(kind: str, table: Path, command: str) -> str:
+    """Why a scene does not go with a table that was changed after it was made, and what to do.
+
+    Args:
+        kind: what to call the table: ``label map``.
+        table: its path.
+        command: that makes the scene anew.
+    """
+    return f"was made with another {kind} than {table} is now; run: {command}"
+
+
 def read_settings(root: str | os.PathLike[str]) -> dict[str, Any]:
     """What the tree at ``root`` was made with, by its report; empty where it has none that can be read."""
     try:
@@ -79,6 +90,27 @@ def read_settings(root: str | os.PathLike[str]) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
     return settings if isinstance(settings, dict) else {}
+
+
+def describe_scans_at(place: Path, root: str | os.PathLike[str]) -> str | None:
+    """What scans there are at a place where something else is to be written; None: none are known.
+
+    Args:
+        place: a folder, which need not be there.
+        root: a prepared tree; others are known by their report.
+    """
+    place = place.resolve()
+    reported = [folder for folder in (place, *place.parents) if (folder / REPORT_NAME).is_file()]
+    for tree in (Path(root).resolve(), *reported):
+        if place == tree:
+            return "is a prepared tree"
+        if place.is_relative_to(tree) and place.relative_to(tree).parts[0] in {"splits", *SPLITS, *find_splits(tree)}:
+            return f"lies among the scenes of the prepared tree {tree}"
+    words = read_settings(root).get("command_options")
+    sources = [Path(str(word)) for word in words] if isinstance(words, list) else []
+    if any(source.is_dir() and source.resolve() == place for source in sources):
+        return f"is a folder of scans that {root} was made of"
+    return None
 
 
 def describe_absent_scenes(root: str | os.PathLike[str], *wanted: str | Sequence[str] | None) -> str | None:

@@ -224,7 +224,10 @@ def parse_class_table(text: str, name: str, where: str, segment: str = "segment"
     missing = [column for column in ("id", "name") if column not in header]
     if missing:
         found = _shorten(", ".join(header)) or "nothing"
-        raise DataError(f"{where}: has no column {missing[0]!r} (found: {found}); separate the columns by tabs")
+        raise DataError(
+            f"{where}: has no column {missing[0]!r} (found: {found}); its first line has to be id<tab>name, and tabs "
+            "separate the columns"
+        )
     rows = [_parse_row(header, line.split("\t"), f"{where}:{number}") for number, line in lines[1:]]
     if len(rows) < 2:
         raise DataError(f"{where}: has {len(rows)} classes; a network needs two or more")

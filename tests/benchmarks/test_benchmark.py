@@ -1,5 +1,6 @@
 """Each benchmark runs, and says what it measured; how fast anything is, no test says."""
 
+import errno
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from pointseg import benchmark
 from pointseg.benchmark import main
 from pointseg.benchmarks import conv, step, waiting
 from pointseg.benchmarks.bare_spconv import BareUNet
@@ -25,7 +27,7 @@ from pointseg.benchmarks.timing import measure_in_turn
 from pointseg.config import load_config
 from pointseg.data.batch import Batch
 from pointseg.data.loader import Draw, TrainingScenes
-from pointseg.errors import DataError, UsageError
+from pointseg.errors import DataError, StoppedError, UsageError
 from pointseg.models import build_network
 from tests.conftest import TINY_NETWORK
 
@@ -456,6 +458,44 @@ def test_a_gpu_holds_one_process_at_a_time(device: str, at_a_time: int, monkeypa
     (row,) = step.measure_step(job, "tiny", ["torch"], num_repeats=1)
     assert (_ChildHere.most, _ChildHere.alive) == (at_a_time, 0)
     assert row.forward_s > 0 and row.step_s > 0 and row.peak_gib > 0
+
+
+@needs_spconv
+def test_a_scene_that_is_too_small_for_bare_spconv_is_refused_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Batch norm of PyTorch takes no single voxel, ours does; two scenes have a voxel each at the coarsest level."""
+    begun = []
+
+    def begin(job: step.StepJob, names: list[tuple[str, bool]], *_: object) -> None:
+        begun.append(names)
+        raise StoppedError
+
+    monkeypatch.setattr(step, "_measure_together", begin)
+    with pytest.raises(UsageError, match="bare_spconv: can't train where a batch has a single voxel"):
+        main(["step", "--device", "cpu", "--voxels", "40", "--backends", "torch", "bare_spconv"])
+    assert begun == []
+    for others in ("--voxels 40 --backends torch", "--voxels 40 --scenes 2 --backends bare_spconv"):
+        with pytest.raises(StoppedError):
+            main(["step", "--device", "cpu", *others.split()])
+    assert len(begun) == 2
+
+
+def test_rows_are_printed_where_they_can_not_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that can't be made at all is told of before anything is measured."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "the disk is full")
+
+    monkeypatch.setattr(benchmark, "write_text", fail)
+    with pytest.raises(OSError, match="the disk is full"):
+        main(["prepare", "--vertices", "2000", "--repeats", "1", "--json", str(tmp_path / "rows.json")])
+    assert "num_vertices" in capsys.readouterr().out
+    monkeypatch.setattr(benchmark, "run_benchmark", lambda *_: pytest.fail("the work has begun"))
+    with pytest.raises(IsADirectoryError):
+        main(["prepare", "--json", str(tmp_path)])
 
 
 def test_the_config_is_not_written_over(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Evaluation that gathers features on the way: the same scores, the same forward passes, any number of processes."""
 
+import errno
 import json
 import os
 import shutil
@@ -245,3 +246,25 @@ def test_scenes_that_were_trained_on_are_known_by_any_path(
         assert "warning: a run was trained on train" in capsys.readouterr().err
     warn_of_trained_splits(f"{prepared_root}/", "val", [data])
     assert capsys.readouterr().err == ""
+
+
+def test_scores_are_printed_where_they_can_not_be_written(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And written where they can't be printed. What can be known is said before the work."""
+    call = ["--run", str(trained_run), "--brief", "--json"]
+    with monkeypatch.context() as patch, pytest.raises(IsADirectoryError):
+        patch.setattr(evaluate, "evaluate_scenes", lambda *_, **__: pytest.fail("the work has begun"))
+        evaluate.main([*call, str(tmp_path)])
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "the disk is full")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="the disk is full"):
+        patch.setattr(evaluate, "write_text", fail)
+        evaluate.main([*call, str(tmp_path / "a.json")])
+    assert "mIoU, classes in the ground truth" in capsys.readouterr().out
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="the disk is full"):
+        patch.setattr(evaluate, "format_evaluation", fail)
+        evaluate.main([*call, str(tmp_path / "a.json")])
+    assert json.loads((tmp_path / "a.json").read_text())["split"] == "val"

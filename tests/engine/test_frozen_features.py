@@ -30,5 +30,5 @@ def test_only_the_classifier_changes_and_batch_norms_statistics_stay(
 
 
 def test_features_from_nowhere_are_refused(tiny_overrides: list[str]) -> None:
-    with pytest.raises(UsageError, match=r"train.freeze: features that don't learn .*set model.init"):
+    with pytest.raises(UsageError, match=r"^train.freeze=features: features that don't learn .*set model.init"):
         train(["--cfg", "demo.yaml", *tiny_overrides, "train.freeze=features"])

@@ -180,6 +180,26 @@ def test_missing_data_names_the_command_and_leaves_no_folder(tmp_path: Path) -> 
     assert not run.exists()
 
 
+def test_a_run_takes_no_place_among_scans(tiny_overrides: list[str], prepared_root: Path, tmp_path: Path) -> None:
+    """The check would take the tree for a run, the training a run for a scene."""
+    tree, raw = shutil.copytree(prepared_root, tmp_path / "tree"), tmp_path / "raw"
+    raw.mkdir()
+    settings = {"command": "prepare", "command_options": ["--raw", str(raw)]}
+    (tree / "preprocess_report.json").write_text(json.dumps({"settings": settings}))
+    for root, run, message in (
+        (tree, tree, "is a prepared tree"),
+        (prepared_root, tree, "is a prepared tree"),
+        (tree, tree / "val" / "run", f"lies among the scenes of the prepared tree {tree}"),
+        (tree, tree / "splits", f"lies among the scenes of the prepared tree {tree}"),
+        (tree, raw, f"is a folder of scans that {tree} was made of"),
+    ):
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(UsageError) as caught:
+            train(["--cfg", "demo.yaml", *tiny_overrides, f"data.root={root}", f"run.dir={run}"])
+        assert str(caught.value) == f"{run}: {message}; choose another folder for the run with run.dir=PATH"
+        assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_with_what_to_do(tiny_overrides: list[str]) -> None:
     with pytest.raises(DataError, match="the loss is .* at step .*; lower optimizer.lr"):
         train(

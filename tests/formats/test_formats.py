@@ -409,6 +409,12 @@ ROWS = [[1, 2, 3], [4, 5, 6]]
         ("a.txt", '"id","x","y","z","r","g","b"\n9,1,2,3,1,2,3\n8,4,5,6,4,5,6\n', {"rgb": ROWS, "id": [9, 8]}),
         ("a.txt", "x y z i red green blue\n1 2 3 -9 1 2 3\n4 5 6 7 4 5 6\n", {"rgb": ROWS, "i": [-9, 7]}),
         ("a.xyz", "x\ty\tz\tlabel\n1\t2\t3\t7\n4\t5\t6\t8\n", {"label": [7, 8]}),
+        ("a.txt", "x,y,z,label,\n1,2,3,7,\n4,5,6,8,\n", {"label": [7, 8]}),
+        ("a.txt", "1;2;3;9;8;255;\n4;5;6;0;0;1; \n", {"rgb": [[9, 8, 255], [0, 0, 1]]}),
+        ("a.txt", '"x","y","z","label"\n"1","2","3","7"\n"4","5","6","8"\n', {"label": [7, 8]}),
+        ("a.txt", "//X Y Z Rf Gf Bf\n1 2 3 0 0.5 1\n4 5 6 1 0 0\n", {"rgb": [[0, 128, 255], [255, 0, 0]]}),
+        ("a.txt", "x y z Größe\n1 2 3 7\n4 5 6 8\n", {"Größe": [7, 8]}),
+        ("a.txt", "x y z Größe\n1 2 3 7\n4 5 6 8\n".encode("latin-1"), {"Größe": [7, 8]}),
         ("a.asc", "# metres, z up\n# Y X Z\n2 1 3\n5 4 6\n", {}),
         (
             "a.asc",
@@ -430,7 +436,8 @@ ROWS = [[1, 2, 3], [4, 5, 6]]
     ],
 )
 def test_tables_of_text(tmp_path, name, text, expected):
-    scan = read_scan_file(write(tmp_path / name, text))
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    scan = read_scan_file(tmp_path / name)
     parts = {"rgb": scan.rgb, "normal": scan.normal, **scan.fields}
     assert scan.xyz.tolist() == ROWS
     assert {part: values.tolist() for part, values in parts.items() if values is not None} == expected
@@ -532,7 +539,10 @@ def test_a_gltf_without_positions_is_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.xyz", "1 2 3\n4 5\n", "row 2"),
+        ("a.xyz", "1 2 3\n4 5\n", "line 2: the number of columns changed from 3 to 2"),
+        ("a.xyz", "# a\n\nx y z\n1 2 3\n# b\n1 2\n", "line 6: the number of columns changed from 3 to 2"),
+        ("a.xyz", "# a\r\n\r\nx y z\r\n1 2 3\r\n1 b 3", "line 5: could not convert string 'b' to float64 in column 2"),
+        ("a.xyz", '"1,5","2","3"\n', "line 1: could not convert string '1,5'"),
         ("a.xyz", "1 2\n", "has 2 numbers"),
         ("a.pts", "3\n1 2 3\n4 5 6\n", "announces 3 points and has 2"),
         ("a.xyz", "# nothing\n", "no points"),

@@ -2,6 +2,8 @@
 
 import os
 import struct
+import tempfile
+from functools import partial
 
 import numpy as np
 import pytest
@@ -48,6 +50,40 @@ def test_headers(tmp_path, case):
     np.testing.assert_array_equal(scan.xyz, xyz)
     np.testing.assert_array_equal(scan.rgb, rgb)
     np.testing.assert_array_equal(scan.faces, faces)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+@pytest.mark.parametrize("is_binary", [False, True])
+def test_names_that_are_not_ascii(tmp_path, is_binary, encoding):
+    """Two that differ in such letters alone are two, as they are in the file; lists of faces have some, too."""
+    kind = "binary_little_endian" if is_binary else "ascii"
+    names = "property float x\nproperty float y\nproperty float z\nproperty int größe\nproperty int grüße\n"
+    faces = "element face 1\nproperty list uchar int vertex_indices\nproperty list uchar int ecken_größe\n"
+    header = f"ply\nformat {kind} 1.0\nelement vertex 3\n{names}{faces}end_header\n".encode(encoding)
+    rows = b"0 0 0 1 2\n1 0 0 3 4\n0 1 0 5 6\n3 0 1 2 3 7 8 9\n"
+    if is_binary:
+        vertices = ((0, 0, 0, 1, 2), (1, 0, 0, 3, 4), (0, 1, 0, 5, 6))
+        rows = b"".join(struct.pack("<3f2i", *row) for row in vertices) + 2 * struct.pack("<B3i", 3, 0, 1, 2)
+    (tmp_path / "a.ply").write_bytes(header + rows)
+    scan = read_ply(tmp_path / "a.ply")
+    assert {name: values.tolist() for name, values in scan.fields.items()} == {"größe": [1, 3, 5], "grüße": [2, 4, 6]}
+    assert scan.faces.tolist() == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize("case", ["text", "unusual header"])
+def test_a_full_temporary_folder_is_named(tmp_path, monkeypatch, case):
+    """Not the disk of the scan, of which the copy is made."""
+    text = ascii_ply(CORNERS, XYZ, ["3 0 1 2"])
+    if case == "unusual header":
+        xyz, rgb, faces = grid_mesh(5, 7)
+        text = HEADERS["space after ply"](ply_bytes(xyz, rgb, faces)).decode("latin-1")
+    monkeypatch.setattr(tempfile, "TemporaryFile", partial(open, "/dev/full", "w+b"))
+    with pytest.raises(DataError) as caught:
+        read_text(tmp_path, text, "latin-1")
+    assert str(caught.value) == (
+        f"{tempfile.gettempdir()}: a copy of {tmp_path / 'a.ply'}, made there to read it, has no space (No space left "
+        "on device); free some, or name another folder for temporary files in the environment variable TMPDIR"
+    )
 
 
 def test_text_with_crlf(tmp_path):

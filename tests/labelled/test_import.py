@@ -16,6 +16,8 @@ import pytest
 from pointseg.atomic import TEMPORARY_PREFIX
 from pointseg.errors import DataError
 from pointseg.formats.ply import Mesh, write_mesh
+from pointseg.labelled.split_lists import list_path
+from pointseg.preparation.split_lists import read_list
 from pointseg.scans.prepared import read_scene
 from pointseg.scans.scene_segments import check_segments
 from pointseg.taxonomy import read_class_table
@@ -204,8 +206,64 @@ def test_a_scene_that_a_person_took_out_of_the_lists_is_told_of(source, out):
     first, *others = path.read_text().split()
     path.write_text("\n".join(others))
     (line,) = import_scans(source, out).error_lines
-    assert line.endswith(f"{path}: {first} was in no list, and is in this again; move its scan away to leave it out")
+    assert f"{path}: {first} was in no list, and is in this again; to leave it out, move its scan away and" in line
+    assert line.endswith(f"delete {out / 'train' / first}")
     assert import_scans(source, out).err == ""
+
+
+SLIPS = {
+    "no scene": ("test", "nosuch", "test.txt:1: nosuch is no scene; mend the line, or delete it"),
+    "a file": ("val", "\nroom4.ply", "val.txt:4: room4.ply is no scene; the nearest is room4; mend the line"),
+    "a comment": ("val", "# by hand", "val.txt:3: # by hand is no scene; mend the line, or delete it"),
+}
+
+
+@pytest.mark.parametrize("case", SLIPS)
+def test_a_name_in_a_list_that_is_no_scene_is_refused_and_the_lists_are_kept(source, out, case):
+    split, name, message = SLIPS[case]
+    import_scans(source, out)
+    path = out / "splits" / f"{split}.txt"
+    path.write_text(path.read_text() + name + "\n")
+    before = {file: file.read_bytes() for file in out.rglob("*.*") if file.is_file()}
+    done = import_scans(source, out)
+    (line,) = done.error_lines
+    assert line.endswith(f"{out / 'splits'}/{message}")
+    assert done.status == 1
+    assert {file: file.read_bytes() for file in out.rglob("*.*") if file.is_file()} == before
+
+
+def test_a_scan_is_left_out_by_moving_it_away_and_deleting_its_scene(source, out):
+    """As the docs say; its name in the list is no slip of who edits it, also where its scene was never made."""
+    (source / "room1.ply").write_text("damaged")
+    import_scans(source, out, "--classes", write_table(source.parent / "a.tsv"))
+    gone = ["room1", next(name for name in scenes(out)["train"] if name != "room1")]
+    for name in gone:
+        (source / f"{name}.ply").unlink()
+    shutil.rmtree(out / "train" / gone[1])
+    done = import_scans(source, out)
+    assert (done.status, done.err) == (0, "")
+    assert not set(gone) & {name for split in ("train", "val") for name in read_list(list_path(out, split))}
+    assert check(out).err == ""
+
+
+def test_notes_that_differ_in_numbers_alone_are_one_line(source, out):
+    """Ten rooms in millimetres, read as metres; the check says it, too, until somebody says that it is so."""
+    for i, name in enumerate(ROOMS):
+        xyz, label = make_room(i)
+        write_ply(source / f"{name}.ply", xyz * 1000, label=("int", label))
+    done = import_scans(source, out)
+    (line,) = [line for line in done.out.splitlines() if line.startswith("note: ")]
+    assert line.startswith("note: train/room0: is ")
+    assert line.endswith(" (and 9 more scenes, with numbers of their own)")
+    checked = check(out)
+    (line,) = [line for line in checked.out.splitlines() if "which is no room in metres, but in mm" in line]
+    assert line.startswith(f"note: {out / 'train' / 'room0'}: is ")
+    assert line.endswith(
+        "(9 more scenes are none either); make them anew with the unit of their scans (--unit of the import)"
+    )
+    assert checked.status == 0
+    import_scans(source, out, "--unit", "m")
+    assert "no room" not in check(out).out
 
 
 def test_folders_that_are_splits_come_before_the_lists_and_it_is_said(tmp_path, out):

@@ -149,11 +149,22 @@ def test_a_property_that_is_not_there(tmp_path):
 
 
 def test_floats_that_are_no_labels(tmp_path):
-    """A float property that is not whole everywhere is none, and the line lists what there is."""
+    """A float property that is not whole everywhere is none, and the line says so, and lists what there is."""
     done = import_one(tmp_path, label=("float", LABEL + 0.25), objectId=("int", LABEL))
     assert done.status == 1
-    assert "has no labels; " in done.err
+    assert f"its 'label' holds {LABEL[0] + 0.25}, and labels are whole numbers; write whole numbers there" in done.err
     assert "its whole numbers are: 'objectId'" in done.err
+    done = import_one(tmp_path, "--label-field", "label", label=("float", LABEL + 0.25))
+    assert f"its 'label' holds {LABEL[0] + 0.25}, and labels are whole numbers; write whole numbers there" in done.err
+
+
+@pytest.mark.parametrize(("bad", "shown"), [(np.inf, "inf"), (np.nan, "1.5")])
+def test_the_value_that_is_no_label_is_shown(tmp_path, bad, shown):
+    """Of a missing one, which is allowed, and one that is not, the latter."""
+    values = LABEL.astype(np.float64)
+    values[:2] = bad, bad if np.isinf(bad) else 1.5
+    done = import_one(tmp_path, row=("int", LABEL), label=("float", values))
+    assert f"its 'label' holds {shown}, and labels are whole numbers" in done.err
 
 
 class TestIdZero:

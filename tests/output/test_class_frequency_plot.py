@@ -1,5 +1,7 @@
 """The picture of the long tail: what is drawn is what was counted, the most frequent class first."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,3 +79,12 @@ def test_nothing_to_draw(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("number", "rounded"), [(1, 1), (98.6, 99), (714.3, 710), (52_341, 52_000), (9_960, 10_000)])
 def test_rounding(number: float, rounded: int) -> None:
     assert round_to_two_digits(number) == rounded
+
+
+def test_names_are_drawn_as_they_are_written(tmp_path: Path) -> None:
+    """Two ``$`` make no formula; the powers of ten along the axes are still such."""
+    frequency = replace(_frequency(points=COUNTS), names=["a", "b", "cost $\\frac$ x", "d", "$e$"], title="$\\foo$")
+    draw_class_frequency(tmp_path / "tail.svg", frequency)
+    texts = re.findall(r"<text[^>]*>([^<]*)", (tmp_path / "tail.svg").read_text(encoding="utf-8"))
+    assert {"cost $\\frac$ x", "$e$", "$\\foo$"} <= set(texts)
+    assert not any("mathdefault" in text for text in texts)

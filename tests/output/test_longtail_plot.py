@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from pointseg.errors import UsageError
+from pointseg.output.gain_plot import GainPoint, draw_gains
 from pointseg.output.longtail_plot import draw_column, draw_longtail
 
 pytest.importorskip("matplotlib")
@@ -88,3 +89,12 @@ def test_each_seed_and_the_mean_have_a_dot_at_their_iou() -> None:
     ]
     assert (25.0, 35.0) in dots
     assert (30.0,) in dots
+
+
+def test_names_are_drawn_as_they_are_written(tmp_path: Path) -> None:
+    name, values = "a $\\frac$", {key: [0.5, 0.6] for key in KEYS}
+    draw_longtail(tmp_path / "plot.svg", _table(_row(name, values), _row("b", values)), name)
+    point = GainPoint(name, 5, {key: {"mean": 0.1, "low": 0.0, "high": 0.2} for key in KEYS})
+    draw_gains(tmp_path / "gain.svg", [point], name)
+    for path in (tmp_path / "plot.svg", tmp_path / "gain.svg"):
+        assert path.read_text(encoding="utf-8").count(name) >= 2  # the row and the baseline; the line and the title

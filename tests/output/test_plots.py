@@ -1,6 +1,9 @@
 """Figures are drawn for any number of classes, ordered by frequency; what can't be drawn is refused before any work."""
 
+import re
 import sys
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +93,18 @@ def test_what_can_not_be_drawn_is_refused_before_any_work(monkeypatch: pytest.Mo
 def test_more_than_two_runs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="one or two runs, got 3"):
         draw_analysis(tmp_path / "x.png", [_draw_run("a", [0, 1], 8)] * 3, _classes(8))
+
+
+def test_names_are_drawn_as_they_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two ``$`` make no formula, bytes that are no text no crash, and signs that the font lacks no Python warning."""
+    names = ["$a$", "cost $\\frac$ x", r"b\$c$", "椅子", "d", "e"]
+    classes = replace(_classes(6), names=names, frequency_unit="points of $x_1$")
+    runs = [_draw_run("x$\\foo$", list(range(6)), 6), _draw_run("b\udcff", list(range(6)), 6)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_analysis(tmp_path / "figure.svg", runs, classes)
+    texts = re.findall(r"<text[^>]*>([^<]*)", (tmp_path / "figure.svg").read_text(encoding="utf-8"))
+    assert {*names, "x$\\foo$", "b?"} <= set(texts)
+    assert any("points of $x_1$" in text for text in texts)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the font of the plot lacks signs" in line

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -124,6 +124,18 @@ def test_it_answers_until_ctrl_c(served: tuple[str, "subprocess.Popen[str]"]) ->
     assert process.stderr is not None
     assert "Ctrl-C ends it" in process.stdout.read()
     assert process.stderr.read().strip() == ""
+
+
+def test_a_page_may_tell_of_a_name_that_is_no_utf8() -> None:
+    from pointseg.pages.server import answer
+
+    name = os.fsdecode(b"g\xfcn.txt")
+
+    def refuse(fields: Mapping[str, str]) -> str:
+        raise DataError(f"{name}: is empty")
+
+    assert answer(lambda fields: name, {})[2] == b"g\\udcfcn.txt"
+    assert b"g\\udcfcn.txt: is empty" in answer(refuse, {})[2]
 
 
 def test_a_file_that_is_damaged_meanwhile_is_told_on_the_page(place: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """check_scans.py finds every kind of damage, and says how to mend it."""
 
 import csv
+import errno
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pointseg import check as check_command
 from pointseg.scannet import origin
 from pointseg.taxonomy import load_taxonomy
 from tests.scannet.raw_scans import CATEGORIES, grid_mesh, write_label_map, write_raw_tree
@@ -467,3 +469,24 @@ def test_two_scenes_that_changed_names(tree):
     assert done.status == 1
     assert f"{first}: is scene0001_00, by its source.json; give the folder its name again" in done.err
     assert f"{second}: is scene0000_00, by its source.json; give the folder its name again" in done.err
+
+
+def test_problems_are_printed_where_nothing_can_be_written(tree, tmp_path, capsys, monkeypatch):
+    """A file that can't be made at all is told of before any scene is read."""
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "the disk is full")
+
+    np.save(tree / SCENE / "color.npy", np.zeros((1, 3), np.uint8))
+    monkeypatch.setattr(check_command, "write_text", fail)
+    with pytest.raises(OSError, match="the disk is full"):
+        check_command.main([str(tree), "--json", str(tmp_path / "a.json")])
+    shown = capsys.readouterr()
+    assert "color.npy" in shown.err
+    assert "scenes checked" in shown.out
+    monkeypatch.setattr(check_command, "inspect_tree", lambda *_, **__: pytest.fail("the work has begun"))
+    for option in ("--json", "--tsv", "--plot"):
+        folder = tmp_path / f"{option}.png"
+        folder.mkdir()
+        with pytest.raises(IsADirectoryError):
+            check_command.main([str(tree), option, str(folder)])

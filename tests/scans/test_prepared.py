@@ -1,6 +1,7 @@
 """The prepared tree: ours and Pointcept's."""
 
 import json
+import os
 import warnings
 from pathlib import Path
 
@@ -153,8 +154,20 @@ def test_labels_of_another_table_are_refused(tmp_path, ours):
     if not ours:
         (tmp_path / "classes.tsv").write_text(own_classes().as_table())
     refuse_labels_of_other_classes([folder], own_classes())
-    with pytest.raises(DataError, match="its labels are of another table of classes than the network's"):
+    with pytest.raises(DataError, match=r"its labels are of another table of classes than this one \(own\); choose"):
         refuse_labels_of_other_classes([folder], own_classes((3, 7)))
+
+
+def test_labels_of_before_the_tables_ids_were_changed_are_refused_with_the_command_that_makes_them_anew(tmp_path):
+    """To choose the table of the tree would not help: it is the one that was changed."""
+    folder = tmp_path / "train" / "a"
+    source = {**SOURCE, "made_from": {"classes": own_classes().ids_fingerprint}}
+    write_scene(folder, {"segment": np.zeros(3, np.int64)}, source)
+    (tmp_path / "classes.tsv").write_text(own_classes((3, 7)).as_table())
+    with pytest.raises(DataError) as caught:
+        refuse_labels_of_other_classes([folder], own_classes((3, 7)))
+    assert f"was made with another table of classes than {tmp_path / 'classes.tsv'} is now; run: " in str(caught.value)
+    assert "pointseg import SCANS" in str(caught.value)
 
 
 def test_nobody_is_told_to_delete_what_is_no_prepared_scene(tmp_path):
@@ -366,6 +379,14 @@ def test_labels_out_of_range_are_found_without_reading_the_scenes(tmp_path):
     check_labels([folder], load_taxonomy("scannet200"))
     with pytest.raises(DataError, match=r"val/a/segment20\.npy: labels are -1\.\.21, expected -1\.\.19"):
         check_labels([folder, tmp_path / "val" / "b"], load_taxonomy("scannet20"))
+
+
+def test_a_scene_whose_name_is_no_utf8_has_a_fingerprint_of_its_own(tmp_path: Path) -> None:
+    folders = [tmp_path / "val" / os.fsdecode(name) for name in (b"s\xe4", b"s\xfc")]
+    for folder in folders:
+        write_scene(folder, {**scene_arrays(), "segment20": np.zeros(5, np.int64)}, SOURCE)
+    found = [check_labels([folder], load_taxonomy("scannet20")) for folder in folders]
+    assert found[0].num_labelled == 5 and found[0].fingerprint != found[1].fingerprint
 
 
 @pytest.mark.parametrize("reach", [1e30, -3e38, 1e9])

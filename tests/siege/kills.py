@@ -15,7 +15,7 @@ from tests.siege.trial import Siege, Trial
 from tests.siege.verdict import complaints, judge, require
 
 NAME = "kills"
-_TIDY = ("prepare", "import")
+_TIDY = ("prepare", "import", "predict")
 """Commands that also clear what a killed one left; the others may not write to their folder alone."""
 TERM, INT, KILL = signal.SIGTERM, signal.SIGINT, signal.SIGKILL
 _SETTINGS = {
