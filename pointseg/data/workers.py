@@ -2,6 +2,7 @@
 
 import atexit
 import errno
+import multiprocessing
 import os
 import pickle
 import re
@@ -180,6 +181,9 @@ def leave_stopping_to_the_trainer(worker: int) -> None:
     Nor has a worker anything to say of a training process that is gone: the thread that gives files away would write a
     traceback.
     """
+    trainer = multiprocessing.parent_process()
+    if trainer is not None and os.getppid() != trainer.pid:
+        os._exit(1)  # killed since it forked this: PyTorch would take whoever has adopted it for the trainer, and wait
     for number in _STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)

@@ -176,3 +176,24 @@ def test_a_script_that_does_not_close_its_loader_ends(tiny_overrides: list[str])
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert done.stderr.endswith("ValueError: an error of somebody's script\n")
+
+
+_SCRIPT = """
+import multiprocessing, os, time
+from pointseg.data.workers import leave_stopping_to_the_trainer
+
+def work(trainer):
+    while os.getppid() == trainer:
+        time.sleep(0.01)
+    leave_stopping_to_the_trainer(0)
+    print("goes on", flush=True)
+
+multiprocessing.get_context("fork").Process(target=work, args=(os.getpid(),)).start()
+os._exit(0)
+"""
+
+
+def test_a_worker_whose_trainer_was_killed_before_it_began_ends() -> None:
+    """PyTorch asks whether its parent is still the one of the beginning, which would be another by then."""
+    result = subprocess.run([sys.executable, "-c", _SCRIPT], capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout == result.stderr == ""
