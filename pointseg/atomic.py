@@ -4,7 +4,9 @@ import errno
 import os
 import re
 import secrets
+import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,9 +24,18 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; it takes its place when the block ends without error.
 
     The temporary file keeps the suffix of ``path`` (``numpy.save`` appends one otherwise). On an
-    error it is removed and ``path`` is what it was before.
+    error it is removed and ``path`` is what it was before. A pipe or a device, as ``/dev/stdout``, is no
+    file that another could take the place of: what was written is copied to it.
     """
     path = Path(path)
+    if _is_stream(path):
+        with tempfile.TemporaryDirectory() as folder:
+            temporary = Path(folder, f"text{path.suffix}")
+            temporary.touch()
+            yield temporary
+            with errors_name(path, path), open(temporary, "rb") as content, open(path, "wb") as stream:
+                shutil.copyfileobj(content, stream)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with errors_name(path, path.parent / TEMPORARY_PREFIX):
         temporary = make_in(path.parent, temporary_prefix(path.stem), _make_file, path.suffix)
@@ -38,14 +49,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write ``text`` (UTF-8) to ``path``, atomically; names of files in it are written as :data:`TEXT_ERRORS` says.
-
-    A pipe or a device, as ``/dev/stdout``, is no file that another could take the place of: it is written to.
-    """
-    if _is_stream(Path(path)):
-        with open(path, "w", encoding="utf-8", errors=TEXT_ERRORS) as stream:
-            stream.write(text)
-        return
+    """Write ``text`` (UTF-8) to ``path``, atomically; names of files in it are written as :data:`TEXT_ERRORS` says."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors=TEXT_ERRORS)
 

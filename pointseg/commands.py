@@ -4,8 +4,10 @@ import errno
 import io
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -125,6 +127,26 @@ def run_command(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
         complain("interrupted")
         status = 130
     sys.exit(status)
+
+
+@contextmanager
+def signals_held(numbers: Sequence[int]) -> Iterator[None]:
+    """A block in which processes are started: signals wait, here till its end, there till :func:`ignore_held`.
+
+    A process that has just begun would end with a traceback from within Python.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def ignore_held(numbers: Sequence[int]) -> None:
+    """In a process that was started with signals held: leave them to the one that started it."""
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
 def _escape_what_can_not_be_shown() -> None:

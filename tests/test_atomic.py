@@ -177,6 +177,10 @@ def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
         read = pool.submit(pipe.read_text)
         write_text(pipe, "all of it\n")
         assert read.result(10) == "all of it\n"
+        read = pool.submit(pipe.read_text)
+        with atomic_file(pipe) as temporary:  # as a table is written
+            temporary.write_text("a row\n")
+        assert read.result(10) == "a row\n"
     assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
     reading, writing = os.pipe()
     write_text(f"/dev/fd/{writing}", "to a descriptor")

@@ -5,7 +5,6 @@ hold from one kind of ``data.device`` to another, which draws other numbers; and
 ``data.max_voxels``, how much is left depends on the others of its batch.
 """
 
-import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -17,21 +16,21 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pointseg.commands import called
+from pointseg.commands import called, signals_held
 from pointseg.config import Config
 from pointseg.data.augment import augment
 from pointseg.data.batch import Batch, DrawnScene, make_batch, mix
 from pointseg.data.points import PackedScene, center_points, pack_scene
 from pointseg.data.voxelize import VoxelInputs
 from pointseg.data.workers import (
+    STOP_SIGNALS,
     Parcel,
     WorkerWatch,
-    close_when_python_leaves,
     end_workers,
+    end_workers_with,
     explain_handing_over,
     hand_over,
     leave_stopping_to_the_trainer,
-    stop_signals_held,
 )
 from pointseg.errors import DataError, PointsegError, UsageError
 from pointseg.processes import count_processes
@@ -281,7 +280,6 @@ class TrainingLoader:
         )
         self._stream: Iterator[Batch | Parcel] = iter(())
         self._next: tuple[int, int] | None = None
-        close_when_python_leaves(self)
 
     @property
     def batches_per_pass(self) -> int:
@@ -320,9 +318,9 @@ class TrainingLoader:
                 # More than PyTorch is about to make: where it fails half-way, it leaves workers and tracebacks behind.
                 spare: list[Any] = [Queue() for _ in range(3 * self._loader.num_workers)]
                 del spare
-                with stop_signals_held():
+                with signals_held(STOP_SIGNALS):
                     stream = iter(self._loader)
-                weakref.finalize(self, end_workers, stream)
+                end_workers_with(self, stream)
                 return stream
         from pointseg.data.prefetch import prefetch
 

@@ -20,12 +20,14 @@ from typing import Any
 import torch
 from torch.utils.data import get_worker_info
 
+from pointseg.commands import ignore_held
 from pointseg.data.batch import Batch
 from pointseg.errors import DataError, first_line
 
 _WORKER_DIED = r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)"
 """What PyTorch says; it has no exception of its own for that."""
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""What asks a training to stop: its workers leave that to it."""
 
 
 class Parcel:
@@ -137,42 +139,20 @@ class WorkerWatch:
 
 
 def end_workers(stream: Any) -> None:
-    """End the workers of a ``DataLoader``'s iterator; once more, or where it has none, does nothing.
-
-    It has to be whole: of a loader that is garbage, Python may take the queues first, and then PyTorch's way to end
-    the workers is a SIGTERM that they leave to the trainer.
-    """
+    """End the workers of a ``DataLoader``'s iterator; once more, or where it has none, does nothing."""
     if hasattr(stream, "_shutdown_workers"):  # PyTorch's, which is not to be asked for otherwise
         stream._shutdown_workers()
         for worker in stream._workers:
             worker.kill()
 
 
-def close_when_python_leaves(loader: Any) -> None:
-    """Have a loader closed by then, if it is still there.
+def end_workers_with(loader: Any, stream: Any) -> None:
+    """End the workers of ``stream`` when its loader is garbage, or when Python leaves.
 
-    Python ends workers by the SIGTERM that they leave to the trainer, and would wait for them for ever.
+    Python's own way is the SIGTERM that they leave to the trainer, and it would wait for them for ever.
     """
-    reference = weakref.ref(loader)
-
-    def close() -> None:
-        if (kept := reference()) is not None:
-            kept.close()
-
-    atexit.register(close)  # the last that is registered is the first to be called: before those who wait
-
-
-@contextmanager
-def stop_signals_held() -> Iterator[None]:
-    """A block in which workers are forked: what asks them to stop waits until they leave that to the trainer.
-
-    In the middle of a fork, a second Ctrl-C would be a traceback from within Python.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    # The last that is registered is the first to be called: before those who wait.
+    atexit.register(weakref.finalize(loader, end_workers, stream))
 
 
 def leave_stopping_to_the_trainer(worker: int) -> None:
@@ -184,9 +164,7 @@ def leave_stopping_to_the_trainer(worker: int) -> None:
     trainer = multiprocessing.parent_process()
     if trainer is not None and os.getppid() != trainer.pid:
         os._exit(1)  # killed since it forked this: PyTorch would take whoever has adopted it for the trainer, and wait
-    for number in _STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+    ignore_held(STOP_SIGNALS)
     tell = sys.excepthook
 
     def tell_what_is_not_its_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pointseg.errors import DataError
-from pointseg.formats.columns import NORMAL, find_columns, find_not_whole, scan_of_columns, whole_columns
+from pointseg.formats.columns import NORMAL, find_columns, scan_of_columns, whole_columns
 from pointseg.formats.libraries import require
 from pointseg.formats.lzf import decompress
 from pointseg.formats.scan_file import ScanFile, scan_of_values
@@ -81,14 +81,14 @@ def read_las(path: Path) -> ScanFile:
     columns = {name: np.concatenate([chunk.columns[name] for chunk in chunks]) for name in chunks[0].columns}
     normal, used = find_columns(columns, NORMAL)
     others = {name: column for name, column in columns.items() if name not in used}
-    fields = whole_columns(others, notes)
+    fields, not_whole = whole_columns(others, notes)
     return scan_of_values(
         path,
         np.concatenate([chunk.xyz for chunk in chunks]),
         rgb=rgb,
         normal=normal,
         fields=fields,
-        not_whole=find_not_whole(others, fields),
+        not_whole=not_whole,
         fields_with_unclassified_zero=frozenset({_LAS_CLASSIFICATION}),
         notes=notes,
     )

@@ -51,7 +51,7 @@ def scan_of_columns(
     normal, used_by_normal = find_columns(columns, NORMAL)
     used |= used_by_normal | {name for name in columns if name.lower() in _ALPHA}
     others = {name: column for name, column in columns.items() if name not in used}
-    fields = whole_columns(others, notes, is_text)
+    fields, not_whole = whole_columns(others, notes, is_text)
     return scan_of_values(
         path,
         xyz if xyz.dtype == np.float32 else xyz.astype(np.float64, copy=False),
@@ -59,7 +59,7 @@ def scan_of_columns(
         rgb=rgb,
         normal=normal,
         fields=fields,
-        not_whole=find_not_whole(others, fields),
+        not_whole=not_whole,
         num_dropped_faces=num_dropped_faces,
         notes=notes,
     )
@@ -81,31 +81,33 @@ def find_columns(
     return None, set()
 
 
-def whole_columns(columns: Mapping[str, np.ndarray], notes: list[str], is_text: bool = False) -> dict[str, np.ndarray]:
+def whole_columns(
+    columns: Mapping[str, np.ndarray], notes: list[str], is_text: bool = False
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """The columns of whole numbers, as integers: see :func:`whole_numbers`.
 
     Args:
         columns: name in the file -> (N,) number.
         notes: gets what a person should know.
         is_text: as for :func:`scan_of_columns`.
+
+    Returns:
+        those; and of the others that hold what is no whole number the first such value, NaN if all are.
     """
-    found = {}
+    whole, not_whole = {}, {}
     for name, column in columns.items():
         if is_text and are_whole(column).all():
             column = column.astype(np.int64)
         if (values := whole_numbers(name, column, notes)) is not None:
-            found[name] = values
-    return found
+            whole[name] = values
+        elif (value := _find_not_whole(column)) is not None:
+            not_whole[name] = value
+    return whole, not_whole
 
 
-def find_not_whole(columns: Mapping[str, np.ndarray], fields: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """The columns that are no ``fields`` since a value is no whole number: name -> the first one, NaN if all are."""
-    found = {}
-    for name, column in columns.items():
-        if name in fields or not np.issubdtype(column.dtype, np.floating):
-            continue
-        is_missing = np.isnan(column)
-        is_bad = ~are_whole(column) & (~is_missing | is_missing.all())
-        if is_bad.any():
-            found[name] = float(column[is_bad.argmax()])
-    return found
+def _find_not_whole(column: np.ndarray) -> float | None:
+    if not np.issubdtype(column.dtype, np.floating):
+        return None
+    is_missing = np.isnan(column)
+    is_bad = ~are_whole(column) & (~is_missing | is_missing.all())
+    return float(column[is_bad.argmax()]) if is_bad.any() else None

@@ -12,12 +12,14 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from pointseg.commands import ignore_held, signals_held
 from pointseg.cores import count_cores
 from pointseg.errors import DataError, UsageError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+_INTERRUPT = (signal.SIGINT,)
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -57,7 +59,7 @@ def _run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], num_worker
             _one_thread_each(),
             ProcessPoolExecutor(num_workers, mp_context=context, initializer=_begin_worker) as pool,
         ):
-            with _interrupts_held():
+            with signals_held(_INTERRUPT):
                 results = pool.map(function, jobs)  # starts the processes
             yield from results
     except BrokenProcessPool:
@@ -65,16 +67,6 @@ def _run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], num_worker
             f"one of {num_workers} worker processes died, most likely for lack of memory; "
             "run the same command again with a smaller --workers"
         ) from None
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Let processes started in this block begin without an interrupt: there it would be a traceback of Python's own."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -94,8 +86,7 @@ def _one_thread_each() -> Iterator[None]:
 
 def _begin_worker() -> None:
     """Leave interrupts to the parent, and end with it, also where it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    ignore_held(_INTERRUPT)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
