@@ -3,7 +3,6 @@
 import errno
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -172,15 +171,14 @@ def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
     """As ``--json /dev/stdout`` is: a file in the place of a device would be there for all."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # so that nobody who opens it waits
     check_writable(pipe)
-    with ThreadPoolExecutor(1) as pool:
-        read = pool.submit(pipe.read_text)
-        write_text(pipe, "all of it\n")
-        assert read.result(10) == "all of it\n"
-        read = pool.submit(pipe.read_text)
-        with atomic_file(pipe) as temporary:  # as a table is written
-            temporary.write_text("a row\n")
-        assert read.result(10) == "a row\n"
+    write_text(pipe, "all of it\n")
+    assert os.read(reading, 100) == b"all of it\n"
+    with atomic_file(pipe) as temporary:  # as a table is written
+        temporary.write_text("a row\n")
+    assert os.read(reading, 100) == b"a row\n"
+    os.close(reading)
     assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
     reading, writing = os.pipe()
     write_text(f"/dev/fd/{writing}", "to a descriptor")
